@@ -1,0 +1,208 @@
+//! Before anything is measured: does the proxy do what all are to do?
+
+use std::collections::BTreeSet;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use crate::failure::{Context as _, Failure, Result, fail};
+use crate::interrupt;
+use crate::process::{self, Running};
+use crate::proxies::Started;
+use crate::rows::{Frontend, Row};
+
+/// Time until a proxy must answer correctly: two health checks five seconds
+/// apart, and some more on a busy machine.
+const READY: Duration = Duration::from_secs(20);
+const ANSWER: Duration = Duration::from_secs(2);
+/// More than any answer that is asked for here.
+const ANSWER_LIMIT: u64 = 4 * 1024 * 1024;
+/// Requests in which every target must have been seen.
+const SPREAD_OVER: usize = 16;
+
+/// Waits until the proxy answers as it must, and says what is wrong if it does
+/// not come to that.
+pub(crate) fn proxy(started: &mut Started, row: &Row, targets: usize, core: usize) -> Result<()> {
+    let begin = Instant::now();
+    loop {
+        started.process.expect_alive()?;
+        let wrong = match once(started, row, targets, core) {
+            Ok(()) => return Ok(()),
+            Err(Failure(wrong)) => wrong,
+        };
+        if begin.elapsed() > READY {
+            let why = format!("does not answer correctly after {READY:?}: {wrong}");
+            return Err(started.process.failure(&why));
+        }
+        interrupt::pause(Duration::from_millis(100))?;
+    }
+}
+
+/// Checks that the origin itself answers `row`.
+pub(crate) fn origin(address: SocketAddr, row: &Row) -> Result<()> {
+    expect_body(&http1(address, &row.path())?, row)
+}
+
+fn once(started: &Started, row: &Row, targets: usize, core: usize) -> Result<()> {
+    let ask = |path: &str| match row.frontend {
+        Frontend::Http1 => http1(started.address, path),
+        Frontend::Http2 => http2(started, path, core),
+    };
+    expect_body(&ask(&row.path())?, row)?;
+    let mut seen = BTreeSet::new();
+    for _ in 0..SPREAD_OVER {
+        let echo = ask("/headers")?;
+        let echo = String::from_utf8_lossy(&echo);
+        let port = started.address.port();
+        seen.insert(echoed(&echo, port, started.kind.rewrites_loopback)?);
+        if seen.len() == targets {
+            return Ok(());
+        }
+    }
+    fail(format!(
+        "{SPREAD_OVER} requests reached {} of {targets} targets",
+        seen.len()
+    ))
+}
+
+fn expect_body(body: &[u8], row: &Row) -> Result<()> {
+    if body == longshore_benches::body(row.body) {
+        return Ok(());
+    }
+    fail(format!(
+        "{} answered {} bytes that are not the {} of the origin",
+        row.path(),
+        body.len(),
+        row.body
+    ))
+}
+
+/// Checks a request as the origin saw it and returns which target that was.
+fn echoed(echo: &str, port: u16, rewrites_loopback: bool) -> Result<String> {
+    let value = |name: &str| {
+        echo.lines()
+            .filter_map(|line| line.split_once(':'))
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+    };
+    let port = port.to_string();
+    let client = match value("x-forwarded-for") {
+        // Whatever it is, it must be one address.
+        Some(found) if rewrites_loopback && found.parse::<IpAddr>().is_ok() => found,
+        _ => "127.0.0.1",
+    };
+    for (name, expected) in [
+        ("x-forwarded-for", client),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-port", &port),
+    ] {
+        match value(name) {
+            Some(found) if found == expected => {}
+            Some(found) => {
+                return fail(format!("{name} is {found}, not {expected}, at the origin"));
+            }
+            None => return fail(format!("{name} is missing at the origin")),
+        }
+    }
+    if value("connection").is_some_and(|value| value.eq_ignore_ascii_case("close")) {
+        return fail("the connection to the origin is not kept");
+    }
+    match value("listener") {
+        Some(listener) => Ok(listener.into()),
+        None => fail("/headers was not answered by the origin"),
+    }
+}
+
+/// The body of a 200 answer over HTTP/1.1.
+fn http1(address: SocketAddr, path: &str) -> Result<Vec<u8>> {
+    let connected = TcpStream::connect_timeout(&address, ANSWER);
+    let mut stream = connected.context(|| format!("cannot connect to {address}"))?;
+    stream
+        .set_read_timeout(Some(ANSWER))
+        .and_then(|()| {
+            // No `Connection: close`, so that one seen at the origin is the proxy's.
+            let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
+            stream.write_all(request.as_bytes())
+        })
+        .context(|| format!("cannot ask for {path}"))?;
+    let mut received = Vec::new();
+    let begin = Instant::now();
+    let mut chunk = vec![0; 64 * 1024];
+    loop {
+        if let Some(body) = complete(&received, path)? {
+            return Ok(body);
+        }
+        let too_much = received.len() as u64 > ANSWER_LIMIT;
+        if too_much || begin.elapsed() > ANSWER {
+            return fail(format!("{path}: no complete answer"));
+        }
+        let count = stream.read(&mut chunk).context(|| path.to_owned())?;
+        if count == 0 {
+            return fail(format!("{path}: closed after {} bytes", received.len()));
+        }
+        received.extend_from_slice(&chunk[..count]);
+    }
+}
+
+/// The body, once all of it is there.
+fn complete(received: &[u8], path: &str) -> Result<Option<Vec<u8>>> {
+    let Some(end) = received.windows(4).position(|four| four == b"\r\n\r\n") else {
+        return Ok(None);
+    };
+    let head = String::from_utf8_lossy(&received[..end]);
+    let status = head.lines().next().unwrap_or_default();
+    if status.split(' ').nth(1) != Some("200") {
+        return fail(format!("{path}: {status}"));
+    }
+    let length = head
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+        .and_then(|(_, value)| value.trim().parse::<usize>().ok());
+    let Some(length) = length else {
+        return fail(format!("{path}: no Content-Length in {head}"));
+    };
+    Ok(received[end + 4..].get(..length).map(<[u8]>::to_vec))
+}
+
+/// The body of an answer over HTTP/2 with prior knowledge. nghttp says no status,
+/// but a body that only the origin makes comes with no other than 200.
+fn http2(started: &Started, path: &str, core: usize) -> Result<Vec<u8>> {
+    let program = process::find("nghttp")?;
+    let url = format!("http://{}{path}", started.address);
+    let mut client = Running::start("nghttp", &program, &[url], core, &started.directory)?;
+    Ok(client.finish(ANSWER, &mut |_| Ok(()))?.into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ECHO: &str = "listener: 1\r\nGET /headers HTTP/1.1\r\nHost: a:80\r\n\
+        x-forwarded-for: 127.0.0.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Port: 81\r\n\r\n";
+
+    #[test]
+    fn the_echo_must_show_who_asked_and_how() {
+        assert_eq!(echoed(ECHO, 81, false).unwrap(), "1");
+        let wrong = echoed(ECHO, 82, false).unwrap_err().to_string();
+        assert!(wrong.contains("x-forwarded-port is 81, not 82"), "{wrong}");
+        let other = ECHO.replace("127.0.0.1", "192.0.2.1");
+        assert!(echoed(&other, 81, false).is_err());
+        assert_eq!(echoed(&other, 81, true).unwrap(), "1");
+        assert!(echoed(&other.replace("192.", "x"), 81, true).is_err());
+        let missing = ECHO.replace("x-forwarded-for", "x-other");
+        assert!(echoed(&missing, 81, false).is_err());
+        let closing = ECHO.replace("Host: a:80", "Connection: close");
+        assert!(echoed(&closing, 81, false).is_err());
+    }
+
+    #[test]
+    fn an_answer_is_complete_with_its_last_byte() {
+        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
+        assert_eq!(complete(answer, "/").unwrap(), Some(b"abc".to_vec()));
+        assert_eq!(complete(&answer[..40], "/").unwrap(), None);
+        assert_eq!(complete(&answer[..20], "/").unwrap(), None);
+        assert!(complete(b"HTTP/1.1 503 No\r\n\r\n", "/").is_err());
+        assert!(complete(b"HTTP/1.1 200 OK\r\n\r\n", "/").is_err());
+    }
+}

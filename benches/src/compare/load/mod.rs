@@ -1,0 +1,76 @@
+//! Load generators: how each is called, and what it reports.
+
+mod h2load;
+mod wrk;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::failure::Result;
+use crate::process::{self, Running};
+use crate::rows::{Generator, Row};
+
+/// What a generator counted.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Report {
+    pub(crate) requests: u64,
+    pub(crate) requests_per_second: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p99_us: f64,
+    /// What makes the figures worthless, in words: answers other than 2xx and
+    /// errors of sockets.
+    pub(crate) errors: Vec<String>,
+}
+
+/// One use of a generator.
+pub(crate) struct Load<'run> {
+    pub(crate) row: &'run Row,
+    pub(crate) connections: usize,
+    pub(crate) target: SocketAddr,
+    pub(crate) seconds: u64,
+    pub(crate) core: usize,
+    pub(crate) directory: &'run Path,
+}
+
+impl Load<'_> {
+    /// Makes the load, calling `look` with the time passed while it lasts.
+    pub(crate) fn run(&self, look: &mut dyn FnMut(Duration) -> Result<()>) -> Result<Report> {
+        let url = format!("http://{}{}", self.target, self.row.path());
+        let latencies = self.directory.join("h2load-latencies");
+        let (name, arguments) = match self.row.generator {
+            Generator::Wrk => ("wrk", wrk::arguments(self.connections, self.seconds, &url)),
+            Generator::H2load { streams } => {
+                // h2load appends to a log that is there already.
+                remove_if_there(&latencies)?;
+                let connections = self.connections;
+                let arguments =
+                    h2load::arguments(connections, streams, self.seconds, &latencies, &url);
+                ("h2load", arguments)
+            }
+        };
+        let program = process::find(name)?;
+        let mut generator = Running::start(name, &program, &arguments, self.core, self.directory)?;
+        // Twice the time and some: a generator that hangs must not hang the run.
+        let limit = Duration::from_secs(self.seconds * 2 + 20);
+        let output = generator.finish(limit, look)?;
+        let report = match self.row.generator {
+            Generator::Wrk => wrk::parse(&output),
+            Generator::H2load { .. } => {
+                let log = std::fs::read_to_string(&latencies).unwrap_or_default();
+                h2load::parse(&output, &log)
+            }
+        };
+        report.ok_or_else(|| generator.failure("its output was not understood"))
+    }
+}
+
+fn remove_if_there(path: &Path) -> Result<()> {
+    use crate::failure::Context as _;
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}

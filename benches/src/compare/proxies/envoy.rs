@@ -1,0 +1,90 @@
+//! Envoy.
+
+use super::{Kind, Setup, word_after};
+use crate::failure::Result;
+use crate::rows::Frontend;
+
+pub(super) const KIND: Kind = Kind {
+    name: "envoy",
+    program: "envoy",
+    version_argument: "--version",
+    // With `use_remote_address`, X-Forwarded-For gets an address of the machine when
+    // the client's is a loopback one.
+    rewrites_loopback: true,
+    // commit/VERSION/state/build/TLS library
+    version: |output| word_after(output, "version: ")?.split('/').nth(1),
+    arguments,
+};
+
+fn arguments(setup: &Setup<'_>) -> Result<Vec<String>> {
+    let config = setup.file("envoy.yaml", &config(setup))?;
+    // Without hot restart there is no memory shared by number with another Envoy
+    // of this machine.
+    let words = [
+        "--concurrency",
+        "1",
+        "--disable-hot-restart",
+        "--log-level",
+        "warning",
+        "-c",
+        &config,
+    ];
+    Ok(words.map(str::to_owned).into())
+}
+
+/// The request id and the `x-envoy-` headers are off: nobody else here makes
+/// them. The circuit breakers are as high as the connections of others.
+fn config(setup: &Setup<'_>) -> String {
+    let Setup { listen, .. } = setup;
+    let endpoints = setup.each_target(|_, port| {
+        format!("        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}\n")
+    });
+    let codec = match setup.frontend {
+        Frontend::Http1 => "HTTP1",
+        Frontend::Http2 => "HTTP2",
+    };
+    format!(
+        r#"static_resources:
+  listeners:
+  - name: web
+    address: {{socket_address: {{address: 127.0.0.1, port_value: {listen}}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: web
+          codec_type: {codec}
+          use_remote_address: true
+          append_x_forwarded_port: true
+          generate_request_id: false
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes: [{{match: {{prefix: /}}, route: {{cluster: app, timeout: 60s}}}}]
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
+              suppress_envoy_headers: true
+  clusters:
+  - name: app
+    type: STATIC
+    connect_timeout: 5s
+    lb_policy: ROUND_ROBIN
+    circuit_breakers:
+      thresholds: [{{max_connections: 4096, max_pending_requests: 4096, max_requests: 4096}}]
+    health_checks:
+    - timeout: 2s
+      interval: 5s
+      unhealthy_threshold: 2
+      healthy_threshold: 2
+      http_health_check: {{path: /health, expected_statuses: [{{start: 200, end: 300}}]}}
+    load_assignment:
+      cluster_name: app
+      endpoints:
+      - lb_endpoints:
+{endpoints}"#
+    )
+}

@@ -1,0 +1,59 @@
+//! HAProxy.
+
+use super::{Kind, Setup, word_after};
+use crate::failure::Result;
+use crate::rows::Frontend;
+
+pub(super) const KIND: Kind = Kind {
+    name: "haproxy",
+    program: "haproxy",
+    version_argument: "-v",
+    rewrites_loopback: false,
+    version: |output| word_after(output, "HAProxy version "),
+    arguments,
+};
+
+fn arguments(setup: &Setup<'_>) -> Result<Vec<String>> {
+    let config = setup.file("haproxy.cfg", &config(setup))?;
+    // -db: in the foreground.
+    Ok(vec!["-db".into(), "-f".into(), config])
+}
+
+fn config(setup: &Setup<'_>) -> String {
+    let Setup { listen, .. } = setup;
+    let servers = setup.each_target(|index, port| {
+        format!("  server target{index} 127.0.0.1:{port} check inter 5s rise 2 fall 2\n")
+    });
+    let http2 = match setup.frontend {
+        Frontend::Http1 => "",
+        Frontend::Http2 => " proto h2",
+    };
+    format!(
+        "\
+global
+  nbthread 1
+  maxconn 4096
+
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 60s
+  timeout server 60s
+  timeout check 2s
+
+frontend web
+  bind 127.0.0.1:{listen}{http2}
+  option forwardfor
+  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Port %[dst_port]
+  default_backend app
+
+backend app
+  balance roundrobin
+  http-reuse always
+  option httpchk
+  http-check send meth GET uri /health ver HTTP/1.1 hdr Host health.test
+  http-check expect status 200-299
+{servers}"
+    )
+}

@@ -1,0 +1,186 @@
+//! The proxies that are compared: one file each, listed here.
+
+mod envoy;
+mod haproxy;
+mod longshore;
+mod nginx;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::failure::{Context as _, Result};
+use crate::process::Running;
+use crate::rows::Frontend;
+use crate::scratch;
+
+/// What a proxy is to do in a row.
+pub(crate) struct Setup<'run> {
+    pub(crate) listen: u16,
+    pub(crate) targets: &'run [u16],
+    pub(crate) frontend: Frontend,
+    /// For its files.
+    pub(crate) directory: &'run Path,
+}
+
+impl Setup<'_> {
+    /// Writes the configuration file and returns its path as an argument.
+    fn file(&self, name: &str, text: &str) -> Result<String> {
+        let path = self.directory.join(name);
+        scratch::write(&path, text)?;
+        Ok(path.display().to_string())
+    }
+
+    /// One piece of configuration for each target.
+    fn each_target(&self, piece: impl Fn(usize, u16) -> String) -> String {
+        let targets = self.targets.iter().enumerate();
+        targets.map(|(index, &port)| piece(index, port)).collect()
+    }
+}
+
+/// A sort of proxy.
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    /// The name of the program.
+    pub(crate) program: &'static str,
+    version_argument: &'static str,
+    /// Whether it writes an address of the machine in place of 127.0.0.1.
+    pub(crate) rewrites_loopback: bool,
+    /// Finds the version in what the program prints.
+    version: fn(&str) -> Option<&str>,
+    /// Writes the configuration and returns the arguments to run with it.
+    arguments: fn(&Setup<'_>) -> Result<Vec<String>>,
+}
+
+/// All sorts. The first is the one the others are peers of.
+pub(crate) const KINDS: &[&Kind] = &[&longshore::KIND, &nginx::KIND, &haproxy::KIND, &envoy::KIND];
+
+/// The name of the first of [`KINDS`].
+pub(crate) const OURS: &str = longshore::KIND.name;
+
+impl Kind {
+    /// Asks the program for its version.
+    pub(crate) fn version(&self, program: &Path, core: usize, directory: &Path) -> Result<String> {
+        let arguments = [self.version_argument.to_owned()];
+        let name = format!("{} {}", self.name, self.version_argument);
+        let mut asked = Running::start(&name, program, &arguments, core, directory)?;
+        let output = asked.finish(Duration::from_secs(10), &mut |_| Ok(()))?;
+        match (self.version)(&output) {
+            Some(version) => Ok(version.to_owned()),
+            None => Err(asked.failure("no version found")),
+        }
+    }
+}
+
+/// A build of a proxy that takes part in the comparison.
+pub(crate) struct Contestant {
+    pub(crate) kind: &'static Kind,
+    /// Its name in the table.
+    pub(crate) label: String,
+    pub(crate) program: PathBuf,
+    pub(crate) version: String,
+}
+
+/// A proxy that was started for a row.
+pub(crate) struct Started {
+    pub(crate) kind: &'static Kind,
+    pub(crate) process: Running,
+    pub(crate) address: SocketAddr,
+    pub(crate) directory: PathBuf,
+}
+
+impl Contestant {
+    /// Starts it with one worker on `core`, on a port the kernel chose.
+    pub(crate) fn start(
+        &self,
+        frontend: Frontend,
+        targets: &[u16],
+        core: usize,
+        directory: PathBuf,
+    ) -> Result<Started> {
+        // Not every proxy can say which port it got, so a free one is asked for
+        // here and given back just before the start.
+        let reservation = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .context(|| "no free port".into())?;
+        let address = reservation.local_addr().context(|| "no free port".into())?;
+        let arguments = (self.kind.arguments)(&Setup {
+            listen: address.port(),
+            targets,
+            frontend,
+            directory: &directory,
+        })?;
+        drop(reservation);
+        let process = Running::start(&self.label, &self.program, &arguments, core, &directory)?;
+        Ok(Started {
+            kind: self.kind,
+            process,
+            address,
+            directory,
+        })
+    }
+}
+
+/// The first word after `prefix` in the first line that has it.
+fn word_after<'text>(text: &'text str, prefix: &str) -> Option<&'text str> {
+    let (_, rest) = text.split_once(prefix)?;
+    rest.split_ascii_whitespace().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_in_what_the_programs_print() {
+        let found = |kind: &Kind, output| (kind.version)(output).map(ToOwned::to_owned);
+        assert_eq!(
+            found(&nginx::KIND, "nginx version: nginx/1.22.1\n").unwrap(),
+            "1.22.1"
+        );
+        assert_eq!(
+            found(
+                &haproxy::KIND,
+                "HAProxy version 2.6.12-1+deb12u4 2026/10/17 - https://x/\n"
+            )
+            .unwrap(),
+            "2.6.12-1+deb12u4"
+        );
+        assert_eq!(
+            found(
+                &envoy::KIND,
+                "\nenvoy  version: 9e55/1.40.0/Clean/RELEASE/BoringSSL\n"
+            )
+            .unwrap(),
+            "1.40.0"
+        );
+        assert_eq!(
+            found(&longshore::KIND, "longshore 0.1.0\n").unwrap(),
+            "0.1.0"
+        );
+        assert_eq!(found(&envoy::KIND, "envoy"), None);
+    }
+
+    #[test]
+    fn every_configuration_names_the_port_and_both_targets() {
+        let scratch = scratch::Scratch::new().unwrap();
+        for kind in KINDS {
+            let directory = scratch.directory(kind.name).unwrap();
+            for frontend in [Frontend::Http1, Frontend::Http2] {
+                (kind.arguments)(&Setup {
+                    listen: 40_001,
+                    targets: &[40_002, 40_003],
+                    frontend,
+                    directory: &directory,
+                })
+                .unwrap();
+            }
+            let texts: String = std::fs::read_dir(&directory)
+                .unwrap()
+                .filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok())
+                .collect();
+            for port in ["40001", "40002", "40003"] {
+                assert!(texts.contains(port), "{}: {port} in {texts}", kind.name);
+            }
+        }
+    }
+}

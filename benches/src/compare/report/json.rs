@@ -1,0 +1,101 @@
+//! Everything that was measured, as JSON, for keeping and for other programs.
+
+use serde_json::{Value, json};
+
+use super::{Measured, Summary};
+use crate::measure::{Plan, Sample};
+use crate::stats::Spread;
+
+/// The whole report, with each sample.
+pub(crate) fn render(
+    measured: &[Measured],
+    plan: &Plan,
+    machine: &str,
+    versions: &[(String, String)],
+) -> Value {
+    let versions: serde_json::Map<String, Value> = versions
+        .iter()
+        .map(|(label, version)| (label.clone(), version.as_str().into()))
+        .collect();
+    json!({
+        "machine": machine,
+        "versions": versions,
+        "rounds": plan.rounds,
+        "seconds": plan.seconds,
+        "warmup_seconds": plan.warmup,
+        "rows": measured.iter().map(row).collect::<Vec<_>>(),
+    })
+}
+
+fn row(measured: &Measured) -> Value {
+    json!({
+        "row": measured.row.name,
+        "connections": measured.connections,
+        "body_bytes": measured.row.body,
+        "proxies": measured.summaries().iter().map(summary).collect::<Vec<_>>(),
+    })
+}
+
+fn summary(summary: &Summary<'_>) -> Value {
+    json!({
+        "proxy": summary.outcome.label,
+        "valid": summary.errors.is_empty(),
+        "errors": summary.errors,
+        "requests_per_second": spread(summary.requests_per_second),
+        "cpu_us_per_request": spread(summary.cpu_us),
+        "ratio_to_best_peer": summary.ratio,
+        "p50_us": spread(summary.p50_us),
+        "p99_us": spread(summary.p99_us),
+        "resident_mib": spread(summary.resident_mib),
+        "others_on_core_percent": spread(summary.others_percent),
+        "syscalls_per_request": summary.outcome.syscalls,
+        "samples": summary.outcome.samples.iter().map(sample).collect::<Vec<_>>(),
+    })
+}
+
+fn spread(spread: Option<Spread>) -> Value {
+    spread.map_or(
+        Value::Null,
+        |Spread { median, min, max }| json!({"median": median, "min": min, "max": max}),
+    )
+}
+
+fn sample(sample: &Sample) -> Value {
+    json!({
+        "requests": sample.load.requests,
+        "requests_per_second": sample.load.requests_per_second,
+        "p50_us": sample.load.p50_us,
+        "p99_us": sample.load.p99_us,
+        "errors": sample.load.errors,
+        "cpu_us_per_request": sample.proxy.map(|proxy| proxy.cpu_us),
+        "resident_mib": sample.proxy.map(|proxy| proxy.resident_mib),
+        "others_on_core_percent": sample.proxy.map(|proxy| proxy.others_percent),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{measured, outcome};
+    use super::*;
+
+    #[test]
+    fn the_report_keeps_medians_and_samples() {
+        let plan = Plan {
+            rounds: 2,
+            seconds: 4,
+            warmup: 1,
+            connections: None,
+            strace: false,
+            proxy_core: 0,
+            load_core: 1,
+        };
+        let measured = [measured(vec![outcome("nginx", true, [11.0, 13.0], &[])])];
+        let value = render(&measured, &plan, "M", &[("nginx".into(), "1".into())]);
+        assert_eq!(value["versions"]["nginx"], "1");
+        let proxy = &value["rows"][0]["proxies"][0];
+        assert_eq!(proxy["cpu_us_per_request"]["median"], 12.0);
+        assert_eq!(proxy["samples"][1]["cpu_us_per_request"], 13.0);
+        assert_eq!(proxy["syscalls_per_request"], Value::Null);
+        assert_eq!(proxy["valid"], true);
+    }
+}

@@ -1,0 +1,193 @@
+//! The summary as Markdown.
+
+use std::fmt::Write as _;
+
+use super::{Measured, Summary};
+use crate::measure::Plan;
+use crate::stats::Spread;
+
+/// The whole report: a table for each row, and the lines that say how and where
+/// it was measured.
+pub(crate) fn render(measured: &[Measured], plan: &Plan, machine: &str, versions: &str) -> String {
+    let mut text = String::new();
+    for one in measured {
+        text.push_str(&row(one, plan));
+        text.push('\n');
+    }
+    line(&mut text, format_args!("Machine: {machine}."));
+    line(&mut text, format_args!("Versions: {versions}."));
+    line(
+        &mut text,
+        format_args!(
+            "Method: {} rounds of {} s after {} s of warm-up; one worker on core {}, load and \
+             origin on core {}; median (min–max).",
+            plan.rounds, plan.seconds, plan.warmup, plan.proxy_core, plan.load_core
+        ),
+    );
+    text
+}
+
+fn row(measured: &Measured, plan: &Plan) -> String {
+    let mut header = vec![
+        "proxy",
+        "requests/s",
+        "CPU µs/request",
+        "÷ best peer",
+        "p50 ms",
+        "p99 ms",
+        "memory MiB",
+    ];
+    if plan.strace {
+        header.push("system calls/request");
+    }
+    header.extend(["others on core %", "errors"]);
+
+    let mut text = String::new();
+    let (row, connections) = (measured.row, measured.connections);
+    line(
+        &mut text,
+        format_args!(
+            "### {}: {}, {connections} connections\n",
+            row.name, row.about
+        ),
+    );
+    cells(&mut text, header.iter());
+    cells(&mut text, header.iter().map(|_| "---"));
+    let summaries = measured.summaries();
+    for summary in &summaries {
+        cells(&mut text, summary_cells(summary, plan).iter());
+    }
+    for summary in summaries.iter().filter(|one| !one.errors.is_empty()) {
+        line(
+            &mut text,
+            format_args!(
+                "\n**{} is invalid in this row:** {}",
+                summary.outcome.label,
+                summary.errors.join("; ")
+            ),
+        );
+    }
+    text
+}
+
+fn summary_cells(summary: &Summary<'_>, plan: &Plan) -> Vec<String> {
+    let number = |value: Option<f64>, decimals: usize| {
+        value.map_or_else(|| "–".into(), |value| format!("{value:.decimals$}"))
+    };
+    let milliseconds = |us: Option<Spread>| {
+        spread(
+            us.map(|us| Spread {
+                median: us.median / 1e3,
+                min: us.min / 1e3,
+                max: us.max / 1e3,
+            }),
+            2,
+        )
+    };
+    let mut cells = vec![
+        summary.outcome.label.clone(),
+        spread(summary.requests_per_second, 0),
+        spread(summary.cpu_us, 1),
+        number(summary.ratio, 2),
+        milliseconds(summary.p50_us),
+        milliseconds(summary.p99_us),
+        spread(summary.resident_mib, 1),
+    ];
+    if plan.strace {
+        cells.push(number(summary.outcome.syscalls, 2));
+    }
+    cells.push(spread(summary.others_percent, 1));
+    cells.push(match summary.errors.len() {
+        0 => "0".into(),
+        count => format!("**INVALID ({count})**"),
+    });
+    cells
+}
+
+fn spread(spread: Option<Spread>, decimals: usize) -> String {
+    spread.map_or_else(
+        || "–".into(),
+        |Spread { median, min, max }| {
+            format!("{median:.decimals$} ({min:.decimals$}–{max:.decimals$})")
+        },
+    )
+}
+
+fn cells(text: &mut String, cells: impl Iterator<Item = impl AsRef<str>>) {
+    text.push('|');
+    for cell in cells {
+        text.push(' ');
+        text.push_str(cell.as_ref());
+        text.push_str(" |");
+    }
+    text.push('\n');
+}
+
+fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    writeln!(text, "{arguments}").expect("a String takes all that is written");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{measured, outcome};
+    use super::*;
+
+    const PLAN: Plan = Plan {
+        rounds: 2,
+        seconds: 4,
+        warmup: 1,
+        connections: None,
+        strace: false,
+        proxy_core: 0,
+        load_core: 1,
+    };
+
+    #[test]
+    fn a_table_has_one_line_for_each_contestant() {
+        let mut direct = outcome("direct (no proxy)", false, [10.0, 10.0], &[]);
+        for sample in &mut direct.samples {
+            sample.proxy = None;
+        }
+        let measured = [measured(vec![
+            outcome("longshore", false, [8.0, 10.0], &[]),
+            outcome("nginx", true, [12.0, 12.0], &[]),
+            direct,
+        ])];
+        let text = render(&measured, &PLAN, "M", "nginx 1");
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].starts_with("### h1-small: "), "{text}");
+        assert_eq!(
+            lines[4],
+            "| longshore | 112500 (100000–125000) | 9.0 (8.0–10.0) | 0.75 | 0.64 (0.64–0.64) \
+             | 1.28 (1.28–1.28) | 8.0 (8.0–8.0) | 0.5 (0.5–0.5) | 0 |"
+        );
+        assert!(lines[6].contains("| – | – | 0.64"), "{text}");
+        assert!(text.contains("Machine: M.\nVersions: nginx 1.\n"), "{text}");
+        let columns = |line: &str| line.matches('|').count();
+        assert!(lines[2..7].iter().all(|line| columns(line) == 10), "{text}");
+    }
+
+    #[test]
+    fn errors_are_shown_in_the_table_and_in_words() {
+        let bad = outcome("envoy", true, [1.0, 1.0], &["9 answers not 2xx"]);
+        let text = row(&measured(vec![bad]), &PLAN);
+        assert!(text.contains("**INVALID (2)** |"), "{text}");
+        assert!(
+            text.contains("**envoy is invalid in this row:** round 1: 9 answers not 2xx;"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn system_calls_are_a_column_only_where_counted() {
+        let mut counted = outcome("nginx", true, [12.0, 12.0], &[]);
+        counted.syscalls = Some(4.126);
+        let plan = Plan {
+            strace: true,
+            ..PLAN
+        };
+        let text = row(&measured(vec![counted]), &plan);
+        assert!(text.contains("| system calls/request |"), "{text}");
+        assert!(text.contains("| 4.13 |"), "{text}");
+    }
+}

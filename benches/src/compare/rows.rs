@@ -1,0 +1,94 @@
+//! The rows of the comparison: add one here.
+
+use crate::failure::{Result, fail};
+
+/// What the load generator speaks to the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Frontend {
+    /// HTTP/1.1 without TLS.
+    Http1,
+    /// HTTP/2 without TLS, with prior knowledge.
+    Http2,
+}
+
+/// What makes the load.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Generator {
+    /// wrk: one request at a time on each keep-alive connection.
+    Wrk,
+    /// h2load, with that many requests at a time on each connection.
+    H2load { streams: usize },
+}
+
+/// One thing that is measured for every proxy.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) frontend: Frontend,
+    pub(crate) generator: Generator,
+    pub(crate) connections: usize,
+    pub(crate) body: usize,
+}
+
+impl Row {
+    /// The path asked for.
+    pub(crate) fn path(&self) -> String {
+        format!("/body/{}", self.body)
+    }
+}
+
+/// All rows; the first is measured when none is named.
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        name: "h1-small",
+        about: "HTTP/1.1, 128-byte body, keep-alive",
+        frontend: Frontend::Http1,
+        generator: Generator::Wrk,
+        connections: 64,
+        body: 128,
+    },
+    Row {
+        name: "h1-64k",
+        about: "HTTP/1.1, 64 KiB body, keep-alive",
+        frontend: Frontend::Http1,
+        generator: Generator::Wrk,
+        connections: 64,
+        body: 64 * 1024,
+    },
+    Row {
+        name: "h2c-small",
+        about: "HTTP/2 without TLS to HTTP/1.1, 128-byte body, 16 streams a connection",
+        frontend: Frontend::Http2,
+        generator: Generator::H2load { streams: 16 },
+        connections: 32,
+        body: 128,
+    },
+];
+
+/// The rows of a comma-separated list of names.
+pub(crate) fn named(list: &str) -> Result<Vec<&'static Row>> {
+    list.split(',')
+        .map(|name| match ROWS.iter().find(|row| row.name == name) {
+            Some(row) => Ok(row),
+            None => {
+                let known: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+                fail(format!("no row {name}; there are {}", known.join(", ")))
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+
+    #[test]
+    fn rows_are_found_by_name_and_an_unknown_one_names_all() {
+        let rows = named("h1-64k,h1-small").unwrap();
+        assert_eq!(rows[0].path(), "/body/65536");
+        assert_eq!(rows[1].name, "h1-small");
+        let error = named("h1-smal").unwrap_err().to_string();
+        assert!(error.contains("h1-small, h1-64k"), "{error}");
+    }
+}

@@ -1,0 +1,386 @@
+//! The origin behind every proxy of the comparison: one thread, one epoll,
+//! answers made before the first request.
+//!
+//! It has to cost so little that the core it shares with the load generator
+//! does not decide the result. `/body/LEN` answers a body of a length named with
+//! `--body`, `/health` answers 200, and `/headers` answers the head of the
+//! request as it arrived, for checks of what a proxy forwards.
+
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a panic is how a test fails")
+)]
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token};
+
+/// The longest request head that is taken.
+const HEAD_LIMIT: usize = 16 * 1024;
+
+/// An answer that is the same for each request.
+struct Fixed {
+    path: String,
+    response: Vec<u8>,
+}
+
+/// What a connection still has to write.
+enum Pending {
+    Nothing,
+    Fixed { answer: usize, written: usize },
+    Own { bytes: Vec<u8>, written: usize },
+}
+
+struct Connection {
+    stream: TcpStream,
+    listener: usize,
+    input: Box<[u8; HEAD_LIMIT]>,
+    filled: usize,
+    pending: Pending,
+    close_after: bool,
+}
+
+/// Whether a connection goes on after an event.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Keep,
+    Close,
+}
+
+/// What a complete request head asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Request<'head> {
+    path: &'head [u8],
+    close: bool,
+    has_body: bool,
+}
+
+fn main() -> ExitCode {
+    match parse_arguments(std::env::args().skip(1)).and_then(|(listeners, sizes)| {
+        serve(listeners, &fixed_answers(&sizes)).map_err(|error| error.to_string())
+    }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("origin: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `--listeners N --body LEN…`
+fn parse_arguments(
+    mut arguments: impl Iterator<Item = String>,
+) -> Result<(usize, Vec<usize>), String> {
+    let mut listeners = 1;
+    let mut sizes = Vec::new();
+    while let Some(argument) = arguments.next() {
+        let value = arguments
+            .next()
+            .ok_or_else(|| format!("{argument} needs a value"))?;
+        let number: usize = value
+            .parse()
+            .map_err(|_| format!("{argument} {value}: not a number"))?;
+        match argument.as_str() {
+            "--listeners" => listeners = number,
+            "--body" => sizes.push(number),
+            _ => return Err(format!("unknown option {argument}")),
+        }
+    }
+    Ok((listeners, sizes))
+}
+
+fn response(status: &str, body: &[u8]) -> Vec<u8> {
+    let mut bytes = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+fn fixed_answers(sizes: &[usize]) -> Vec<Fixed> {
+    let mut answers: Vec<Fixed> = sizes
+        .iter()
+        .map(|&size| Fixed {
+            path: format!("/body/{size}"),
+            response: response("200 OK", &longshore_benches::body(size)),
+        })
+        .collect();
+    answers.push(Fixed {
+        path: "/health".into(),
+        response: response("200 OK", b"ok"),
+    });
+    answers
+}
+
+/// Accepts and answers until the process is ended.
+fn serve(listeners: usize, answers: &[Fixed]) -> io::Result<()> {
+    let mut poll = Poll::new()?;
+    let mut accepting = Vec::with_capacity(listeners);
+    for index in 0..listeners {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let mut listener = TcpListener::bind(any_port)?;
+        poll.registry()
+            .register(&mut listener, Token(index), Interest::READABLE)?;
+        println!("listening {}", listener.local_addr()?);
+        accepting.push(listener);
+    }
+
+    let mut connections: Vec<Option<Connection>> = Vec::new();
+    let mut free: Vec<usize> = Vec::new();
+    let mut events = Events::with_capacity(1024);
+    loop {
+        if let Err(error) = poll.poll(&mut events, None) {
+            if error.kind() == ErrorKind::Interrupted {
+                continue;
+            }
+            return Err(error);
+        }
+        for event in &events {
+            let Token(token) = event.token();
+            if token < listeners {
+                accept_all(
+                    &poll,
+                    &accepting[token],
+                    token,
+                    listeners,
+                    &mut connections,
+                    &mut free,
+                )?;
+                continue;
+            }
+            let slot = token - listeners;
+            if let Some(connection) = connections[slot].as_mut()
+                && connection.advance(answers, event.is_read_closed()) == Next::Close
+            {
+                connections[slot] = None;
+                free.push(slot);
+            }
+        }
+    }
+}
+
+fn accept_all(
+    poll: &Poll,
+    listener: &TcpListener,
+    index: usize,
+    listeners: usize,
+    connections: &mut Vec<Option<Connection>>,
+    free: &mut Vec<usize>,
+) -> io::Result<()> {
+    loop {
+        let mut stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            // The peer gave up between its SYN and this call.
+            Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
+            Err(error) => return Err(error),
+        };
+        stream.set_nodelay(true)?;
+        let slot = free.pop().unwrap_or_else(|| {
+            connections.push(None);
+            connections.len() - 1
+        });
+        // Edge-triggered: asking for both once is free, as the kernel reports
+        // room to write only after a write that had none.
+        poll.registry().register(
+            &mut stream,
+            Token(listeners + slot),
+            Interest::READABLE | Interest::WRITABLE,
+        )?;
+        connections[slot] = Some(Connection {
+            stream,
+            listener: index,
+            input: Box::new([0; HEAD_LIMIT]),
+            filled: 0,
+            pending: Pending::Nothing,
+            close_after: false,
+        });
+    }
+}
+
+impl Connection {
+    /// Does all that can be done without waiting.
+    fn advance(&mut self, answers: &[Fixed], read_closed: bool) -> Next {
+        // After a read that did not fill the buffer the socket is empty, and the
+        // next byte brings a new event: asking again would be one system call
+        // per request for nothing. Not so when the end is already there.
+        let mut drained = false;
+        loop {
+            match self.flush(answers) {
+                Ok(true) if self.close_after => return Next::Close,
+                Ok(true) => {}
+                Ok(false) => return Next::Keep,
+                Err(_) => return Next::Close,
+            }
+            if self.take_request(answers) {
+                continue;
+            }
+            if drained {
+                return Next::Keep;
+            }
+            match self.stream.read(&mut self.input[self.filled..]) {
+                Ok(0) => return Next::Close,
+                Ok(count) => {
+                    self.filled += count;
+                    drained = !read_closed && self.filled < HEAD_LIMIT;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Next::Keep,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => return Next::Close,
+            }
+        }
+    }
+
+    /// Writes what is pending; `false` when the socket takes no more now.
+    fn flush(&mut self, answers: &[Fixed]) -> io::Result<bool> {
+        loop {
+            let (bytes, written) = match &mut self.pending {
+                Pending::Nothing => return Ok(true),
+                Pending::Fixed { answer, written } => {
+                    (answers[*answer].response.as_slice(), written)
+                }
+                Pending::Own { bytes, written } => (bytes.as_slice(), written),
+            };
+            match self.stream.write(&bytes[*written..]) {
+                Ok(count) => *written += count,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if *written == bytes.len() {
+                self.pending = Pending::Nothing;
+            }
+        }
+    }
+
+    /// Turns the next complete request of the buffer into a pending answer.
+    fn take_request(&mut self, answers: &[Fixed]) -> bool {
+        let input = &self.input[..self.filled];
+        let Some(end) = input.windows(4).position(|four| four == b"\r\n\r\n") else {
+            if self.filled == HEAD_LIMIT {
+                self.refuse("431 Request Header Fields Too Large");
+                return true;
+            }
+            return false;
+        };
+        let length = end + 4;
+        let head = &input[..length];
+        let Some(request) = parse(head) else {
+            self.refuse("400 Bad Request");
+            return true;
+        };
+        if request.has_body {
+            self.refuse("501 Not Implemented");
+            return true;
+        }
+        self.close_after = request.close;
+        self.pending = if let Some(answer) = answers
+            .iter()
+            .position(|fixed| fixed.path.as_bytes() == request.path)
+        {
+            Pending::Fixed { answer, written: 0 }
+        } else if request.path == b"/headers" {
+            let mut echo = format!("listener: {}\r\n", self.listener).into_bytes();
+            echo.extend_from_slice(head);
+            Pending::Own {
+                bytes: response("200 OK", &echo),
+                written: 0,
+            }
+        } else {
+            Pending::Own {
+                bytes: response("404 Not Found", b"no such path"),
+                written: 0,
+            }
+        };
+        self.input.copy_within(length..self.filled, 0);
+        self.filled -= length;
+        true
+    }
+
+    fn refuse(&mut self, status: &str) {
+        self.close_after = true;
+        self.filled = 0;
+        self.pending = Pending::Own {
+            bytes: response(status, status.as_bytes()),
+            written: 0,
+        };
+    }
+}
+
+/// Reads the little of a request head that the origin acts on.
+fn parse(head: &[u8]) -> Option<Request<'_>> {
+    let mut lines = head.split(|&byte| byte == b'\n');
+    let mut words = lines.next()?.trim_ascii_end().split(|&byte| byte == b' ');
+    let (_method, path, version) = (words.next()?, words.next()?, words.next()?);
+    let mut request = Request {
+        path,
+        close: version != b"HTTP/1.1",
+        has_body: false,
+    };
+    for line in lines {
+        // Looking at the first letter skips most lines at once.
+        match line.first() {
+            Some(b'c' | b'C') => {
+                if let Some(value) = value_of(line, b"connection:") {
+                    request.close |= value.eq_ignore_ascii_case(b"close");
+                } else if let Some(value) = value_of(line, b"content-length:") {
+                    request.has_body |= value != b"0";
+                }
+            }
+            Some(b't' | b'T') => {
+                request.has_body |= value_of(line, b"transfer-encoding:").is_some();
+            }
+            _ => {}
+        }
+    }
+    Some(request)
+}
+
+fn value_of<'line>(line: &'line [u8], name: &[u8]) -> Option<&'line [u8]> {
+    let (start, value) = line.split_at_checked(name.len())?;
+    start.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{parse, parse_arguments};
+
+    #[test]
+    fn a_request_of_http_1_1_is_kept_alive_unless_it_says_close() {
+        let kept = parse(b"GET /body/128 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert_eq!(kept.path, b"/body/128");
+        assert!(!kept.close && !kept.has_body);
+        let closed = parse(b"GET / HTTP/1.1\r\nCONNECTION: Close\r\n\r\n").unwrap();
+        assert!(closed.close);
+        assert!(parse(b"GET / HTTP/1.0\r\n\r\n").unwrap().close);
+    }
+
+    #[test]
+    fn a_request_with_a_body_is_noticed() {
+        let none = parse(b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n").unwrap();
+        assert!(!none.has_body);
+        let fixed = parse(b"POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\n").unwrap();
+        assert!(fixed.has_body);
+        let chunked = parse(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+        assert!(chunked.has_body);
+    }
+
+    #[test]
+    fn a_line_that_is_no_request_is_refused() {
+        assert_eq!(parse(b"hello\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn arguments_are_numbers_after_known_names() {
+        let of = |words: &[&str]| parse_arguments(words.iter().map(ToString::to_string));
+        assert_eq!(of(&["--listeners", "2", "--body", "9"]), Ok((2, vec![9])));
+        assert!(of(&["--body"]).is_err());
+        assert!(of(&["--body", "x"]).is_err());
+        assert!(of(&["--port", "1"]).is_err());
+    }
+}

@@ -1,0 +1,139 @@
+//! From a file to a [`Config`].
+
+use std::io::Read as _;
+use std::path::Path;
+
+use crate::Config;
+use crate::decode::{Problem, decode};
+use crate::env::{Environment, expand};
+use crate::error::{ConfigError, ConfigErrors, Position};
+use crate::limits;
+use crate::node::{Node, Value, position_of, show_path};
+use crate::validate::validate;
+
+/// Reads and checks a file; `${NAME}` is taken from the environment of the process.
+///
+/// # Errors
+/// Every error of the file; or one, when it cannot be read, is larger than
+/// [`limits::FILE_BYTES`], is not UTF-8, or is no YAML.
+pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    let name = path.display().to_string();
+    let fail = |message| ConfigErrors::one(&name, Position::START, message);
+    let mut bytes = Vec::new();
+    // One byte more than the limit tells a file that is too large from one that just fits.
+    std::fs::File::open(path)
+        .and_then(|file| {
+            file.take(limits::FILE_BYTES as u64 + 1)
+                .read_to_end(&mut bytes)
+        })
+        .map_err(|error| fail(format!("the file cannot be read: {error}")))?;
+    if bytes.len() > limits::FILE_BYTES {
+        return Err(fail(format!(
+            "the file is larger than {} MiB, the most that is read",
+            limits::FILE_BYTES / 1024 / 1024
+        )));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|&&byte| byte == b'\n').count() as u64 + 1;
+        let column = good.iter().rev().take_while(|&&byte| byte != b'\n').count() as u64 + 1;
+        ConfigErrors::one(
+            &name,
+            Position { line, column },
+            "the file is not UTF-8 here".to_owned(),
+        )
+    })?;
+    parse(&name, &text, &|name| std::env::var(name).ok())
+}
+
+/// Reads and checks a text. `name` stands for the file in errors.
+///
+/// # Errors
+/// Every error of the text, or one when it is no YAML.
+pub fn parse(name: &str, text: &str, environment: Environment<'_>) -> Result<Config, ConfigErrors> {
+    let mut root = read_tree(name, text)?;
+    let mut problems = Vec::new();
+    expand(&mut root, environment, &mut Vec::new(), &mut problems);
+    let decoded = decode::<Config>(root.clone());
+    problems.extend(decoded.problems);
+    if let Some(config) = &decoded.value {
+        let groups = root.texts_of("target_groups", "name");
+        let known = problems.len();
+        validate(config, &groups, &mut |path, message| {
+            let path = decoded.root.path_in_file(path);
+            // What was taken out further down is the likely cause of a fault found up here.
+            if problems[..known]
+                .iter()
+                .any(|problem| problem.path.starts_with(&path))
+            {
+                return;
+            }
+            problems.push(Problem {
+                position: root.nearest(&path).position,
+                path,
+                message,
+            });
+        });
+    }
+    match decoded.value {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(ConfigErrors {
+            file: name.to_owned(),
+            errors: in_order(problems),
+        }),
+    }
+}
+
+fn read_tree(name: &str, text: &str) -> Result<Node, ConfigErrors> {
+    let options = serde_saphyr::options! { with_snippet: false };
+    let root: Node = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let position = position_of(error.location());
+        let error = error.without_snippet();
+        ConfigErrors::one(name, position, yaml_message(&error.to_string()))
+    })?;
+    match root.value {
+        Value::Mapping(_) => Ok(root),
+        Value::Null => Err(ConfigErrors::one(
+            name,
+            Position::START,
+            "the file is empty; it needs at least `listeners`".to_owned(),
+        )),
+        _ => Err(ConfigErrors::one(
+            name,
+            root.position,
+            "expected keys and values such as `listeners:` at the top of the file".to_owned(),
+        )),
+    }
+}
+
+/// The YAML library's message without its own place and without advice on its programming interface.
+fn yaml_message(text: &str) -> String {
+    let text = text.lines().next().unwrap_or_default();
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let text = match text.strip_prefix("line ") {
+        Some(rest) => rest.split_once(": ").map_or(text, |(_, rest)| rest),
+        None => text,
+    };
+    if let Some(rest) = text.strip_prefix("duplicate mapping key: ") {
+        let key = rest.split(',').next().unwrap_or(rest);
+        return format!("the key `{key}` stands here twice");
+    }
+    if text.starts_with("multiple YAML documents") {
+        return "a second YAML document (`---`) begins here; a file holds one".to_owned();
+    }
+    format!("not valid YAML: {text}")
+}
+
+fn in_order(mut problems: Vec<Problem>) -> Vec<ConfigError> {
+    problems.sort_by_key(|problem| problem.position);
+    problems.dedup();
+    problems.truncate(limits::ERRORS);
+    problems
+        .into_iter()
+        .map(|problem| ConfigError {
+            position: problem.position,
+            key: show_path(&problem.path),
+            message: problem.message,
+        })
+        .collect()
+}

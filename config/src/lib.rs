@@ -1,0 +1,106 @@
+//! The configuration file of Longshore: its format, bounds, defaults and errors.
+//!
+//! This is the only crate that derives `Deserialize` for the file. Keys and nesting follow
+//! Terraform's `aws_lb_listener`, `aws_lb_listener_rule` and `aws_lb_target_group`; a group's
+//! `name` stands where Terraform has an ARN.
+//!
+//! Reading order: [`Config`] and its parts say what a file can hold, [`limits`] every bound,
+//! [`load`] and [`parse`] how a text becomes a [`Config`], [`ConfigErrors`] what a reader of a
+//! bad file sees.
+
+mod action;
+mod decode;
+mod discovery;
+mod env;
+mod error;
+mod file;
+mod health_check;
+pub mod limits;
+mod listener;
+mod node;
+mod rule;
+mod schema;
+mod target_group;
+mod validate;
+mod values;
+
+pub use action::{
+    Action, ActionKind, FixedResponse, Forward, ForwardTarget, GroupStickiness, Redirect,
+    RedirectStatus,
+};
+pub use discovery::{Discovery, EcsDiscovery};
+pub use env::Environment;
+pub use error::{ConfigError, ConfigErrors, Position};
+pub use file::{load, parse};
+pub use health_check::{HealthCheck, Matcher};
+pub use listener::{Listener, ListenerProtocol};
+pub use rule::{Condition, HttpHeaderCondition, QueryStringPair, Rule, Values};
+pub use schema::schema;
+pub use target_group::{
+    Algorithm, FixedTarget, ProtocolVersion, Stickiness, StickinessType, TargetGroup,
+    TargetProtocol,
+};
+pub use values::{Cidr, Port, Ranged, Span, parse_duration};
+
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// A whole configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The admin server: `/livez`, `/readyz`, `/metrics`, `/targets`. Off when absent.
+    #[serde(default)]
+    pub admin: Option<Admin>,
+    /// What belongs to the process, not to traffic.
+    #[serde(default)]
+    pub runtime: Runtime,
+    /// ALB's load balancer attributes; they hold for every listener.
+    #[serde(default)]
+    pub load_balancer: LoadBalancer,
+    /// The addresses that clients connect to. At least one.
+    pub listeners: Vec<Listener>,
+    /// The groups of targets that rules forward to.
+    #[serde(default)]
+    pub target_groups: Vec<TargetGroup>,
+}
+
+/// The admin server.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Where it listens. Loopback only: the admin server has no authentication yet.
+    pub address: SocketAddr,
+}
+
+/// Settings of the process.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Runtime {
+    /// Worker threads. Absent: one for each core that the process may use.
+    pub workers: Option<Ranged<1, 1024>>,
+    /// How long SIGTERM waits for requests in flight before the process ends anyway
+    /// (default 30 s).
+    pub drain_timeout: Span<0, 3_600_000, 30_000>,
+}
+
+/// ALB's load balancer attributes (`aws_lb`), for every listener.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LoadBalancer {
+    /// ALB `idle_timeout.timeout_seconds`: the longest time without a byte in either direction,
+    /// and the longest wait for a target's response head (default 60 s, 1 s to 4000 s).
+    pub idle_timeout: Span<1_000, 4_000_000, 60_000>,
+    /// ALB `client_keep_alive.seconds`: the longest life of a client connection. The first
+    /// response after it carries `Connection: close` (default 3600 s, 60 s to 7 d).
+    pub client_keep_alive: Span<60_000, 604_800_000, 3_600_000>,
+    /// How long a client may take from the first byte of a request to the end of its head;
+    /// beyond it the answer is 408 (default 30 s, 1 s to 300 s). ALB has only its idle time
+    /// limit here, which a client that sends a byte a minute never meets.
+    pub request_header_timeout: Span<1_000, 300_000, 30_000>,
+    /// How long connecting to a target may take before the next target is tried, or 504
+    /// (ALB: 10 s, fixed; 10 ms to 60 s).
+    pub connect_timeout: Span<10, 60_000, 10_000>,
+}

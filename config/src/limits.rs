@@ -1,0 +1,27 @@
+//! Every bound of the configuration file, each with its reason.
+
+/// The largest file that is read, in bytes. A file for 10,000 rules has about 3 MB; beyond this
+/// it is more likely that the wrong file was named than that somebody wrote it.
+pub const FILE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The most errors that are collected from one file. A file with more has one cause.
+pub const ERRORS: usize = 100;
+
+/// The longest name of a listener or a target group, in bytes. ALB allows 32; names of generated
+/// files are longer.
+pub const NAME_BYTES: usize = 128;
+
+/// The longest value of a condition, in bytes (ALB: 128; raised because templates produce more).
+pub const CONDITION_VALUE_BYTES: usize = 1024;
+
+/// The longest body of a fixed response, in bytes (ALB: 1,024 characters).
+pub const FIXED_BODY_BYTES: usize = 64 * 1024;
+
+/// The longest health check path, in bytes (ALB: 1,024).
+pub const HEALTH_PATH_BYTES: usize = 1024;
+
+/// The highest weight of a target group in a forward action (ALB: 0 to 999).
+pub const WEIGHT_MAX: u64 = 999;
+
+/// The highest priority of a rule (ALB: 1 to 50,000).
+pub const PRIORITY_MAX: u64 = 50_000;

@@ -1,0 +1,224 @@
+//! The file as a tree in which every key and value knows its place.
+//!
+//! Reading into a tree first is what lets all errors be reported at once: a deserializer straight
+//! from YAML stops at the first.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::Spanned;
+
+use crate::error::Position;
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) position: Position,
+    pub(crate) value: Value,
+}
+
+/// What a node holds.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    Integer(i128),
+    Float(f64),
+    /// `expanded`: an environment variable was put in, so that the text may stand for a number.
+    Text {
+        text: String,
+        expanded: bool,
+    },
+    Sequence(Vec<Node>),
+    Mapping(Vec<Entry>),
+    /// An item of a sequence whose error is known already; it is passed over.
+    Skipped,
+}
+
+/// A key and its value.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) position: Position,
+    pub(crate) node: Node,
+}
+
+/// One step of a path from the root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    Key(String),
+    Index(usize),
+}
+
+impl Node {
+    /// The node at a path, or the nearest one above it that exists.
+    pub(crate) fn nearest(&self, path: &[Step]) -> &Self {
+        let mut node = self;
+        for step in path {
+            let child = match (&node.value, step) {
+                (Value::Mapping(entries), Step::Key(key)) => entries
+                    .iter()
+                    .find(|entry| entry.key == *key)
+                    .map(|entry| &entry.node),
+                (Value::Sequence(items), Step::Index(index)) => items.get(*index),
+                _ => None,
+            };
+            match child {
+                Some(child) => node = child,
+                None => break,
+            }
+        }
+        node
+    }
+}
+
+impl Node {
+    /// A path into the values made from this tree as a path into the tree: items that were
+    /// skipped have no place among the values.
+    pub(crate) fn path_in_file(&self, path: &[Step]) -> Vec<Step> {
+        let mut node = Some(self);
+        let mut out = Vec::with_capacity(path.len());
+        for step in path {
+            let step = match (node.map(|node| &node.value), step) {
+                (Some(Value::Sequence(items)), Step::Index(nth)) => Step::Index(
+                    items
+                        .iter()
+                        .enumerate()
+                        .filter(|(_, item)| !matches!(item.value, Value::Skipped))
+                        .nth(*nth)
+                        .map_or(*nth, |(index, _)| index),
+                ),
+                _ => step.clone(),
+            };
+            out.push(step);
+            node = Some(self.nearest(&out));
+        }
+        out
+    }
+
+    /// The texts under `key` in the items of the list `list` at the top of the file.
+    pub(crate) fn texts_of(&self, list: &str, key: &str) -> Vec<String> {
+        let Value::Sequence(items) = &self.nearest(&[Step::Key(list.to_owned())]).value else {
+            return Vec::new();
+        };
+        items
+            .iter()
+            .filter_map(
+                |item| match &item.nearest(&[Step::Key(key.to_owned())]).value {
+                    Value::Text { text, .. } => Some(text.clone()),
+                    Value::Integer(number) => Some(number.to_string()),
+                    _ => None,
+                },
+            )
+            .collect()
+    }
+}
+
+/// `listeners[0].rules[2]`
+pub(crate) fn show_path(path: &[Step]) -> String {
+    use fmt::Write as _;
+    let mut text = String::new();
+    for step in path {
+        match step {
+            Step::Key(key) if text.is_empty() => text.push_str(key),
+            Step::Key(key) => {
+                text.push('.');
+                text.push_str(key);
+            }
+            // Writing to a String does not fail.
+            Step::Index(index) => write!(text, "[{index}]").unwrap_or_default(),
+        }
+    }
+    text
+}
+
+fn position(location: serde_saphyr::Location) -> Position {
+    Position {
+        line: location.line().max(1),
+        column: location.column().max(1),
+    }
+}
+
+pub(crate) fn position_of(location: Option<serde_saphyr::Location>) -> Position {
+    location.map_or(Position::START, position)
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        Ok(Self {
+            position: position(spanned.referenced),
+            value: spanned.value,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a YAML value")
+            }
+
+            fn visit_unit<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+
+            fn visit_none<E>(self) -> Result<Value, E> {
+                Ok(Value::Null)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+                Ok(Value::Bool(value))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+                Ok(Value::Integer(value.into()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+                Ok(Value::Integer(value.into()))
+            }
+
+            fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
+                Ok(Value::Integer(value))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+                Ok(Value::Float(value))
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+                Ok(Value::Text {
+                    text: value.to_owned(),
+                    expanded: false,
+                })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+                let mut nodes = Vec::new();
+                while let Some(node) = items.next_element()? {
+                    nodes.push(node);
+                }
+                Ok(Value::Sequence(nodes))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+                let mut mapping = Vec::new();
+                while let Some(key) = entries.next_key::<Spanned<String>>()? {
+                    mapping.push(Entry {
+                        position: position(key.referenced),
+                        key: key.value,
+                        node: entries.next_value()?,
+                    });
+                }
+                Ok(Value::Mapping(mapping))
+            }
+        }
+        deserializer.deserialize_any(V)
+    }
+}

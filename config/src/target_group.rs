@@ -1,0 +1,120 @@
+//! Target groups (`aws_lb_target_group`).
+
+use std::net::IpAddr;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{Discovery, HealthCheck, Port, Span};
+
+/// Targets that answer the same requests, and how one is picked.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TargetGroup {
+    /// Unique among groups.
+    pub name: String,
+    /// What targets speak (default `HTTP`).
+    #[serde(default)]
+    pub protocol: TargetProtocol,
+    /// `HTTP1` (default), `HTTP2` or `GRPC`.
+    #[serde(default)]
+    pub protocol_version: ProtocolVersion,
+    /// A fixed list. Either this or `discovery`; with neither, the group has no targets (503).
+    #[serde(default)]
+    pub targets: Vec<FixedTarget>,
+    /// Where to learn the targets.
+    #[serde(default)]
+    pub discovery: Option<Discovery>,
+    /// How one target is picked (default `round_robin`).
+    #[serde(default)]
+    pub load_balancing_algorithm_type: Algorithm,
+    /// How long requests in flight may go on at a target that left (0 s to 3600 s, default 300 s).
+    #[serde(default)]
+    pub deregistration_delay: Span<0, 3_600_000, 300_000>,
+    /// How targets are checked.
+    #[serde(default)]
+    pub health_check: HealthCheck,
+    /// Keeps a client at one target.
+    #[serde(default)]
+    pub stickiness: Option<Stickiness>,
+}
+
+/// What targets speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+pub enum TargetProtocol {
+    /// Plain HTTP.
+    #[default]
+    #[serde(rename = "HTTP")]
+    Http,
+    /// HTTP over TLS.
+    #[serde(rename = "HTTPS")]
+    Https,
+}
+
+/// Which HTTP targets speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+pub enum ProtocolVersion {
+    /// HTTP/1.1.
+    #[default]
+    #[serde(rename = "HTTP1")]
+    Http1,
+    /// HTTP/2.
+    #[serde(rename = "HTTP2")]
+    Http2,
+    /// gRPC over HTTP/2.
+    #[serde(rename = "GRPC")]
+    Grpc,
+}
+
+/// How a target is picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Algorithm {
+    /// One after the other.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests in flight.
+    LeastOutstandingRequests,
+}
+
+/// One target of a fixed list.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FixedTarget {
+    /// The address.
+    pub address: IpAddr,
+    /// The port.
+    pub port: Port,
+    /// The availability zone, for display.
+    #[serde(default)]
+    pub zone: Option<String>,
+}
+
+/// Target stickiness.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stickiness {
+    /// Off by default.
+    #[serde(default)]
+    pub enabled: bool,
+    /// Which cookie.
+    #[serde(rename = "type", default)]
+    pub kind: StickinessType,
+    /// How long a client stays (1 s to 7 d, default 1 d).
+    #[serde(default)]
+    pub cookie_duration: Span<1_000, 604_800_000, 86_400_000>,
+    /// The application's cookie, for `app_cookie`.
+    #[serde(default)]
+    pub cookie_name: Option<String>,
+}
+
+/// Which cookie keeps a client at a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StickinessType {
+    /// A cookie of the load balancer.
+    #[default]
+    LbCookie,
+    /// A cookie of the application.
+    AppCookie,
+}

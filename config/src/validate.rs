@@ -1,0 +1,242 @@
+//! What no single value can tell: names that must exist, pairs that exclude each other, features
+//! that this version does not serve.
+
+mod action;
+mod rule;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use crate::node::Step;
+use crate::{
+    Config, Discovery, HealthCheck, Listener, ListenerProtocol, ProtocolVersion, TargetGroup,
+    TargetProtocol, limits,
+};
+
+/// Takes a path into the configuration and what is wrong there.
+pub(crate) type Report<'a> = &'a mut dyn FnMut(&[Step], String);
+
+/// Where a check stands: its path, the names of all groups, and where faults go.
+struct Scope<'a, 'r> {
+    path: Vec<Step>,
+    groups: &'a [String],
+    report: Report<'r>,
+}
+
+impl Scope<'_, '_> {
+    fn key<R>(&mut self, key: &str, inner: impl FnOnce(&mut Self) -> R) -> R {
+        self.path.push(Step::Key(key.to_owned()));
+        let result = inner(self);
+        self.path.pop();
+        result
+    }
+
+    fn each<'t, T>(&mut self, key: &str, items: &'t [T], mut inner: impl FnMut(&mut Self, &'t T)) {
+        self.path.push(Step::Key(key.to_owned()));
+        for (index, item) in items.iter().enumerate() {
+            self.path.push(Step::Index(index));
+            inner(self, item);
+            self.path.pop();
+        }
+        self.path.pop();
+    }
+
+    fn fault(&mut self, message: impl Into<String>) {
+        (self.report)(&self.path, message.into());
+    }
+
+    fn fault_at(&mut self, key: &str, message: impl Into<String>) {
+        self.key(key, |scope| scope.fault(message));
+    }
+
+    fn not_served(&mut self, key: &str, what: &str) {
+        self.fault_at(key, format!("this version does not serve {what} yet"));
+    }
+}
+
+/// Checks a whole configuration. `groups` holds the names of all groups in the file, also of
+/// those that have faults of their own.
+pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
+    let mut scope = Scope {
+        path: Vec::new(),
+        groups,
+        report,
+    };
+    if let Some(admin) = &config.admin {
+        scope.key("admin", |scope| {
+            if !admin.address.ip().is_loopback() {
+                scope.fault_at(
+                    "address",
+                    "the admin server has no authentication yet, so its address must be loopback, such as 127.0.0.1:9901",
+                );
+            }
+            check_port(scope, "address", admin.address);
+        });
+    }
+    if config.listeners.is_empty() {
+        scope.fault_at("listeners", "at least one listener is needed");
+    }
+    unique(
+        &mut scope,
+        "listeners",
+        config.listeners.iter().map(|l| l.name.as_str()),
+    );
+    unique(
+        &mut scope,
+        "target_groups",
+        config.target_groups.iter().map(|g| g.name.as_str()),
+    );
+    same_address(&mut scope, config);
+    scope.each("listeners", &config.listeners, listener);
+    scope.each("target_groups", &config.target_groups, target_group);
+}
+
+fn unique<'n>(scope: &mut Scope<'_, '_>, list: &str, names: impl Iterator<Item = &'n str>) {
+    let mut first: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, name) in names.enumerate() {
+        if let Some(other) = first.get(name) {
+            let message = format!("the name {name:?} is that of {list}[{other}] already");
+            scope.path.push(Step::Key(list.to_owned()));
+            scope.path.push(Step::Index(index));
+            scope.fault_at("name", message);
+            scope.path.truncate(scope.path.len() - 2);
+        } else {
+            first.insert(name, index);
+        }
+    }
+}
+
+fn same_address(scope: &mut Scope<'_, '_>, config: &Config) {
+    let mut first: BTreeMap<SocketAddr, &str> = BTreeMap::new();
+    let admin = config.admin.as_ref().map(|admin| admin.address);
+    if let Some(address) = admin {
+        first.insert(address, "admin");
+    }
+    scope.each("listeners", &config.listeners, |scope, listener| {
+        let Some(address) = listener.socket_address() else {
+            return;
+        };
+        if let Some(other) = first.insert(address, &listener.name) {
+            let key = if listener.address.is_some() {
+                "address"
+            } else {
+                "port"
+            };
+            scope.fault_at(key, format!("{address} is that of {other:?} already"));
+        }
+    });
+}
+
+fn check_name(scope: &mut Scope<'_, '_>, name: &str) {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > limits::NAME_BYTES || !name.chars().all(valid) {
+        scope.fault_at(
+            "name",
+            format!(
+                "a name has 1 to {} letters, digits, `-`, `_` and `.`; found {name:?}",
+                limits::NAME_BYTES
+            ),
+        );
+    }
+}
+
+fn check_port(scope: &mut Scope<'_, '_>, key: &str, address: SocketAddr) {
+    if address.port() == 0 {
+        scope.fault_at(key, "the port is 0; expected 1 to 65535");
+    }
+}
+
+fn listener(scope: &mut Scope<'_, '_>, listener: &Listener) {
+    check_name(scope, &listener.name);
+    match (listener.address, listener.port) {
+        (Some(address), None) => check_port(scope, "address", address),
+        (None, Some(_)) => {}
+        (None, None) => scope.fault("one of the keys `address` and `port` is needed"),
+        (Some(_), Some(_)) => {
+            scope.fault_at(
+                "port",
+                "`address` holds a port already; remove one of the two",
+            );
+        }
+    }
+    if listener.protocol == ListenerProtocol::Https {
+        scope.not_served("protocol", "HTTPS listeners");
+    }
+    action::one(scope, "default_action", &listener.default_action);
+    rule::rules(scope, &listener.rules);
+}
+
+fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
+    check_name(scope, &group.name);
+    if group.protocol == TargetProtocol::Https {
+        scope.not_served("protocol", "HTTPS targets");
+    }
+    if group.protocol_version != ProtocolVersion::Http1 {
+        scope.not_served("protocol_version", "HTTP/2 and gRPC targets");
+    }
+    if group
+        .stickiness
+        .as_ref()
+        .is_some_and(|stickiness| stickiness.enabled)
+    {
+        scope.not_served("stickiness", "stickiness");
+    }
+    if let Some(found) = &group.discovery {
+        if !group.targets.is_empty() {
+            scope.fault_at(
+                "targets",
+                "a group has either `targets` or `discovery`; remove one of the two",
+            );
+        }
+        scope.key("discovery", |scope| discovery(scope, found));
+    }
+    let mut seen = BTreeMap::new();
+    let mut index = 0_usize;
+    scope.each("targets", &group.targets, |scope, target| {
+        let address = SocketAddr::new(target.address, target.port.number());
+        if let Some(other) = seen.insert(address, index) {
+            scope.fault(format!("{address} is that of targets[{other}] already"));
+        }
+        index += 1;
+    });
+    scope.key("health_check", |scope| {
+        health_check(scope, &group.health_check)
+    });
+}
+
+fn discovery(scope: &mut Scope<'_, '_>, discovery: &Discovery) {
+    match &discovery.ecs {
+        None => scope.fault("a source is needed, such as `ecs`"),
+        Some(ecs) => scope.key("ecs", |scope| {
+            for (key, value) in [("cluster", &ecs.cluster), ("service", &ecs.service)] {
+                if value.trim().is_empty() {
+                    scope.fault_at(key, "a name is needed");
+                }
+            }
+        }),
+    }
+}
+
+fn health_check(scope: &mut Scope<'_, '_>, check: &HealthCheck) {
+    let visible = |c: char| c.is_ascii_graphic();
+    if !check.path.starts_with('/')
+        || check.path.len() > limits::HEALTH_PATH_BYTES
+        || !check.path.chars().all(visible)
+        || check.path.contains('#')
+    {
+        scope.fault_at(
+            "path",
+            format!(
+                "expected a path that begins with `/` and has at most {} visible ASCII characters, found {:?}",
+                limits::HEALTH_PATH_BYTES,
+                check.path
+            ),
+        );
+    }
+    if check.timeout.get() > check.interval.get() {
+        scope.fault_at(
+            "timeout",
+            "a check may not take longer than the `interval` between two of them",
+        );
+    }
+}

@@ -1,0 +1,324 @@
+//! Each bad file gets clear errors with their places, all at once.
+
+use longshore_config::{Config, ConfigErrors, parse};
+
+const GOOD: &str = "\
+listeners:
+  - name: web
+    address: 127.0.0.1:8080
+    default_action: [{type: forward, target_group: app}]
+    rules:
+      - priority: 10
+        condition: [{source_ip: {values: [\"10.0.0.0/8\"]}}]
+        action:
+          - type: forward
+            forward:
+              target_group: [{name: app, weight: 9}]
+target_groups:
+  - name: app
+    targets:
+      - {address: 127.0.0.1, port: 32768}
+    health_check: {path: /health, interval: 5, timeout: 2}
+";
+
+fn read(text: &str) -> Result<Config, ConfigErrors> {
+    parse("f.yaml", text, &|name| match name {
+        "PORT" => Some("9000".to_owned()),
+        "WORDS" => Some("many words".to_owned()),
+        _ => None,
+    })
+}
+
+/// The errors of the good file with one replacement.
+#[track_caller]
+fn broken(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from:?} is in the good file");
+    match read(&GOOD.replacen(from, to, 1)) {
+        Ok(_) => panic!("{to:?} was accepted"),
+        Err(errors) => errors.to_string(),
+    }
+}
+
+#[test]
+fn the_good_file_is_good() {
+    read(GOOD).expect("valid");
+}
+
+#[test]
+fn each_fault_names_its_place_and_its_mend() {
+    let cases = [
+        // unknown key
+        (
+            "name: web",
+            "nmae: web",
+            "f.yaml:2:5: listeners[0].nmae: unknown key `nmae`; did you mean `name`?",
+        ),
+        (
+            "interval: 5",
+            "intervall: 5",
+            "f.yaml:16:35: target_groups[0].health_check.intervall: unknown key `intervall`; did you mean `interval`?",
+        ),
+        // missing group
+        (
+            "target_group: app}",
+            "target_group: ap}",
+            "f.yaml:4:52: listeners[0].default_action[0].target_group: there is no target group \"ap\"; did you mean \"app\"?",
+        ),
+        // bad CIDR
+        (
+            "10.0.0.0/8",
+            "10.0.0.0/33",
+            "f.yaml:7:43: listeners[0].rules[0].condition[0].source_ip.values[0]: expected a network such as 10.0.0.0/8 or 2001:db8::/32, found \"10.0.0.0/33\"",
+        ),
+        // port 0
+        (
+            "port: 32768",
+            "port: 0",
+            "f.yaml:15:36: target_groups[0].targets[0].port: expected a whole number from 1 to 65535, found 0",
+        ),
+        (
+            "127.0.0.1:8080",
+            "127.0.0.1:0",
+            "f.yaml:3:14: listeners[0].address: the port is 0; expected 1 to 65535",
+        ),
+        (
+            "port: 32768",
+            "port: 65536",
+            "f.yaml:15:36: target_groups[0].targets[0].port: expected a whole number from 1 to 65535, found 65536",
+        ),
+        // weight out of range
+        (
+            "weight: 9",
+            "weight: 1000",
+            "f.yaml:11:50: listeners[0].rules[0].action[0].forward.target_group[0].weight: expected a whole number from 0 to 999, found 1000",
+        ),
+        ("weight: 9", "weight: -1", "found -1"),
+        (
+            "weight: 9",
+            "weight: 0",
+            "f.yaml:11:29: listeners[0].rules[0].action[0].forward.target_group: at least one group with a weight above 0 is needed",
+        ),
+        // wrong type
+        (
+            "interval: 5",
+            "interval: [5]",
+            "f.yaml:16:45: target_groups[0].health_check.interval: expected a duration from 1s to 5m, such as 30, 500ms, 30s, 5m or 1d, found a list",
+        ),
+        ("interval: 5", "interval: soon", "found \"soon\""),
+        ("interval: 5", "interval: 6m", "found \"6m\""),
+        (
+            "timeout: 2",
+            "timeout: 6s",
+            "f.yaml:16:57: target_groups[0].health_check.timeout: a check may not take longer than the `interval` between two of them",
+        ),
+        (
+            "priority: 10",
+            "priority: ten",
+            "expected a whole number from 1 to 50000, found \"ten\"",
+        ),
+        (
+            "name: web",
+            "name: true",
+            "expected a text, found true; put it in quotes",
+        ),
+        (
+            "type: forward,",
+            "type: foward,",
+            "unknown value `foward`; did you mean `forward`?",
+        ),
+        (
+            "targets:\n      - {address: 127.0.0.1, port: 32768}",
+            "targets: 5",
+            "expected a list, found 5",
+        ),
+        // missing key
+        (
+            "    address: 127.0.0.1:8080\n",
+            "",
+            "f.yaml:2:5: listeners[0]: one of the keys `address` and `port` is needed",
+        ),
+        (
+            "priority: 10\n        ",
+            "",
+            "f.yaml:6:9: listeners[0].rules[0]: the key `priority` is missing",
+        ),
+        // environment
+        (
+            "127.0.0.1:8080",
+            "\"127.0.0.1:${NO_SUCH}\"",
+            "f.yaml:3:14: listeners[0].address: the environment variable NO_SUCH is not set",
+        ),
+        ("port: 32768", "port: \"${WORDS}\"", "found \"many words\""),
+        // YAML
+        ("default_action: [{", "default_action: [{{", "f.yaml:4:"),
+        (
+            "name: app\n",
+            "name: app\n    name: app\n",
+            "f.yaml:14:5: the key `name` stands here twice",
+        ),
+        // not served yet
+        (
+            "address: 127.0.0.1:8080",
+            "{address: 127.0.0.1:8080",
+            "not valid YAML",
+        ),
+        (
+            "name: web",
+            "protocol: HTTPS\n    name: web",
+            "this version does not serve HTTPS listeners yet",
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (from, to, expected) in cases {
+        let errors = broken(from, to);
+        if !errors.contains(expected) || errors.lines().count() > 2 {
+            wrong.push(format!(
+                "{from} -> {to}\n  expected {expected}\n  got      {errors}"
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn duplicate_names_and_addresses_are_errors() {
+    let twice = GOOD.replacen(
+        "target_groups:\n",
+        "  - name: web\n    address: 127.0.0.1:8080\n    default_action: [{type: forward, target_group: app}]\ntarget_groups:\n",
+        1,
+    );
+    let errors = read(&twice).expect_err("refused").to_string();
+    assert!(
+        errors.contains(
+            "f.yaml:12:11: listeners[1].name: the name \"web\" is that of listeners[0] already"
+        ),
+        "{errors}"
+    );
+    assert!(
+        errors.contains(
+            "f.yaml:13:14: listeners[1].address: 127.0.0.1:8080 is that of \"web\" already"
+        ),
+        "{errors}"
+    );
+}
+
+#[test]
+fn all_errors_come_at_once_in_the_order_of_the_file() {
+    let text = GOOD
+        .replacen("name: web", "nmae: web", 1)
+        .replacen("target_group: app}", "target_group: gone}", 1)
+        .replacen("10.0.0.0/8", "ten", 1)
+        .replacen("weight: 9", "weight: 1000", 1)
+        .replacen("port: 32768", "port: 0", 1)
+        .replacen("interval: 5", "intervall: 5", 1);
+    let errors = read(&text).expect_err("refused");
+    let keys: Vec<&str> = errors
+        .errors
+        .iter()
+        .map(|error| error.key.as_str())
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "listeners[0].nmae",
+            "listeners[0]",
+            "listeners[0].rules[0].condition[0].source_ip.values[0]",
+            "listeners[0].rules[0].action[0].forward.target_group[0].weight",
+            "target_groups[0].targets[0].port",
+            "target_groups[0].health_check.intervall",
+        ],
+        "{errors}"
+    );
+    let mut sorted = errors.errors.clone();
+    sorted.sort_by_key(|error| error.position);
+    assert_eq!(sorted, errors.errors);
+}
+
+#[test]
+fn a_fault_in_one_item_does_not_hide_or_move_those_of_its_neighbours() {
+    let text = "\
+listeners:
+  - name: web
+    port: 8080
+    default_action: [{type: forward, target_group: b}]
+target_groups:
+  - 5
+  - name: b
+    targets:
+      - {address: nonsense, port: 1}
+      - {address: 127.0.0.1, port: 2}
+      - {address: 127.0.0.1, port: 2}
+";
+    let errors = read(text).expect_err("refused").to_string();
+    let expected = "\
+f.yaml:6:5: target_groups[0]: expected keys and values, found 5
+f.yaml:9:19: target_groups[1].targets[0].address: invalid IP address syntax, found \"nonsense\"
+f.yaml:11:9: target_groups[1].targets[2]: 127.0.0.1:2 is that of targets[0] already";
+    assert_eq!(errors, expected);
+}
+
+#[test]
+fn an_environment_variable_may_hold_a_number() {
+    let text = GOOD.replacen("port: 32768", "port: \"${PORT}\"", 1);
+    let config = read(&text).expect("valid");
+    assert_eq!(config.target_groups[0].targets[0].port.get(), 9000);
+}
+
+#[test]
+fn an_empty_file_is_told_what_it_needs() {
+    for text in ["", "\n\n", "# only a comment\n", "---\n"] {
+        let errors = read(text).expect_err("refused").to_string();
+        assert_eq!(
+            errors,
+            "f.yaml:1:1: the file is empty; it needs at least `listeners`"
+        );
+    }
+    assert!(read("- a\n- b\n").is_err());
+    assert!(read("just words").is_err());
+}
+
+#[test]
+fn a_file_of_10_megabytes_is_refused_before_it_is_parsed() {
+    let path = std::env::temp_dir().join(format!("longshore-large-{}.yaml", std::process::id()));
+    std::fs::write(&path, "# x\n".repeat(10 * 1024 * 1024 / 4)).expect("written");
+    let errors = longshore_config::load(&path)
+        .expect_err("refused")
+        .to_string();
+    std::fs::remove_file(&path).expect("removed");
+    assert!(
+        errors.ends_with(":1:1: the file is larger than 4 MiB, the most that is read"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn a_file_that_is_missing_or_not_utf8_is_an_error_with_its_name() {
+    let errors = longshore_config::load("/no/such/file.yaml".as_ref()).expect_err("refused");
+    assert!(
+        errors
+            .to_string()
+            .starts_with("/no/such/file.yaml:1:1: the file cannot be read"),
+        "{errors}"
+    );
+    let path = std::env::temp_dir().join(format!("longshore-latin-{}.yaml", std::process::id()));
+    std::fs::write(&path, b"admin:\n  x: \xe9\n").expect("written");
+    let errors = longshore_config::load(&path)
+        .expect_err("refused")
+        .to_string();
+    std::fs::remove_file(&path).expect("removed");
+    assert!(
+        errors.ends_with(":2:6: the file is not UTF-8 here"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn anchors_that_multiply_are_stopped() {
+    let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let previous = level - 1;
+        let items = vec![format!("*a{previous}"); 10].join(", ");
+        text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+    }
+    assert!(read(&text).is_err());
+}

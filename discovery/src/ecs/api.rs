@@ -1,0 +1,111 @@
+//! The few calls that discovery makes, in plain data. The SDK is behind this, and so are fakes.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The most ARNs in one describe call (ECS answers more with an error).
+pub const BATCH: usize = 100;
+
+/// The calls.
+pub trait EcsApi: Send + Sync {
+    /// `ListTasks` of a service with desired status RUNNING, all pages. Fails if any page fails,
+    /// so that a missing page never looks like missing tasks.
+    fn list_tasks(
+        &self,
+        cluster: &str,
+        service: &str,
+    ) -> impl Future<Output = Result<Vec<Arc<str>>, ApiError>> + Send;
+
+    /// `DescribeTasks` of at most [`BATCH`] ARNs.
+    fn describe_tasks(
+        &self,
+        cluster: &str,
+        arns: &[Arc<str>],
+    ) -> impl Future<Output = Result<Described, ApiError>> + Send;
+
+    /// `DescribeContainerInstances` of at most [`BATCH`] ARNs, and the addresses of their EC2
+    /// instances. Hosts that AWS does not know are left out.
+    fn describe_hosts(
+        &self,
+        cluster: &str,
+        arns: &[Arc<str>],
+    ) -> impl Future<Output = Result<Vec<Host>, ApiError>> + Send;
+}
+
+/// The answer to a describe call. An ARN in neither part was not answered, which says nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Described {
+    /// The tasks that ECS knows.
+    pub tasks: Vec<Task>,
+    /// Those that it says it does not know (failures with the reason MISSING).
+    pub missing: Vec<Arc<str>>,
+}
+
+/// A task, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Its ARN.
+    pub arn: Arc<str>,
+    /// Counts its changes of state. An answer with a lower one is older.
+    pub version: i64,
+    /// `RUNNING` until the task is told to stop, then `STOPPED`.
+    pub desired_running: bool,
+    /// Where it is on its way: `PENDING`, `RUNNING`, `STOPPING` …
+    pub last_status: String,
+    /// When it reached RUNNING, in milliseconds since 1970. None before that.
+    pub started_at: Option<i64>,
+    /// `UNHEALTHY` by the container's own health check.
+    pub unhealthy: bool,
+    /// Its availability zone.
+    pub zone: Option<Arc<str>>,
+    /// The ARN of the container instance it runs on. None on Fargate.
+    pub host: Option<Arc<str>>,
+    /// The address of its own network interface (awsvpc). None in other network modes.
+    pub interface: Option<IpAddr>,
+    /// Its containers.
+    pub containers: Vec<Container>,
+}
+
+/// A container of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Container {
+    /// Its name in the task definition.
+    pub name: Arc<str>,
+    /// Whether its last status is RUNNING.
+    pub running: bool,
+    /// Ports of the host that lead into it. Empty until it runs, and in awsvpc mode.
+    pub bindings: Vec<Binding>,
+}
+
+/// A TCP port of the host that leads to one of the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Binding {
+    /// The port inside.
+    pub container_port: u16,
+    /// The port of the host.
+    pub host_port: u16,
+}
+
+/// A container instance with its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// The ARN of the container instance.
+    pub arn: Arc<str>,
+    /// The id of the EC2 instance.
+    pub instance: Arc<str>,
+    /// Its private address.
+    pub address: IpAddr,
+    /// Its availability zone.
+    pub zone: Option<Arc<str>>,
+}
+
+/// Why a call failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{operation}: {reason}")]
+pub struct ApiError {
+    /// Such as `ListTasks`.
+    pub operation: &'static str,
+    /// What AWS or the network said.
+    pub reason: String,
+}

@@ -1,0 +1,205 @@
+//! What is believed about the tasks of a service. No IO and no clock: time is an argument.
+//!
+//! The rules (see the crate's `README.md`):
+//! a task that left the list is asked about once more before it goes; a batch that failed leaves
+//! its tasks as they were; an answer with a lower version than the known one is ignored.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use longshore_config::EcsDiscovery;
+
+use super::api::{Described, Host, Task};
+use super::resolve::{Unresolved, resolve};
+use crate::target::{Problem, Target};
+
+/// How long a task that left the list is kept while no answer says that it stopped. ECS lists a
+/// task as long as it should run, so after this the list is believed.
+const UNCONFIRMED_LIMIT: Duration = Duration::from_secs(60);
+
+/// How often in a row ECS may not know a task that left the list before it is gone. Right after a
+/// start ECS may not know a task either (eventual consistency), hence more than one.
+const MISSING_LIMIT: u32 = 2;
+
+/// How long a description is believed. What changes without the list showing it: the verdict of
+/// the container's own health check, and the host port after a restart within the task.
+const DESCRIPTION_LIFE: Duration = Duration::from_secs(60);
+
+/// The state of one service.
+#[derive(Debug, Default)]
+pub struct Book {
+    tasks: BTreeMap<Arc<str>, Entry>,
+    hosts: BTreeMap<Arc<str>, Host>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// The newest description. None: listed, but not described yet.
+    task: Option<Task>,
+    /// The start of the latest list that showed it.
+    listed_at: Option<Instant>,
+    /// Since when the list lacks it.
+    absent_since: Option<Instant>,
+    /// How often in a row ECS did not know it.
+    missing: u32,
+    /// When it was last described.
+    described_at: Option<Instant>,
+}
+
+impl Book {
+    /// The tasks to describe, given the ARNs that are listed now: new ones, those that are no
+    /// targets yet, those that left the list, and those whose description is old.
+    #[must_use]
+    pub fn to_describe(
+        &self,
+        listed: &BTreeSet<Arc<str>>,
+        spec: &EcsDiscovery,
+        now: Instant,
+    ) -> Vec<Arc<str>> {
+        let known = self
+            .tasks
+            .iter()
+            .filter(|(arn, entry)| {
+                let old = entry
+                    .described_at
+                    .is_none_or(|at| now.saturating_duration_since(at) >= DESCRIPTION_LIFE);
+                old || !listed.contains(*arn) || self.resolve(entry, spec).is_err()
+            })
+            .map(|(arn, _)| arn);
+        let new = listed.iter().filter(|arn| !self.tasks.contains_key(*arn));
+        known.chain(new).cloned().collect()
+    }
+
+    /// Takes the answer to a describe call. Tasks that it does not speak of stay as they were.
+    pub fn described(&mut self, answer: Described, now: Instant) {
+        for task in answer.tasks {
+            let entry = self.tasks.entry(Arc::clone(&task.arn)).or_insert(Entry {
+                task: None,
+                listed_at: None,
+                absent_since: Some(now),
+                missing: 0,
+                described_at: None,
+            });
+            entry.missing = 0;
+            entry.described_at = Some(now);
+            if task.desired_running {
+                // Whatever the list says: ECS wants it to run.
+                entry.absent_since = None;
+            }
+            if entry
+                .task
+                .as_ref()
+                .is_none_or(|known| known.version <= task.version)
+            {
+                entry.task = Some(task);
+            }
+        }
+        for arn in answer.missing {
+            if let Some(entry) = self.tasks.get_mut(&arn) {
+                entry.missing += 1;
+            }
+        }
+    }
+
+    /// Takes a complete list that was asked for at `began`; to be called after the answers that
+    /// [`Self::to_describe`] led to.
+    pub fn listed(&mut self, listed: &BTreeSet<Arc<str>>, began: Instant) {
+        for arn in listed {
+            let entry = self.tasks.entry(Arc::clone(arn)).or_insert(Entry {
+                task: None,
+                listed_at: None,
+                absent_since: None,
+                missing: 0,
+                described_at: None,
+            });
+            entry.listed_at = Some(began);
+            entry.absent_since = None;
+        }
+        self.tasks.retain(|arn, entry| {
+            if listed.contains(arn) {
+                return true;
+            }
+            let since = *entry.absent_since.get_or_insert(began);
+            let stopped = entry.task.as_ref().is_none_or(|task| !task.desired_running);
+            !stopped
+                && entry.missing < MISSING_LIMIT
+                && began.saturating_duration_since(since) < UNCONFIRMED_LIMIT
+        });
+        let used: BTreeSet<&Arc<str>> = self
+            .tasks
+            .values()
+            .filter_map(|entry| entry.task.as_ref()?.host.as_ref())
+            .collect();
+        self.hosts.retain(|arn, _| used.contains(arn));
+    }
+
+    /// The container instances whose addresses are wanted and not known.
+    #[must_use]
+    pub fn unknown_hosts(&self) -> Vec<Arc<str>> {
+        let wanted: BTreeSet<&Arc<str>> = self
+            .tasks
+            .values()
+            .filter_map(|entry| entry.task.as_ref())
+            .filter(|task| task.desired_running && task.interface.is_none())
+            .filter_map(|task| task.host.as_ref())
+            .filter(|host| !self.hosts.contains_key(*host))
+            .collect();
+        wanted.into_iter().cloned().collect()
+    }
+
+    /// Takes the addresses of container instances. They are kept as long as a task is there: the
+    /// private address of an instance does not change in its life.
+    pub fn found_hosts(&mut self, hosts: Vec<Host>) {
+        self.hosts
+            .extend(hosts.into_iter().map(|host| (Arc::clone(&host.arn), host)));
+    }
+
+    /// Whether a task is on its way up, so that the next look should come soon.
+    #[must_use]
+    pub fn is_unsettled(&self, spec: &EcsDiscovery) -> bool {
+        self.tasks.values().any(|entry| {
+            entry.absent_since.is_none()
+                && matches!(self.resolve(entry, spec), Err(Unresolved::Waiting(_)))
+        })
+    }
+
+    /// The targets, and the tasks that are none.
+    #[must_use]
+    pub fn targets(&self, spec: &EcsDiscovery) -> (Vec<Target>, Vec<Problem>) {
+        let mut targets = Vec::new();
+        let mut problems = Vec::new();
+        for (arn, entry) in &self.tasks {
+            match self.resolve(entry, spec) {
+                Ok(target) => targets.push(target),
+                Err(Unresolved::Gone) => {}
+                Err(Unresolved::Waiting(reason) | Unresolved::Wrong(reason)) => {
+                    problems.push(Problem {
+                        subject: arn.rsplit('/').next().unwrap_or(arn).to_owned(),
+                        reason,
+                    });
+                }
+            }
+        }
+        (targets, problems)
+    }
+
+    fn resolve(&self, entry: &Entry, spec: &EcsDiscovery) -> Result<Target, Unresolved> {
+        let Some(task) = &entry.task else {
+            let reason = "ECS does not describe it yet".to_owned();
+            return Err(Unresolved::Waiting(reason));
+        };
+        // A task is only ever asked about because a list showed it.
+        let listed_at = entry.listed_at.ok_or(Unresolved::Gone)?;
+        let host = task.host.as_ref().and_then(|host| self.hosts.get(host));
+        resolve(task, host, spec, listed_at)
+    }
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests stand outside: they choose the times that they hand in"
+)]
+#[path = "book_tests.rs"]
+mod tests;

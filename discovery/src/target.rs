@@ -1,0 +1,94 @@
+//! Targets as sources see them: plain data.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a target *is*: a port of a container of a task. Never its address: host ports are used
+/// again at once, and then the address is that of another service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TargetKey {
+    /// The task's ARN; `fixed` for a target of a fixed list.
+    pub task: Arc<str>,
+    /// The container of the task; the written address for a target of a fixed list.
+    pub container: Arc<str>,
+    /// The port inside the container.
+    pub port: u16,
+}
+
+impl TargetKey {
+    /// The last part of the task's ARN, which people know as the task id.
+    #[must_use]
+    pub fn task_id(&self) -> &str {
+        self.task.rsplit('/').next().unwrap_or(&self.task)
+    }
+}
+
+impl fmt::Display for TargetKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}:{}", self.task_id(), self.container, self.port)
+    }
+}
+
+/// One target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// What it is.
+    pub key: TargetKey,
+    /// Where it is now.
+    pub address: SocketAddr,
+    /// Its availability zone, if known.
+    pub zone: Option<Arc<str>>,
+    /// The EC2 instance (or managed instance) it runs on, if known.
+    pub instance: Option<Arc<str>>,
+    /// Its port belongs to the host's dynamic range, and goes to another task, perhaps of another
+    /// service, as soon as this one ends. Connecting to it wants recent knowledge.
+    pub shared_port: bool,
+    /// When its task started, in milliseconds since 1970, if known: of two tasks that are told at
+    /// one address, the younger one is there.
+    pub started_at: Option<i64>,
+    /// The start of the latest look at the world that showed this target in place.
+    pub confirmed_at: Instant,
+}
+
+impl Target {
+    /// Whether two descriptions differ in nothing but the time of their confirmation.
+    #[must_use]
+    pub fn same_place(&self, other: &Self) -> bool {
+        Self {
+            confirmed_at: other.confirmed_at,
+            ..self.clone()
+        } == *other
+    }
+}
+
+/// A task that is no target, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The task's id, or what else has the problem.
+    pub subject: String,
+    /// Why, and what would mend it.
+    pub reason: String,
+}
+
+/// What a source sends.
+#[derive(Debug, Clone)]
+pub enum Update {
+    /// All targets of the group. What is not in it has left.
+    Set {
+        /// The targets, one for each key.
+        targets: Vec<Target>,
+        /// Tasks that are no targets, and why.
+        problems: Vec<Problem>,
+        /// When the look at the world that gave this set ended.
+        at: Instant,
+    },
+    /// The look failed. The last set stays.
+    Failed {
+        /// Why.
+        error: String,
+        /// When.
+        at: Instant,
+    },
+}

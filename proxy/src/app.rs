@@ -1,0 +1,389 @@
+//! The parts put together: sockets, workers, control, and how they start, change and end.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use longshore_config::{Config, ConfigErrors};
+use longshore_discovery::ecs::Aws;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::control::ids::ListenerId;
+use crate::control::run::{self, MESSAGES_MAX, Message};
+use crate::control::snapshot::Shared;
+use crate::control::view::TargetsView;
+use crate::observe::admin::{self, Admin};
+use crate::serve::listener;
+use crate::serve::worker::{self, Handle, Order};
+
+/// How long the first look at the world may take before traffic is accepted all the same. A
+/// target that hangs, or a source that is down, must not keep the process from serving the rest.
+const FIRST_LOOK_LIMIT: Duration = Duration::from_secs(3);
+
+/// What a balancer needs besides its configuration.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How AWS is reached.
+    pub aws: Aws,
+    /// Seeds everything that is drawn at random.
+    pub seed: u64,
+}
+
+/// Why a balancer cannot start, or cannot take a new configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's or the admin server's address.
+    #[error("{name}: cannot listen on {address}: {error}")]
+    Bind {
+        /// The listener's name, or `admin`.
+        name: String,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigErrors),
+    /// A setting that only a restart changes.
+    #[error("`{0}` cannot change while the process runs; restart it")]
+    NeedsRestart(&'static str),
+    /// The control task is gone.
+    #[error("the control task has ended")]
+    Gone,
+}
+
+/// A running balancer.
+#[derive(Debug)]
+pub struct Balancer {
+    config: Config,
+    control: mpsc::Sender<Message>,
+    workers: Arc<[Handle]>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+    control_thread: JoinHandle<io::Result<()>>,
+    listening: BTreeMap<ListenerId, Listening>,
+    next_listener: u32,
+    ready: Arc<AtomicBool>,
+    admin: Option<SocketAddr>,
+}
+
+#[derive(Debug, Clone)]
+struct Listening {
+    name: String,
+    /// As configured.
+    asked: SocketAddr,
+    /// As bound: the port is a real one.
+    bound: SocketAddr,
+}
+
+impl Balancer {
+    /// Binds every address, waits for the first look at the targets (at most
+    /// `FIRST_LOOK_LIMIT`), and accepts.
+    ///
+    /// # Errors
+    /// If an address cannot be bound or a thread cannot be started; then nothing runs.
+    pub async fn start(config: Config, options: Options) -> Result<Self, StartError> {
+        let count = worker_count(&config);
+        let sockets = config
+            .listeners
+            .iter()
+            .map(|listener| bind_listener(listener, count))
+            .collect::<Result<Vec<_>, _>>()?;
+        let admin_socket = config.admin.as_ref().map(bind_admin).transpose()?;
+        let admin = match &admin_socket {
+            Some(socket) => Some(socket.local_addr().map_err(StartError::Thread)?),
+            None => None,
+        };
+
+        let shared = Arc::new(Shared::default());
+        let (handles, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| Handle::new()).unzip();
+        let workers: Arc<[Handle]> = handles.into();
+        let mut threads = Vec::with_capacity(count);
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            let (shared, peers, seed) = (Arc::clone(&shared), Arc::clone(&workers), options.seed);
+            threads.push(thread(format!("worker-{index}"), move || {
+                worker::run(index, shared, peers, seed, inbox)
+            })?);
+        }
+        let (control, inbox) = mpsc::channel(MESSAGES_MAX);
+        let ready = Arc::new(AtomicBool::new(false));
+        let control_thread = {
+            let outbox = control.clone();
+            let admin = Admin {
+                control: control.clone(),
+                workers: Arc::clone(&workers),
+                ready: Arc::clone(&ready),
+            };
+            thread("control".to_owned(), move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()?;
+                runtime.block_on(async {
+                    if let Some(socket) = admin_socket {
+                        tokio::spawn(async move {
+                            if let Err(error) = admin::serve(socket, admin).await {
+                                tracing::error!(%error, "the admin server has ended");
+                            }
+                        });
+                    }
+                    run::run(count, shared, options.aws, options.seed, outbox, inbox).await;
+                });
+                Ok(())
+            })?
+        };
+        let mut balancer = Self {
+            config: config.clone(),
+            control,
+            workers,
+            threads,
+            control_thread,
+            listening: BTreeMap::new(),
+            next_listener: 0,
+            ready,
+            admin,
+        };
+        let ids: Vec<ListenerId> = sockets.iter().map(|_| balancer.listener_id()).collect();
+        balancer.configure(config, ids.clone()).await?;
+        balancer.first_look().await?;
+        for (id, (listening, sockets)) in ids.into_iter().zip(sockets) {
+            balancer.listen(id, listening, sockets).await?;
+        }
+        balancer.ready.store(true, Ordering::Release);
+        Ok(balancer)
+    }
+
+    /// The names and addresses that are accepted on, with the ports that the system chose where
+    /// the configuration said 0.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<(String, SocketAddr)> {
+        self.listening
+            .values()
+            .map(|listening| (listening.name.clone(), listening.bound))
+            .collect()
+    }
+
+    /// The address of the admin server.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// What `/targets` shows.
+    ///
+    /// # Errors
+    /// If the control task is gone.
+    pub async fn targets(&self) -> Result<TargetsView, StartError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Message::View(reply)).await?;
+        answer.await.map_err(|_| StartError::Gone)
+    }
+
+    /// Takes a new configuration as a whole, or nothing of it.
+    ///
+    /// # Errors
+    /// If a new address cannot be bound, or a setting changed that needs a restart; then the old
+    /// configuration stays in force.
+    pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
+        if worker_count(&config) != self.workers.len() {
+            return Err(StartError::NeedsRestart("runtime.workers"));
+        }
+        if config.admin != self.config.admin {
+            return Err(StartError::NeedsRestart("admin"));
+        }
+        let mut ids = Vec::with_capacity(config.listeners.len());
+        let mut opened = Vec::new();
+        for listener in &config.listeners {
+            let asked = listener.socket_address();
+            let known = self
+                .listening
+                .iter()
+                .find(|(_, listening)| Some(listening.asked) == asked)
+                .map(|(id, _)| *id);
+            let id = match known {
+                Some(id) => id,
+                None => {
+                    let (listening, sockets) = bind_listener(listener, self.workers.len())?;
+                    let id = self.listener_id();
+                    opened.push((id, listening, sockets));
+                    id
+                }
+            };
+            ids.push(id);
+        }
+        let closed: Vec<ListenerId> = self
+            .listening
+            .keys()
+            .filter(|id| !ids.contains(id))
+            .copied()
+            .collect();
+        // First nothing new comes to a listener that goes, then rules change, then new ones open.
+        for id in closed {
+            self.listening.remove(&id);
+            for worker in &*self.workers {
+                order(worker, Order::Unlisten(id)).await?;
+            }
+        }
+        for (id, listener) in ids.iter().zip(&config.listeners) {
+            if let Some(listening) = self.listening.get_mut(id) {
+                listening.name.clone_from(&listener.name);
+            }
+        }
+        self.configure(config.clone(), ids).await?;
+        for (id, listening, sockets) in opened {
+            self.listen(id, listening, sockets).await?;
+        }
+        self.config = config;
+        Ok(())
+    }
+
+    /// Resolves if the control task or a worker has ended by itself; then the process should end
+    /// too.
+    pub async fn failed(&self) {
+        let mut ended = Vec::with_capacity(self.workers.len() + 1);
+        ended.push(Box::pin(self.control.closed()) as Pin<Box<dyn Future<Output = ()>>>);
+        for worker in &*self.workers {
+            ended.push(Box::pin(worker.orders.closed()));
+        }
+        std::future::poll_fn(|cx| {
+            match ended.iter_mut().any(|one| one.as_mut().poll(cx).is_ready()) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
+    /// Accepts nothing new, lets requests in flight finish for at most the configured time, and
+    /// ends. True if everything was finished.
+    pub async fn drain(self) -> bool {
+        self.ready.store(false, Ordering::Release);
+        for worker in &*self.workers {
+            // A worker that is gone has nothing to drain.
+            drop(worker.orders.send(Order::Drain).await);
+        }
+        let threads = self.threads;
+        let finished = async {
+            while !threads.iter().all(JoinHandle::is_finished) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let limit = self.config.runtime.drain_timeout.get();
+        let complete = tokio::time::timeout(limit, finished).await.is_ok();
+        drop(self.workers);
+        drop(self.control_thread);
+        complete
+    }
+
+    async fn configure(&self, config: Config, ids: Vec<ListenerId>) -> Result<(), StartError> {
+        let (reply, done) = oneshot::channel();
+        self.send(Message::Configure(Box::new(config), ids, reply))
+            .await?;
+        done.await.map_err(|_| StartError::Gone)
+    }
+
+    async fn first_look(&self) -> Result<(), StartError> {
+        let (reply, settled) = oneshot::channel();
+        self.send(Message::Settled(reply)).await?;
+        match tokio::time::timeout(FIRST_LOOK_LIMIT, settled).await {
+            Ok(settled) => settled.map_err(|_| StartError::Gone),
+            Err(_) => {
+                tracing::warn!(
+                    "some targets are not known or not checked yet; accepting all the same"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    async fn listen(
+        &mut self,
+        id: ListenerId,
+        listening: Listening,
+        sockets: Vec<TcpListener>,
+    ) -> Result<(), StartError> {
+        for (worker, socket) in self.workers.iter().zip(sockets) {
+            order(worker, Order::Listen(id, socket)).await?;
+        }
+        self.listening.insert(id, listening);
+        Ok(())
+    }
+
+    async fn send(&self, message: Message) -> Result<(), StartError> {
+        self.control
+            .send(message)
+            .await
+            .map_err(|_| StartError::Gone)
+    }
+
+    fn listener_id(&mut self) -> ListenerId {
+        let id = ListenerId(self.next_listener);
+        self.next_listener += 1;
+        id
+    }
+}
+
+async fn order(worker: &Handle, order: Order) -> Result<(), StartError> {
+    worker
+        .orders
+        .send(order)
+        .await
+        .map_err(|_| StartError::Gone)
+}
+
+fn worker_count(config: &Config) -> usize {
+    match config.runtime.workers {
+        Some(count) => usize::try_from(count.get()).unwrap_or(1),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    }
+}
+
+fn thread(
+    name: String,
+    body: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> Result<JoinHandle<io::Result<()>>, StartError> {
+    std::thread::Builder::new()
+        .name(name)
+        .spawn(body)
+        .map_err(StartError::Thread)
+}
+
+fn bind_listener(
+    listener: &longshore_config::Listener,
+    workers: usize,
+) -> Result<(Listening, Vec<TcpListener>), StartError> {
+    let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
+    let asked = listener.socket_address().unwrap_or(unspecified);
+    let (bound, sockets) = listener::bind(asked, workers).map_err(|error| StartError::Bind {
+        name: listener.name.clone(),
+        address: asked,
+        error,
+    })?;
+    let listening = Listening {
+        name: listener.name.clone(),
+        asked,
+        bound,
+    };
+    Ok((listening, sockets))
+}
+
+fn bind_admin(admin: &longshore_config::Admin) -> Result<TcpListener, StartError> {
+    let bind = || {
+        let socket = TcpListener::bind(admin.address)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    bind().map_err(|error| StartError::Bind {
+        name: "admin".to_owned(),
+        address: admin.address,
+        error,
+    })
+}

@@ -1,0 +1,33 @@
+//! The only place that reads the clock, and time as the data plane counts it.
+//!
+//! Decisions take time as an argument; a lint (`disallowed-methods`) keeps `Instant::now` out of
+//! every other file.
+
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+static START: LazyLock<Instant> = LazyLock::new(now);
+
+/// Now.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this is the place")]
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// A moment as microseconds since the process started, so that it fits into an atomic. Moments
+/// before the start are 0.
+#[must_use]
+pub fn micros(moment: Instant) -> u64 {
+    let since = moment.saturating_duration_since(*START);
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The wall clock, as a duration since 1970-01-01.
+#[must_use]
+#[allow(clippy::disallowed_methods, reason = "this is the place")]
+pub fn wall() -> Duration {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default()
+}

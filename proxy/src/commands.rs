@@ -1,0 +1,57 @@
+//! The commands, a file each.
+
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod run;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use rand::RngExt as _;
+use tracing_subscriber::EnvFilter;
+
+/// Prints the JSON Schema.
+pub(crate) fn schema() -> ExitCode {
+    print_out(&format!("{:#}\n", longshore_config::schema()))
+}
+
+/// Writes to standard output. A reader that has closed it (`longshore schema | head`) is no error.
+pub(crate) fn print_out(text: &str) -> ExitCode {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("longshore: standard output: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// The application log, to standard error. `RUST_LOG` overrides the level.
+pub(crate) fn start_log(level: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}
+
+/// A runtime for the command itself: signals and waiting.
+pub(crate) fn block_on(future: impl Future<Output = ExitCode>) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(future),
+        Err(error) => {
+            eprintln!("longshore: cannot start: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A seed for everything that is drawn at random.
+#[allow(clippy::disallowed_methods, reason = "the one place that draws it")]
+pub(crate) fn seed() -> u64 {
+    rand::rng().random()
+}

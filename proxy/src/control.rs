@@ -1,0 +1,14 @@
+//! Who decides what the world looks like: one task owns all of it.
+//!
+//! `run` selects the next event, [`controller`] applies it (pure), [`snapshot`] is built from the
+//! result and swapped in.
+
+pub mod compile;
+pub mod controller;
+pub mod health;
+pub mod ids;
+mod registry;
+pub mod run;
+pub mod snapshot;
+pub mod threshold;
+pub mod view;

@@ -1,0 +1,606 @@
+//! What is believed about all groups, and how an event changes it. No IO, no clock, no lock: time
+//! and events are arguments, so that a test can play any history.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use longshore_config::{Config, Discovery, HealthCheck, Span, TargetGroup as GroupConfig};
+use longshore_discovery::{Problem, Target, TargetKey, Update};
+use tokio::sync::Notify;
+
+use super::compile;
+use super::ids::{GroupId, ListenerId};
+use super::registry::{Addresses, Members};
+use super::snapshot::{Limits, Listener, Snapshot};
+use super::threshold::{Failure, Health, State, Thresholds};
+use crate::request::answer::Reason;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::picker::Cursors;
+use crate::upstream::target_group::TargetGroup;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event {
+    /// A source spoke.
+    Discovered(GroupId, Update),
+    /// A check of an endpoint ended. The number is the endpoint's, so that a late result of an
+    /// endpoint that is gone concerns nobody.
+    Checked(GroupId, u64, Result<(), Failure>),
+    /// Time passed.
+    Tick,
+}
+
+/// What must be done in the world because of an event.
+#[derive(Debug, PartialEq)]
+pub enum Effect {
+    /// Check this endpoint from now on.
+    Watch(GroupId, u64, SocketAddr, HealthCheck),
+    /// Check it no more.
+    Unwatch(u64),
+    /// Learn this group's targets from its source.
+    Discover(GroupId, GroupConfig),
+    /// Stop that.
+    Forget(GroupId),
+}
+
+/// All that the control task owns.
+#[derive(Debug)]
+pub struct Controller {
+    pub(super) workers: usize,
+    generation: u64,
+    limits: Limits,
+    next_id: u32,
+    pub(super) listeners: BTreeMap<ListenerId, Arc<Listener>>,
+    pub(super) groups: BTreeMap<GroupId, Group>,
+    addresses: Addresses,
+    /// Groups as requests see them, as of the latest snapshot.
+    published: BTreeMap<GroupId, Arc<TargetGroup>>,
+    /// Groups whose part of the snapshot is out of date.
+    stale: BTreeSet<GroupId>,
+    changed: bool,
+}
+
+/// One group.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) name: Arc<str>,
+    pub(super) config: GroupConfig,
+    pub(super) members: Members,
+    pub(super) draining: Vec<Draining>,
+    pub(super) source: Source,
+    /// Targets that their source still names, at an address where a younger target is, and that
+    /// address.
+    superseded: BTreeMap<TargetKey, SocketAddr>,
+    cursors: Arc<Cursors>,
+    pub(super) look_now: Arc<Notify>,
+}
+
+/// A registered target.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) target: Target,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) health: Health,
+    pub(super) since: Instant,
+}
+
+/// A target that left, with requests in flight.
+#[derive(Debug)]
+pub(super) struct Draining {
+    pub(super) target: Target,
+    pub(super) endpoint: Arc<Endpoint>,
+    pub(super) since: Instant,
+    until: Instant,
+}
+
+/// What is known about a group's source.
+#[derive(Debug, Default)]
+pub(super) struct Source {
+    /// When it last answered.
+    pub(super) answered: Option<Instant>,
+    /// Why its latest look failed, if it did.
+    pub(super) error: Option<String>,
+    pub(super) failures: u64,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Controller {
+    /// Knows nothing yet. `workers` is the number of worker threads.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self {
+            workers,
+            generation: 0,
+            limits: Limits::default(),
+            next_id: 0,
+            listeners: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            addresses: Addresses::default(),
+            published: BTreeMap::new(),
+            stale: BTreeSet::new(),
+            changed: false,
+        }
+    }
+
+    /// Takes a configuration in force. `listener_ids` are those of its listeners, in its order.
+    /// Groups with the same name and the same source keep their targets and verdicts.
+    pub fn configure(
+        &mut self,
+        config: &Config,
+        listener_ids: &[ListenerId],
+        now: Instant,
+    ) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let lb = &config.load_balancer;
+        self.limits = Limits {
+            idle: lb.idle_timeout.get(),
+            client_keep_alive: lb.client_keep_alive.get(),
+            request_header: lb.request_header_timeout.get(),
+            connect: lb.connect_timeout.get(),
+        };
+        let gone: Vec<GroupId> = self
+            .groups
+            .iter()
+            .filter(|(_, group)| {
+                !config.target_groups.iter().any(|new| {
+                    *new.name == *group.name && same_source(&new.discovery, &group.config.discovery)
+                })
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.remove_group(id, &mut effects);
+        }
+        for new in &config.target_groups {
+            let known = self
+                .groups
+                .iter()
+                .find(|(_, group)| *group.name == *new.name)
+                .map(|(id, _)| *id);
+            let id = match known {
+                Some(id) => {
+                    self.reconfigure_group(id, new, &mut effects);
+                    id
+                }
+                None => self.add_group(new, &mut effects),
+            };
+            if new.discovery.is_none() {
+                let targets = longshore_discovery::fixed_targets(&new.targets, now);
+                self.replace_targets(id, targets, now, &mut effects);
+            }
+            self.stale.insert(id);
+        }
+        let ids: BTreeMap<&str, GroupId> = self
+            .groups
+            .iter()
+            .map(|(id, group)| (&*group.name, *id))
+            .collect();
+        self.listeners = config
+            .listeners
+            .iter()
+            .zip(listener_ids)
+            .map(|(listener, id)| {
+                let compiled = Listener {
+                    name: listener.name.as_str().into(),
+                    rules: compile::rule_table(listener, &|name| ids.get(name).copied()),
+                };
+                (*id, Arc::new(compiled))
+            })
+            .collect();
+        self.changed = true;
+        effects
+    }
+
+    /// Takes an event.
+    pub fn apply(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match event {
+            Event::Discovered(id, update) => self.discovered(id, update, now, &mut effects),
+            Event::Checked(id, endpoint, result) => self.checked(id, endpoint, result),
+            Event::Tick => {}
+        }
+        self.end_draining(now);
+        effects
+    }
+
+    /// The next snapshot, if anything that requests see has changed.
+    pub fn snapshot(&mut self) -> Option<Snapshot> {
+        if !self.changed && self.stale.is_empty() {
+            return None;
+        }
+        for id in std::mem::take(&mut self.stale) {
+            match self.groups.get(&id) {
+                Some(group) => self.published.insert(id, Arc::new(group.publish())),
+                None => self.published.remove(&id),
+            };
+        }
+        self.changed = false;
+        self.generation += 1;
+        Some(Snapshot::new(
+            self.generation,
+            self.limits,
+            &self.listeners,
+            &self.published,
+        ))
+    }
+
+    /// Whether every group knows where it stands: its source has spoken, and its targets have a
+    /// verdict.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.groups.values().all(|group| {
+            group.source.answered.is_some()
+                // A task that is on its way is a target soon.
+                && group.source.problems.is_empty()
+                && group
+                    .members
+                    .iter()
+                    .all(|member| member.health.state() != State::Initial)
+                || group.source.failures > 0
+        })
+    }
+
+    /// How to ask a group's source for a look before its time.
+    pub(super) fn look_now(&self, id: GroupId) -> Option<Arc<Notify>> {
+        self.groups
+            .get(&id)
+            .map(|group| Arc::clone(&group.look_now))
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    fn add_group(&mut self, config: &GroupConfig, effects: &mut Vec<Effect>) -> GroupId {
+        let id = GroupId(self.next_id);
+        self.next_id += 1;
+        self.groups.insert(
+            id,
+            Group {
+                name: config.name.as_str().into(),
+                config: config.clone(),
+                members: Members::default(),
+                draining: Vec::new(),
+                source: Source::default(),
+                superseded: BTreeMap::new(),
+                cursors: Arc::new(Cursors::new(self.workers)),
+                look_now: Arc::default(),
+            },
+        );
+        if config.discovery.is_some() {
+            effects.push(Effect::Discover(id, config.clone()));
+        }
+        id
+    }
+
+    fn remove_group(&mut self, id: GroupId, effects: &mut Vec<Effect>) {
+        if let Some(group) = self.groups.remove(&id) {
+            effects.push(Effect::Forget(id));
+            for member in group.members.iter() {
+                self.addresses.remove(id, member);
+                // Requests in flight finish; nobody is left to count their time.
+                member.endpoint.retire();
+                effects.push(Effect::Unwatch(member.endpoint.id));
+            }
+            self.stale.insert(id);
+        }
+    }
+
+    fn reconfigure_group(&mut self, id: GroupId, config: &GroupConfig, effects: &mut Vec<Effect>) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        if group.config.discovery != config.discovery {
+            effects.push(Effect::Forget(id));
+            effects.push(Effect::Discover(id, config.clone()));
+        }
+        let checks_change = group.config.health_check != config.health_check;
+        group.config = config.clone();
+        if checks_change {
+            for member in group.members.iter_mut() {
+                effects.push(Effect::Unwatch(member.endpoint.id));
+                if config.health_check.enabled {
+                    effects.push(group_watch(id, member, config));
+                } else {
+                    member.health = Health::unchecked();
+                }
+            }
+        }
+    }
+
+    fn discovered(&mut self, id: GroupId, update: Update, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        match update {
+            Update::Set {
+                targets,
+                problems,
+                at,
+            } => {
+                let recovered = group.source.error.take().is_some();
+                let first = group.source.answered.replace(at).is_none();
+                group.source.problems = problems;
+                if recovered || first {
+                    tracing::info!(target_group = %group.name, targets = targets.len(), "discovery answers");
+                    self.stale.insert(id);
+                }
+                self.replace_targets(id, targets, now, effects);
+            }
+            Update::Failed { error, .. } => {
+                group.source.failures += 1;
+                if group.source.error.is_none() {
+                    tracing::warn!(
+                        target_group = %group.name,
+                        %error,
+                        targets = group.members.len(),
+                        "discovery fails; the last good targets stay"
+                    );
+                    self.stale.insert(id);
+                }
+                group.source.error = Some(error);
+            }
+        }
+    }
+
+    /// Takes the whole set of a group's targets.
+    fn replace_targets(
+        &mut self,
+        id: GroupId,
+        targets: Vec<Target>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        group.source.answered.get_or_insert(now);
+        let named: BTreeMap<&TargetKey, SocketAddr> = targets
+            .iter()
+            .map(|target| (&target.key, target.address))
+            .collect();
+        group
+            .superseded
+            .retain(|key, address| named.get(key) == Some(address));
+        let gone: Vec<TargetKey> = group
+            .members
+            .iter()
+            .filter(|member| named.get(&member.target.key) != Some(&member.target.address))
+            .map(|member| member.target.key.clone())
+            .collect();
+        for key in gone {
+            self.drain(id, &key, now, effects);
+        }
+        for target in targets {
+            self.register(id, target, now, effects);
+        }
+    }
+
+    fn register(&mut self, id: GroupId, target: Target, now: Instant, effects: &mut Vec<Effect>) {
+        let workers = self.workers;
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        if let Some(member) = group.members.get_mut(&target.key) {
+            member.endpoint.confirm(target.confirmed_at);
+            if !member.target.same_place(&target) {
+                self.stale.insert(id);
+            }
+            member.target = target;
+            return;
+        }
+        if target.shared_port && self.address_is_of_younger(&target) {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.superseded.insert(target.key, target.address);
+            }
+            return;
+        }
+        self.supersede(&target, effects);
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        group.superseded.remove(&target.key);
+        tracing::info!(target_group = %group.name, target = %target.key, address = %target.address, "registered");
+        let check = &group.config.health_check;
+        let endpoint = Endpoint::new(Arc::clone(&group.name), &target, workers);
+        let member = Member {
+            health: if check.enabled {
+                Health::new()
+            } else {
+                Health::unchecked()
+            },
+            since: now,
+            endpoint,
+            target,
+        };
+        if check.enabled {
+            effects.push(group_watch(id, &member, &group.config));
+        }
+        self.addresses.insert(id, &member);
+        group.members.insert(member);
+        self.stale.insert(id);
+    }
+
+    /// Whether a target that is registered at the same address started later.
+    fn address_is_of_younger(&self, target: &Target) -> bool {
+        let others = self.addresses.others(target.address, &target.key);
+        others.iter().any(|(id, key)| {
+            let group = self.groups.get(id);
+            group
+                .and_then(|group| group.members.get(key))
+                .is_some_and(|member| member.target.started_at > target.started_at)
+        })
+    }
+
+    /// A newcomer at an address that another target holds: the other one is gone, whatever its
+    /// source says, because two tasks cannot have one port of a host. Its connections end, so that
+    /// none of its requests reaches the newcomer.
+    fn supersede(&mut self, newcomer: &Target, effects: &mut Vec<Effect>) {
+        for (id, key) in self.addresses.others(newcomer.address, &newcomer.key) {
+            let Some(group) = self.groups.get_mut(&id) else {
+                continue;
+            };
+            let Some(member) = group.members.remove(&key) else {
+                continue;
+            };
+            tracing::warn!(
+                target_group = %group.name,
+                target = %key,
+                address = %newcomer.address,
+                newcomer = %newcomer.key,
+                "its address went to another target"
+            );
+            self.addresses.remove(id, &member);
+            member.endpoint.expire();
+            effects.push(Effect::Unwatch(member.endpoint.id));
+            group.superseded.insert(key, newcomer.address);
+            self.stale.insert(id);
+        }
+        for draining in self.groups.values().flat_map(|group| &group.draining) {
+            if draining.target.shared_port && draining.target.address == newcomer.address {
+                draining.endpoint.expire();
+            }
+        }
+    }
+
+    /// A target left: nothing new goes there, what is in flight has the deregistration delay.
+    fn drain(&mut self, id: GroupId, key: &TargetKey, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let Some(member) = group.members.remove(key) else {
+            return;
+        };
+        self.addresses.remove(id, &member);
+        tracing::info!(target_group = %group.name, target = %key, in_flight = member.endpoint.in_flight(), "draining");
+        member.endpoint.retire();
+        effects.push(Effect::Unwatch(member.endpoint.id));
+        group.draining.push(Draining {
+            target: member.target,
+            endpoint: member.endpoint,
+            since: now,
+            until: now + group.config.deregistration_delay.get(),
+        });
+        self.stale.insert(id);
+    }
+
+    fn end_draining(&mut self, now: Instant) {
+        for group in self.groups.values_mut() {
+            group.draining.retain(|draining| {
+                if now >= draining.until {
+                    draining.endpoint.expire();
+                }
+                let done = draining.endpoint.is_expired() || draining.endpoint.in_flight() == 0;
+                if done {
+                    tracing::info!(
+                        target_group = %group.name,
+                        target = %draining.target.key,
+                        in_flight = draining.endpoint.in_flight(),
+                        after_ms = now.saturating_duration_since(draining.since).as_millis(),
+                        "deregistered"
+                    );
+                }
+                !done
+            });
+        }
+    }
+
+    fn checked(&mut self, id: GroupId, endpoint: u64, result: Result<(), Failure>) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let check = &group.config.health_check;
+        let thresholds = Thresholds {
+            healthy: check.healthy_threshold.get(),
+            unhealthy: check.unhealthy_threshold.get(),
+        };
+        let Some(member) = group.members.by_endpoint(endpoint) else {
+            return;
+        };
+        if member.health.apply(result, thresholds) {
+            let state = member.health.state().name();
+            let why = member.health.failure().map(Failure::description);
+            tracing::info!(target_group = %group.name, target = %member.target.key, address = %member.target.address, state, why, "health");
+            self.stale.insert(id);
+        }
+    }
+}
+
+/// Whether two sources tell of the same targets; how often they are asked does not matter.
+fn same_source(a: &Option<Discovery>, b: &Option<Discovery>) -> bool {
+    let identity = |discovery: &Option<Discovery>| {
+        discovery.clone().map(|mut discovery| {
+            if let Some(ecs) = &mut discovery.ecs {
+                ecs.poll_interval = Span::default();
+            }
+            discovery
+        })
+    };
+    identity(a) == identity(b)
+}
+
+fn group_watch(id: GroupId, member: &Member, config: &GroupConfig) -> Effect {
+    Effect::Watch(
+        id,
+        member.endpoint.id,
+        member.target.address,
+        config.health_check.clone(),
+    )
+}
+
+impl Group {
+    /// What requests see of the group.
+    fn publish(&self) -> TargetGroup {
+        let in_state = |state: State| -> Box<[Arc<Endpoint>]> {
+            self.members
+                .iter()
+                .filter(|member| member.health.state() == state)
+                .map(|member| Arc::clone(&member.endpoint))
+                .collect()
+        };
+        let healthy = in_state(State::Healthy);
+        let fail_open = healthy.is_empty();
+        // All unhealthy: better to try than to refuse. Targets that were never checked are not
+        // among them; they are about to be.
+        let candidates = if fail_open {
+            in_state(State::Unhealthy)
+        } else {
+            healthy
+        };
+        TargetGroup {
+            name: Arc::clone(&self.name),
+            fail_open: fail_open && !candidates.is_empty(),
+            candidates,
+            empty: if self.members.is_empty() {
+                Reason::NoTargets
+            } else {
+                Reason::NoCheckedTarget
+            },
+            algorithm: self.config.load_balancing_algorithm_type,
+            cursors: Arc::clone(&self.cursors),
+            look_now: Arc::clone(&self.look_now),
+            can_confirm: self.source.error.is_none(),
+        }
+    }
+
+    /// The group's targets in a state, for figures.
+    pub(super) fn count(&self, state: State) -> u64 {
+        self.members
+            .iter()
+            .filter(|member| member.health.state() == state)
+            .count() as u64
+    }
+
+    /// How long ago the source answered.
+    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
+        self.source
+            .answered
+            .map(|at| now.saturating_duration_since(at))
+    }
+}
+
+#[cfg(test)]
+#[path = "controller_tests.rs"]
+mod tests;

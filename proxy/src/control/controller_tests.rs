@@ -1,0 +1,267 @@
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use longshore_discovery::{Target, TargetKey, Update};
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::{Controller, Effect, Event};
+use crate::clock;
+use crate::control::ids::{GroupId, ListenerId};
+use crate::control::snapshot::Snapshot;
+use crate::control::threshold::Failure;
+
+const GROUPS: [&str; 2] = ["a", "b"];
+
+fn controller(health_check: &str) -> (Controller, Instant) {
+    let groups: String = GROUPS
+        .iter()
+        .map(|name| {
+            format!(
+                "  - {{name: {name}, deregistration_delay: 10, health_check: {{{health_check}}}, discovery: {{ecs: {{cluster: c, service: {name}}}}}}}\n"
+            )
+        })
+        .collect();
+    let text = format!(
+        "listeners: [{{name: l, port: 80, default_action: [{{type: forward, target_group: a}}]}}]\ntarget_groups:\n{groups}"
+    );
+    let config = longshore_config::parse("test", &text, &|_| None).expect("valid");
+    let mut controller = Controller::new(1);
+    let now = clock::now();
+    let effects = controller.configure(&config, &[ListenerId(0)], now);
+    assert_eq!(effects.len(), GROUPS.len(), "each group's source is asked");
+    (controller, now)
+}
+
+fn target(task: u32, port: u16, started_at: i64) -> Target {
+    Target {
+        key: TargetKey {
+            task: format!("arn:task/{task}").into(),
+            container: "web".into(),
+            port: 80,
+        },
+        address: ([10, 0, 0, 1], port).into(),
+        zone: None,
+        instance: None,
+        shared_port: true,
+        started_at: Some(started_at),
+        confirmed_at: clock::now(),
+    }
+}
+
+fn set(controller: &mut Controller, group: u32, targets: Vec<Target>, at: Instant) -> Vec<Effect> {
+    let update = Update::Set {
+        targets,
+        problems: Vec::new(),
+        at,
+    };
+    controller.apply(Event::Discovered(GroupId(group), update), at)
+}
+
+/// The tasks that requests can get to, by group.
+fn pickable(snapshot: &Snapshot, group: u32) -> BTreeSet<String> {
+    let group = snapshot.group(GroupId(group)).expect("the group");
+    let usable = group
+        .candidates
+        .iter()
+        .filter(|endpoint| !endpoint.is_retired());
+    usable
+        .map(|endpoint| endpoint.key.task_id().to_owned())
+        .collect()
+}
+
+fn names(tasks: &[u32]) -> BTreeSet<String> {
+    tasks.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_younger_task_has_the_address_in_whatever_order_they_are_told() {
+    for younger_first in [true, false] {
+        let (mut controller, now) = controller("enabled: false");
+        let (old, young) = (vec![target(1, 1000, 5)], vec![target(2, 1000, 6)]);
+        if younger_first {
+            set(&mut controller, 1, young, now);
+            set(&mut controller, 0, old, now);
+        } else {
+            set(&mut controller, 0, old, now);
+            set(&mut controller, 1, young, now);
+        }
+        let snapshot = controller.snapshot().expect("changed");
+        assert_eq!(pickable(&snapshot, 0), names(&[]), "{younger_first}");
+        assert_eq!(pickable(&snapshot, 1), names(&[2]), "{younger_first}");
+    }
+}
+
+#[test]
+fn a_task_that_lost_its_address_is_a_target_again_at_another_one() {
+    let (mut controller, now) = controller("enabled: false");
+    set(&mut controller, 0, vec![target(1, 1000, 5)], now);
+    set(&mut controller, 1, vec![target(2, 1000, 6)], now);
+    set(&mut controller, 0, vec![target(1, 1000, 5)], now);
+    assert_eq!(
+        pickable(&controller.snapshot().expect("changed"), 0),
+        names(&[])
+    );
+    set(&mut controller, 0, vec![target(1, 1001, 5)], now);
+    assert_eq!(
+        pickable(&controller.snapshot().expect("changed"), 0),
+        names(&[1])
+    );
+}
+
+#[test]
+fn a_task_that_lost_its_address_returns_when_the_other_one_leaves() {
+    let (mut controller, now) = controller("enabled: false");
+    set(&mut controller, 0, vec![target(1, 1000, 5)], now);
+    set(&mut controller, 1, vec![target(2, 1000, 6)], now);
+    set(&mut controller, 1, vec![], now);
+    set(&mut controller, 0, vec![target(1, 1000, 5)], now);
+    assert_eq!(
+        pickable(&controller.snapshot().expect("changed"), 0),
+        names(&[1])
+    );
+}
+
+#[test]
+fn a_target_that_left_drains_for_its_delay_and_no_longer() {
+    let (mut controller, now) = controller("enabled: false");
+    set(&mut controller, 0, vec![target(1, 1000, 5)], now);
+    let snapshot = controller.snapshot().expect("changed");
+    let endpoint = snapshot.group(GroupId(0)).expect("the group").candidates[0].clone();
+    endpoint.begin(0, false);
+    set(&mut controller, 0, vec![], now);
+    assert!(endpoint.is_retired() && !endpoint.is_expired());
+    let end = now + Duration::from_secs(10);
+    controller.apply(Event::Tick, end - Duration::from_millis(1));
+    assert!(!endpoint.is_expired());
+    assert_eq!(
+        controller.view(now).target_groups[0].targets[0].state,
+        "draining"
+    );
+    controller.apply(Event::Tick, end);
+    assert!(endpoint.is_expired());
+    assert!(controller.view(now).target_groups[0].targets.is_empty());
+}
+
+#[test]
+fn an_idle_target_that_left_is_done_at_once() {
+    let (mut controller, now) = controller("enabled: false");
+    set(&mut controller, 0, vec![target(1, 1000, 5)], now);
+    set(&mut controller, 0, vec![], now);
+    assert!(controller.view(now).target_groups[0].targets.is_empty());
+}
+
+#[test]
+fn a_set_that_changes_nothing_makes_no_snapshot() {
+    let (mut controller, now) = controller("enabled: false");
+    set(&mut controller, 0, vec![target(1, 1000, 5)], now);
+    controller.snapshot().expect("changed");
+    let effects = set(&mut controller, 0, vec![target(1, 1000, 5)], now);
+    assert!(effects.is_empty() && controller.snapshot().is_none());
+}
+
+#[test]
+fn a_late_result_of_a_check_concerns_nobody_else() {
+    let (mut controller, now) = controller("path: /");
+    let effects = set(&mut controller, 0, vec![target(1, 1000, 5)], now);
+    let [Effect::Watch(_, first, ..)] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    set(&mut controller, 0, vec![], now);
+    set(&mut controller, 0, vec![target(1, 1000, 5)], now);
+    controller.apply(Event::Checked(GroupId(0), first, Ok(())), now);
+    assert_eq!(
+        controller.view(now).target_groups[0].targets[0].state,
+        "initial"
+    );
+}
+
+/// Random histories of two services on few ports.
+#[test]
+fn in_any_history_only_listed_targets_are_pickable_and_no_address_has_two() {
+    for seed in 0..200 {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let (mut controller, now) =
+            controller("path: /, healthy_threshold: 2, unhealthy_threshold: 2");
+        let mut last: [Vec<Target>; 2] = [Vec::new(), Vec::new()];
+        let mut endpoints: Vec<(GroupId, u64)> = Vec::new();
+        let mut snapshot = controller.snapshot().expect("the first");
+        for step in 0..200 {
+            let at = now + Duration::from_millis(step * 100);
+            let group = rng.random_range(0..2_u32);
+            let event = match rng.random_range(0..10) {
+                0..4 => {
+                    let count = rng.random_range(0..5);
+                    let mut targets: Vec<Target> = (0..count)
+                        .map(|_| {
+                            let task = rng.random_range(0..8) * 2 + group;
+                            target(task, 1000 + rng.random_range(0..6), i64::from(task))
+                        })
+                        .collect();
+                    targets.sort_by(|a, b| a.key.cmp(&b.key));
+                    targets.dedup_by(|a, b| a.key == b.key);
+                    last[group as usize].clone_from(&targets);
+                    let update = Update::Set {
+                        targets,
+                        problems: Vec::new(),
+                        at,
+                    };
+                    Event::Discovered(GroupId(group), update)
+                }
+                4 => {
+                    let error = "an outage".to_owned();
+                    Event::Discovered(GroupId(group), Update::Failed { error, at })
+                }
+                5 => Event::Tick,
+                _ if endpoints.is_empty() => Event::Tick,
+                _ => {
+                    let (group, endpoint) = endpoints[rng.random_range(0..endpoints.len())];
+                    let result = if rng.random() {
+                        Ok(())
+                    } else {
+                        Err(Failure::Timeout)
+                    };
+                    Event::Checked(group, endpoint, result)
+                }
+            };
+            for effect in controller.apply(event, at) {
+                match effect {
+                    Effect::Watch(group, endpoint, ..) => endpoints.push((group, endpoint)),
+                    Effect::Unwatch(endpoint) => endpoints.retain(|(_, known)| *known != endpoint),
+                    _ => {}
+                }
+            }
+            if let Some(next) = controller.snapshot() {
+                assert!(next.generation > snapshot.generation);
+                snapshot = next;
+            }
+            let mut addresses: BTreeSet<SocketAddr> = BTreeSet::new();
+            for (index, listed) in last.iter().enumerate() {
+                let group = snapshot
+                    .group(GroupId(u32::try_from(index).expect("small")))
+                    .expect("kept");
+                for endpoint in &group.candidates {
+                    assert!(!endpoint.is_retired(), "seed {seed}, step {step}");
+                    assert!(
+                        listed.iter().any(|target| target.key == endpoint.key
+                            && target.address == endpoint.address),
+                        "seed {seed}, step {step}: {} is not listed",
+                        endpoint.key
+                    );
+                    assert!(
+                        addresses.insert(endpoint.address),
+                        "seed {seed}, step {step}: two at {}",
+                        endpoint.address
+                    );
+                }
+            }
+            let watched: BTreeSet<u64> = endpoints.iter().map(|(_, endpoint)| *endpoint).collect();
+            assert_eq!(
+                watched.len(),
+                endpoints.len(),
+                "seed {seed}, step {step}: watched twice"
+            );
+        }
+    }
+}

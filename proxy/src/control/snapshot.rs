@@ -1,0 +1,131 @@
+//! All that a request may consult: immutable, swapped whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use tokio::sync::watch;
+
+use super::ids::{GroupId, ListenerId};
+use crate::request::rules::RuleTable;
+use crate::upstream::target_group::TargetGroup;
+
+/// Everything at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Counted up with each change.
+    pub generation: u64,
+    /// Time limits.
+    pub limits: Limits,
+    listeners: Vec<Option<Arc<Listener>>>,
+    groups: Vec<Option<Arc<TargetGroup>>>,
+}
+
+/// Time limits of all listeners; see `longshore_config::LoadBalancer`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest silence on a connection, and the longest wait for a response head.
+    pub idle: Duration,
+    /// The longest life of a client connection.
+    pub client_keep_alive: Duration,
+    /// The longest time for a request head.
+    pub request_header: Duration,
+    /// The longest time for connecting to a target.
+    pub connect: Duration,
+}
+
+/// A listener as requests see it.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its rules.
+    pub rules: RuleTable,
+}
+
+impl Snapshot {
+    /// A snapshot of these parts.
+    #[must_use]
+    pub fn new(
+        generation: u64,
+        limits: Limits,
+        listeners: &BTreeMap<ListenerId, Arc<Listener>>,
+        groups: &BTreeMap<GroupId, Arc<TargetGroup>>,
+    ) -> Self {
+        let mut snapshot = Self {
+            generation,
+            limits,
+            ..Self::default()
+        };
+        for (id, listener) in listeners {
+            place(&mut snapshot.listeners, id.0, listener);
+        }
+        for (id, group) in groups {
+            place(&mut snapshot.groups, id.0, group);
+        }
+        snapshot
+    }
+
+    /// A listener. None after a reload removed it.
+    #[must_use]
+    pub fn listener(&self, id: ListenerId) -> Option<&Arc<Listener>> {
+        self.listeners.get(id.0 as usize)?.as_ref()
+    }
+
+    /// A group. None after a reload removed it.
+    #[must_use]
+    pub fn group(&self, id: GroupId) -> Option<&Arc<TargetGroup>> {
+        self.groups.get(id.0 as usize)?.as_ref()
+    }
+}
+
+fn place<T>(places: &mut Vec<Option<Arc<T>>>, id: u32, value: &Arc<T>) {
+    let index = id as usize;
+    if places.len() <= index {
+        places.resize_with(index + 1, || None);
+    }
+    places[index] = Some(Arc::clone(value));
+}
+
+/// The one pointer that changes.
+#[derive(Debug)]
+pub struct Shared {
+    snapshot: ArcSwap<Snapshot>,
+    generation: watch::Sender<u64>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self {
+            snapshot: ArcSwap::default(),
+            generation: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Shared {
+    /// The newest snapshot. To be dropped before the next await: arc-swap has few fast slots for
+    /// each thread.
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.snapshot.load()
+    }
+
+    /// The number of the newest snapshot, to wait for the next.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
+    }
+
+    /// For the control task only.
+    pub(super) fn store(&self, snapshot: Snapshot) {
+        let generation = snapshot.generation;
+        self.snapshot.store(Arc::new(snapshot));
+        self.generation.send_replace(generation);
+    }
+
+    /// Endpoints were confirmed without a change of the snapshot.
+    pub(super) fn confirmed(&self) {
+        self.generation.send_modify(|_| {});
+    }
+}

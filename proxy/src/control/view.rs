@@ -1,0 +1,191 @@
+//! What operators see of the controller, as plain data.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::controller::{Controller, Draining, Group, Member};
+use super::threshold::{Failure, State};
+use crate::observe::metrics::GroupFigures;
+
+/// `/targets`.
+#[derive(Debug, Clone, Serialize)]
+pub struct TargetsView {
+    /// The number of the snapshot in force.
+    pub generation: u64,
+    /// The groups, by id.
+    pub target_groups: Vec<GroupView>,
+}
+
+/// One group.
+#[derive(Debug, Clone, Serialize)]
+pub struct GroupView {
+    /// Its name.
+    pub name: String,
+    /// `fixed` or `ecs`.
+    pub source: &'static str,
+    /// `fresh`, `stale` (the latest look failed; the last good targets serve) or `waiting` (never
+    /// answered).
+    pub discovery: &'static str,
+    /// Seconds since the source last answered.
+    pub discovery_age_seconds: Option<f64>,
+    /// Why the latest look failed.
+    pub discovery_error: Option<String>,
+    /// All targets are unhealthy, and requests go to them all the same.
+    pub fail_open: bool,
+    /// Registered and draining targets.
+    pub targets: Vec<TargetView>,
+    /// Tasks that are no targets, and why.
+    pub not_targets: Vec<ProblemView>,
+}
+
+/// One target.
+#[derive(Debug, Clone, Serialize)]
+pub struct TargetView {
+    /// `task/container:port`.
+    pub id: String,
+    /// The task's ARN, for discovered targets.
+    pub task: Option<String>,
+    /// Where it is.
+    pub address: String,
+    /// The host's EC2 instance.
+    pub instance: Option<String>,
+    /// Its availability zone.
+    pub zone: Option<String>,
+    /// `initial`, `healthy`, `unhealthy` or `draining`.
+    pub state: &'static str,
+    /// ALB's reason code.
+    pub reason: Option<&'static str>,
+    /// The same for people.
+    pub description: Option<String>,
+    /// Seconds since it was registered, or since it began to drain.
+    pub age_seconds: f64,
+    /// Requests in flight.
+    pub in_flight: u64,
+    /// Requests that it was given.
+    pub requests: u64,
+    /// Requests that failed there.
+    pub failures: u64,
+}
+
+/// A task that is no target.
+#[derive(Debug, Clone, Serialize)]
+pub struct ProblemView {
+    /// The task.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+}
+
+impl Controller {
+    /// All groups and their targets.
+    #[must_use]
+    pub fn view(&self, now: Instant) -> TargetsView {
+        TargetsView {
+            generation: self.generation(),
+            target_groups: self.groups.values().map(|group| group.view(now)).collect(),
+        }
+    }
+
+    /// The figures for a scrape.
+    pub(super) fn figures(&self, now: Instant) -> Vec<GroupFigures> {
+        self.groups
+            .values()
+            .map(|group| GroupFigures {
+                name: group.name.to_string(),
+                initial: group.count(State::Initial),
+                healthy: group.count(State::Healthy),
+                unhealthy: group.count(State::Unhealthy),
+                draining: group.draining.len() as u64,
+                discovery_failures: group.source.failures,
+                discovery_age: group.age(now).map_or(0.0, |age| age.as_secs_f64()),
+            })
+            .collect()
+    }
+}
+
+impl Group {
+    fn view(&self, now: Instant) -> GroupView {
+        let targets = self.members.iter().map(|member| member.view(now));
+        let draining = self.draining.iter().map(|draining| draining.view(now));
+        let fixed = self.config.discovery.is_none();
+        GroupView {
+            name: self.name.to_string(),
+            source: if fixed { "fixed" } else { "ecs" },
+            discovery: match (&self.source.error, self.source.answered) {
+                (Some(_), _) => "stale",
+                (None, Some(_)) => "fresh",
+                (None, None) => "waiting",
+            },
+            discovery_age_seconds: if fixed {
+                None
+            } else {
+                self.age(now).map(|age| age.as_secs_f64())
+            },
+            discovery_error: self.source.error.clone(),
+            fail_open: self.count(State::Healthy) == 0 && self.count(State::Unhealthy) > 0,
+            targets: targets.chain(draining).collect(),
+            not_targets: self
+                .source
+                .problems
+                .iter()
+                .map(|problem| ProblemView {
+                    subject: problem.subject.clone(),
+                    reason: problem.reason.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Member {
+    fn view(&self, now: Instant) -> TargetView {
+        let failure = self.health.failure();
+        let initial = self.health.state() == State::Initial;
+        TargetView {
+            state: self.health.state().name(),
+            reason: match failure {
+                Some(failure) => Some(failure.code()),
+                None => initial.then_some("Elb.InitialHealthChecking"),
+            },
+            description: failure.map(Failure::description),
+            age_seconds: now.saturating_duration_since(self.since).as_secs_f64(),
+            ..target_view(&self.target, &self.endpoint)
+        }
+    }
+}
+
+impl Draining {
+    fn view(&self, now: Instant) -> TargetView {
+        TargetView {
+            state: "draining",
+            reason: Some("Target.DeregistrationInProgress"),
+            age_seconds: now.saturating_duration_since(self.since).as_secs_f64(),
+            ..target_view(&self.target, &self.endpoint)
+        }
+    }
+}
+
+fn target_view(
+    target: &longshore_discovery::Target,
+    endpoint: &crate::upstream::endpoint::Endpoint,
+) -> TargetView {
+    TargetView {
+        id: target.key.to_string(),
+        task: target
+            .key
+            .task
+            .starts_with("arn:")
+            .then(|| target.key.task.to_string()),
+        address: target.address.to_string(),
+        instance: target.instance.as_ref().map(ToString::to_string),
+        zone: target.zone.as_ref().map(ToString::to_string),
+        state: "",
+        reason: None,
+        description: None,
+        age_seconds: 0.0,
+        in_flight: endpoint.in_flight(),
+        requests: endpoint.requests(),
+        failures: endpoint.failures(),
+    }
+}

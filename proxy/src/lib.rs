@@ -1,0 +1,14 @@
+//! Longshore: a Layer-7 load balancer for containers that come and go on dynamic ports.
+//!
+//! Modules in reading order: [`app`] puts the parts together; `serve` is from sockets to requests;
+//! [`request`] is the life of one request; [`upstream`] is from a choice to a target; [`control`]
+//! decides what the world looks like; [`observe`] says what happened.
+
+pub mod app;
+pub mod clock;
+pub mod control;
+pub mod observe;
+pub mod request;
+pub mod upstream;
+
+mod serve;

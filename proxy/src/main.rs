@@ -1,0 +1,41 @@
+//! The `longshore` command.
+
+mod commands;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Requests allocate small short-lived pieces on many threads, which this allocator serves from
+/// lists of each thread's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A Layer-7 load balancer for containers that come and go on dynamic ports.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Balance as the file says. SIGTERM drains and ends, SIGHUP reloads the file.
+    Run(commands::run::Arguments),
+    /// Check a file and print every error with its place.
+    Check(commands::check::Arguments),
+    /// Show it at work, without AWS and without a file.
+    Demo(commands::demo::Arguments),
+    /// Print the JSON Schema of the file, for editors.
+    Schema,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(arguments) => commands::run::run(&arguments),
+        Command::Check(arguments) => commands::check::run(&arguments),
+        Command::Demo(arguments) => commands::demo::run(&arguments),
+        Command::Schema => commands::schema(),
+    }
+}

@@ -1,0 +1,98 @@
+//! The admin server: `/livez`, `/readyz`, `/metrics`, `/targets`. Runs on the control runtime, so
+//! that a slow scrape never stands in the way of a request.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use tokio::sync::{mpsc, oneshot};
+
+use super::metrics::Scrape;
+use crate::control::run::Message;
+use crate::serve::worker::Handle;
+
+/// What the handlers ask.
+#[derive(Clone)]
+pub(crate) struct Admin {
+    pub(crate) control: mpsc::Sender<Message>,
+    pub(crate) workers: Arc<[Handle]>,
+    /// Traffic is accepted, and the process does not drain.
+    pub(crate) ready: Arc<AtomicBool>,
+}
+
+/// Serves until the process ends.
+///
+/// # Errors
+/// If the socket cannot be used.
+pub(crate) async fn serve(socket: TcpListener, admin: Admin) -> io::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/targets", get(targets))
+        .with_state(admin);
+    axum::serve(tokio::net::TcpListener::from_std(socket)?, router).await
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    if admin.ready.load(Ordering::Acquire) {
+        "ok\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let Some((generation, groups)) = ask(&admin, Message::Figures).await else {
+        return gone();
+    };
+    let scrape = Scrape {
+        workers: admin
+            .workers
+            .iter()
+            .map(|worker| Arc::clone(&worker.metrics))
+            .collect(),
+        connections: admin
+            .workers
+            .iter()
+            .map(|worker| worker.connections.get() as u64)
+            .sum(),
+        generation,
+        groups,
+    };
+    match scrape.render() {
+        Ok(text) => {
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            ([(CONTENT_TYPE, kind)], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn targets(State(admin): State<Admin>) -> Response {
+    match ask(&admin, Message::View).await {
+        Some(view) => Json(view).into_response(),
+        None => gone(),
+    }
+}
+
+async fn ask<T>(admin: &Admin, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {
+    let (reply, answer) = oneshot::channel();
+    admin.control.send(message(reply)).await.ok()?;
+    answer.await.ok()
+}
+
+fn gone() -> Response {
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the control task has ended\n",
+    )
+        .into_response()
+}

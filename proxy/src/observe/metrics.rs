@@ -1,0 +1,221 @@
+//! Counters. Each worker writes its own; a scrape adds them up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::StatusCode;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::request::answer::Reason;
+
+/// A number that one thread writes and others read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds, without a locked instruction: only the owning worker writes.
+    pub fn add(&self, count: u64) {
+        let value = self.0.load(Ordering::Relaxed).wrapping_add(count);
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Takes away; see [`Self::add`].
+    pub fn subtract(&self, count: u64) {
+        let value = self.0.load(Ordering::Relaxed).wrapping_sub(count);
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of one worker, on cache lines that no other worker writes.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerMetrics {
+    /// Responses by the first digit of their status; 0 holds those outside 1xx to 5xx.
+    responses: [Counter; 6],
+    reasons: [Counter; Reason::ALL.len()],
+    /// Attempts that were followed by another.
+    pub retries: Counter,
+    /// Requests whose client left before the end of the response.
+    pub client_aborts: Counter,
+    /// Responses of targets that ended before their end.
+    pub responses_cut_short: Counter,
+    /// Connections that were accepted.
+    pub accepted: Counter,
+    /// Accepts that failed for want of resources.
+    pub accept_errors: Counter,
+}
+
+impl WorkerMetrics {
+    pub(crate) fn responded(&self, status: StatusCode) {
+        let class = usize::from(status.as_u16() / 100);
+        self.responses
+            .get(class)
+            .unwrap_or(&self.responses[0])
+            .add(1);
+    }
+
+    pub(crate) fn answered(&self, reason: Reason) {
+        self.reasons[reason as usize].add(1);
+    }
+}
+
+/// A view of all workers' counters for one scrape.
+#[derive(Debug)]
+pub(crate) struct Scrape {
+    pub(crate) workers: Vec<Arc<WorkerMetrics>>,
+    pub(crate) connections: u64,
+    pub(crate) generation: u64,
+    pub(crate) groups: Vec<GroupFigures>,
+}
+
+/// The figures of one group.
+#[derive(Debug)]
+pub(crate) struct GroupFigures {
+    pub(crate) name: String,
+    pub(crate) initial: u64,
+    pub(crate) healthy: u64,
+    pub(crate) unhealthy: u64,
+    pub(crate) draining: u64,
+    pub(crate) discovery_failures: u64,
+    /// Seconds since the last answer of the source.
+    pub(crate) discovery_age: f64,
+}
+
+impl Scrape {
+    /// The text that Prometheus reads.
+    ///
+    /// # Errors
+    /// Only if the text cannot be written into memory.
+    pub(crate) fn render(self) -> Result<String, std::fmt::Error> {
+        let mut registry = Registry::with_prefix("longshore");
+        registry.register_collector(Box::new(self));
+        let mut out = String::new();
+        text::encode(&mut out, &registry)?;
+        Ok(out)
+    }
+
+    fn sum(&self, pick: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
+        self.workers.iter().map(|worker| pick(worker).get()).sum()
+    }
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut responses = encoder.encode_descriptor(
+            "responses",
+            "Responses, by class of status",
+            None,
+            MetricType::Counter,
+        )?;
+        for (index, class) in ["other", "1xx", "2xx", "3xx", "4xx", "5xx"]
+            .into_iter()
+            .enumerate()
+        {
+            let count = ConstCounter::new(self.sum(|worker| &worker.responses[index]));
+            count.encode(responses.encode_family(&[("code", class)])?)?;
+        }
+        let mut reasons = encoder.encode_descriptor(
+            "answers",
+            "Responses that Longshore made itself, by reason",
+            None,
+            MetricType::Counter,
+        )?;
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            let count = ConstCounter::new(self.sum(|worker| &worker.reasons[index]));
+            count.encode(reasons.encode_family(&[("reason", reason.name())])?)?;
+        }
+        let counters: [(&str, &str, u64); 5] = [
+            (
+                "retries",
+                "Attempts that were followed by another",
+                self.sum(|w| &w.retries),
+            ),
+            (
+                "client_aborts",
+                "Requests whose client left before the end of the response",
+                self.sum(|w| &w.client_aborts),
+            ),
+            (
+                "responses_cut_short",
+                "Responses of targets that ended early",
+                self.sum(|w| &w.responses_cut_short),
+            ),
+            (
+                "connections_accepted",
+                "Client connections that were accepted",
+                self.sum(|w| &w.accepted),
+            ),
+            (
+                "accept_errors",
+                "Accepts that failed for want of resources",
+                self.sum(|w| &w.accept_errors),
+            ),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, MetricType::Counter)?)?;
+        }
+        let gauge = |value: u64| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+        gauge(self.connections).encode(encoder.encode_descriptor(
+            "connections",
+            "Client connections that are open",
+            None,
+            MetricType::Gauge,
+        )?)?;
+        gauge(self.generation).encode(encoder.encode_descriptor(
+            "snapshot_generation",
+            "Number of the snapshot in force",
+            None,
+            MetricType::Gauge,
+        )?)?;
+        let mut targets = encoder.encode_descriptor(
+            "targets",
+            "Targets, by group and state",
+            None,
+            MetricType::Gauge,
+        )?;
+        for group in &self.groups {
+            for (state, count) in [
+                ("initial", group.initial),
+                ("healthy", group.healthy),
+                ("unhealthy", group.unhealthy),
+                ("draining", group.draining),
+            ] {
+                let labels = [("target_group", group.name.as_str()), ("state", state)];
+                gauge(count).encode(targets.encode_family(&labels)?)?;
+            }
+        }
+        let mut failures = encoder.encode_descriptor(
+            "discovery_failures",
+            "Looks of a source that failed",
+            None,
+            MetricType::Counter,
+        )?;
+        for group in &self.groups {
+            let labels = [("target_group", group.name.as_str())];
+            ConstCounter::new(group.discovery_failures).encode(failures.encode_family(&labels)?)?;
+        }
+        let mut ages = encoder.encode_descriptor(
+            "discovery_age_seconds",
+            "Time since the source last answered",
+            None,
+            MetricType::Gauge,
+        )?;
+        for group in &self.groups {
+            let labels = [("target_group", group.name.as_str())];
+            ConstGauge::new(group.discovery_age).encode(ages.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! Which action a request gets. Pure.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use ipnet::IpNet;
+
+use super::pattern::Pattern;
+use super::redirect::Redirect;
+use crate::control::ids::GroupId;
+
+/// What rules look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'r> {
+    /// The method.
+    pub method: &'r Method,
+    /// The Host, as it came, with its port if it has one.
+    pub host: &'r str,
+    /// The path, without the query.
+    pub path: &'r str,
+    /// The query, without `?`.
+    pub query: Option<&'r str>,
+    /// All headers.
+    pub headers: &'r HeaderMap,
+    /// The address of the TCP peer.
+    pub source: IpAddr,
+}
+
+/// What happens to a request.
+#[derive(Debug)]
+pub enum Action {
+    /// To a target of a group.
+    Forward(Split),
+    /// To another URL.
+    Redirect(Redirect),
+    /// An answer from the configuration.
+    Fixed(Fixed),
+}
+
+/// A rule's fixed response.
+#[derive(Debug)]
+pub struct Fixed {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its media type.
+    pub content_type: HeaderValue,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// Groups by weight.
+#[derive(Debug)]
+pub struct Split {
+    /// Groups with a weight above 0, each with the sum of the weights up to and with its own.
+    steps: Box<[(u64, GroupId)]>,
+}
+
+impl Split {
+    /// Groups with weights; those of weight 0 get nothing.
+    #[must_use]
+    pub fn new(groups: impl IntoIterator<Item = (u64, GroupId)>) -> Self {
+        let mut sum = 0;
+        let steps = groups
+            .into_iter()
+            .filter(|(weight, _)| *weight > 0)
+            .map(|(weight, group)| {
+                sum += weight;
+                (sum, group)
+            })
+            .collect();
+        Self { steps }
+    }
+
+    /// The group for a number, which is drawn only if there is a choice. None without groups.
+    pub fn choose(&self, draw: impl FnOnce(u64) -> u64) -> Option<GroupId> {
+        match &*self.steps {
+            [] => None,
+            [(_, group)] => Some(*group),
+            [.., (sum, _)] => {
+                let number = draw(*sum);
+                let index = self.steps.partition_point(|(upto, _)| *upto <= number);
+                self.steps.get(index).map(|(_, group)| *group)
+            }
+        }
+    }
+
+    /// The groups, for display.
+    pub fn groups(&self) -> impl Iterator<Item = GroupId> {
+        self.steps.iter().map(|(_, group)| *group)
+    }
+}
+
+/// One condition, compiled.
+#[derive(Debug)]
+pub enum Condition {
+    /// The Host matches one of these.
+    Host(Vec<Pattern>),
+    /// The path matches one of these.
+    Path(Vec<Pattern>),
+    /// The method is one of these.
+    Method(Vec<Method>),
+    /// A value of the header matches one of these.
+    Header(HeaderName, Vec<Pattern>),
+    /// A pair of the query matches one of these.
+    Query(Vec<(Option<Pattern>, Pattern)>),
+    /// The peer is in one of these networks.
+    Source(Vec<IpNet>),
+}
+
+impl Condition {
+    fn holds(&self, facts: &Facts<'_>) -> bool {
+        match self {
+            Self::Host(patterns) => any(patterns, facts.host),
+            Self::Path(patterns) => any(patterns, facts.path),
+            Self::Method(methods) => methods.contains(facts.method),
+            Self::Header(name, patterns) => facts.headers.get_all(name).iter().any(|value| {
+                patterns
+                    .iter()
+                    .any(|pattern| pattern.matches(value.as_bytes()))
+            }),
+            Self::Query(pairs) => facts.query.is_some_and(|query| {
+                query.split('&').any(|given| {
+                    let (key, value) = given.split_once('=').unwrap_or((given, ""));
+                    pairs.iter().any(|(wanted_key, wanted)| {
+                        wanted_key
+                            .as_ref()
+                            .is_none_or(|pattern| pattern.matches(key.as_bytes()))
+                            && wanted.matches(value.as_bytes())
+                    })
+                })
+            }),
+            Self::Source(networks) => networks
+                .iter()
+                .any(|network| network.contains(&facts.source)),
+        }
+    }
+}
+
+fn any(patterns: &[Pattern], text: &str) -> bool {
+    patterns
+        .iter()
+        .any(|pattern| pattern.matches(text.as_bytes()))
+}
+
+/// A rule: all of its conditions must hold.
+#[derive(Debug)]
+pub struct Rule {
+    /// Lowest first.
+    pub priority: u64,
+    /// All must hold.
+    pub conditions: Vec<Condition>,
+    /// What happens then.
+    pub action: Action,
+}
+
+/// The rules of a listener.
+#[derive(Debug)]
+pub struct RuleTable {
+    rules: Box<[Rule]>,
+    default: Action,
+}
+
+impl RuleTable {
+    /// Rules in any order, and what happens when none matches.
+    #[must_use]
+    pub fn new(mut rules: Vec<Rule>, default: Action) -> Self {
+        rules.sort_by_key(|rule| rule.priority);
+        Self {
+            rules: rules.into(),
+            default,
+        }
+    }
+
+    /// The action of the first rule whose conditions all hold, or the default action.
+    #[must_use]
+    pub fn action(&self, facts: &Facts<'_>) -> &Action {
+        self.rules
+            .iter()
+            .find(|rule| {
+                rule.conditions
+                    .iter()
+                    .all(|condition| condition.holds(facts))
+            })
+            .map_or(&self.default, |rule| &rule.action)
+    }
+
+    /// The number of rules, without the default.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rules.len()
+    }
+
+    /// Whether there is only the default action.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+}
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

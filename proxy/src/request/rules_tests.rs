@@ -1,0 +1,201 @@
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderValue, Method};
+
+use super::{Action, Facts, RuleTable, Split};
+use crate::control::compile;
+use crate::control::ids::GroupId;
+
+/// Which group a request comes to under the rules of a file, by the group's name.
+fn route(rules: &str, facts: &Facts<'_>) -> String {
+    let text = format!(
+        "listeners:\n  - name: l\n    port: 80\n    default_action: [{{type: forward, target_group: none}}]\n    rules:\n{rules}\n\
+         target_groups: [{{name: none}}, {{name: a}}, {{name: b}}]\n"
+    );
+    let config = longshore_config::parse("test", &text, &|_| None)
+        .unwrap_or_else(|errors| panic!("{errors}"));
+    let ids: BTreeMap<String, GroupId> = config
+        .target_groups
+        .iter()
+        .zip(0..)
+        .map(|(group, id)| (group.name.clone(), GroupId(id)))
+        .collect();
+    let table: RuleTable =
+        compile::rule_table(&config.listeners[0], &|name| ids.get(name).copied());
+    match table.action(facts) {
+        Action::Forward(split) => {
+            let id = split.choose(|_| 0).expect("a group");
+            ids.into_iter()
+                .find(|(_, known)| *known == id)
+                .expect("known")
+                .0
+        }
+        Action::Fixed(fixed) => format!("fixed {}", fixed.status.as_u16()),
+        Action::Redirect(_) => "redirect".to_owned(),
+    }
+}
+
+fn request<'r>(
+    method: &'r Method,
+    host: &'r str,
+    target: &'r str,
+    headers: &'r HeaderMap,
+) -> Facts<'r> {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    Facts {
+        method,
+        host,
+        path,
+        query,
+        headers,
+        source: IpAddr::from([10, 1, 2, 3]),
+    }
+}
+
+#[track_caller]
+fn check(condition: &str, host: &str, target: &str, matches: bool) {
+    let rules = format!(
+        "    - {{priority: 1, condition: [{{{condition}}}], action: [{{type: forward, target_group: a}}]}}"
+    );
+    let mut headers = HeaderMap::new();
+    headers.append("x-version", HeaderValue::from_static("one"));
+    headers.append("x-version", HeaderValue::from_static("Two"));
+    let got = route(&rules, &request(&Method::GET, host, target, &headers));
+    assert_eq!(
+        got,
+        if matches { "a" } else { "none" },
+        "{condition} on {host}{target}"
+    );
+}
+
+#[test]
+fn each_condition_matches_what_alb_says() {
+    check(
+        "host_header: {values: [example.com]}",
+        "EXAMPLE.com",
+        "/",
+        true,
+    );
+    check(
+        "host_header: {values: ['*.example.com']}",
+        "a.example.com",
+        "/",
+        true,
+    );
+    check(
+        "host_header: {values: ['*.example.com']}",
+        "example.com",
+        "/",
+        false,
+    );
+    check(
+        "host_header: {values: [example.com]}",
+        "example.com:8080",
+        "/",
+        false,
+    );
+    check("path_pattern: {values: ['/img/*']}", "h", "/img/x", true);
+    check("path_pattern: {values: ['/img/*']}", "h", "/IMG/x", false);
+    check("path_pattern: {values: ['/img']}", "h", "/img?x=/img", true);
+    check("path_pattern: {values: ['/q', '/img']}", "h", "/img", true);
+    check("http_request_method: {values: [GET]}", "h", "/", true);
+    check("http_request_method: {values: [POST]}", "h", "/", false);
+    check(
+        "http_header: {http_header_name: X-Version, values: [two]}",
+        "h",
+        "/",
+        true,
+    );
+    check(
+        "http_header: {http_header_name: X-Version, values: ['o*']}",
+        "h",
+        "/",
+        true,
+    );
+    check(
+        "http_header: {http_header_name: X-Version, values: [three]}",
+        "h",
+        "/",
+        false,
+    );
+    check(
+        "http_header: {http_header_name: X-Absent, values: ['*']}",
+        "h",
+        "/",
+        false,
+    );
+    check(
+        "query_string: [{key: v, value: '1*'}]",
+        "h",
+        "/?a=2&V=12",
+        true,
+    );
+    check("query_string: [{key: v, value: '1*'}]", "h", "/?v=2", false);
+    check("query_string: [{value: beta}]", "h", "/?any=BETA", true);
+    check("query_string: [{value: beta}]", "h", "/", false);
+    check(
+        r"query_string: [{key: v, value: '1\*'}]",
+        "h",
+        "/?v=1*",
+        true,
+    );
+    check(
+        r"query_string: [{key: v, value: '1\*'}]",
+        "h",
+        "/?v=12",
+        false,
+    );
+    check("source_ip: {values: [10.0.0.0/8]}", "h", "/", true);
+    check(
+        "source_ip: {values: [192.0.2.0/24, '2001:db8::/32']}",
+        "h",
+        "/",
+        false,
+    );
+    check(
+        "host_header: {values: [h]}}, {path_pattern: {values: [/x]}",
+        "h",
+        "/x",
+        true,
+    );
+    check(
+        "host_header: {values: [h]}}, {path_pattern: {values: [/x]}",
+        "h",
+        "/y",
+        false,
+    );
+}
+
+#[test]
+fn the_lowest_priority_number_wins_wherever_it_stands() {
+    let rules = "    - {priority: 20, condition: [{path_pattern: {values: ['/*']}}], action: [{type: forward, target_group: a}]}
+    - {priority: 10, condition: [{path_pattern: {values: ['/x*']}}], action: [{type: forward, target_group: b}]}";
+    let headers = HeaderMap::new();
+    assert_eq!(
+        route(rules, &request(&Method::GET, "h", "/x1", &headers)),
+        "b"
+    );
+    assert_eq!(
+        route(rules, &request(&Method::GET, "h", "/y", &headers)),
+        "a"
+    );
+}
+
+#[test]
+fn weights_share_requests_and_a_weight_of_0_gets_none() {
+    let split = Split::new([(9, GroupId(1)), (0, GroupId(2)), (1, GroupId(3))]);
+    let mut counts = BTreeMap::new();
+    for number in 0..10 {
+        let group = split.choose(|sum| {
+            assert_eq!(sum, 10);
+            number
+        });
+        *counts.entry(group.expect("a group").0).or_insert(0) += 1;
+    }
+    assert_eq!(counts, BTreeMap::from([(1, 9), (3, 1)]));
+    assert_eq!(Split::new([]).choose(|_| 0), None);
+}

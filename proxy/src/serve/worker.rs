@@ -1,0 +1,232 @@
+//! One worker: a thread with its own sockets, connections, and runtime.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::{connection, listener, timers::TICK, timers::Timers};
+use crate::control::ids::ListenerId;
+use crate::control::snapshot::Shared;
+use crate::observe::metrics::WorkerMetrics;
+use crate::upstream::pool::Pool;
+
+/// Orders waiting for a worker, at the most. Connections are handed over only while there is room.
+const ORDERS_MAX: usize = 1024;
+
+/// How often the idle connections to targets are gone through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What a worker is told to do.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Accept from this socket.
+    Listen(ListenerId, TcpListener),
+    /// Stop accepting from this listener.
+    Unlisten(ListenerId),
+    /// Serve a connection that another worker accepted.
+    Serve(ListenerId, TcpStream, SocketAddr),
+    /// Accept nothing new, and tell clients to go.
+    Drain,
+}
+
+/// How others reach a worker.
+#[derive(Debug, Clone)]
+pub(crate) struct Handle {
+    pub(crate) orders: mpsc::Sender<Order>,
+    /// Client connections that it has open.
+    pub(crate) connections: Arc<Load>,
+    pub(crate) metrics: Arc<WorkerMetrics>,
+}
+
+/// A worker's number of connections, alone on its cache lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Load(AtomicUsize);
+
+impl Load {
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn subtract(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The receiving end of a [`Handle`].
+#[derive(Debug)]
+pub(crate) struct Inbox(mpsc::Receiver<Order>);
+
+impl Handle {
+    pub(crate) fn new() -> (Self, Inbox) {
+        let (orders, inbox) = mpsc::channel(ORDERS_MAX);
+        let handle = Self {
+            orders,
+            connections: Arc::default(),
+            metrics: Arc::default(),
+        };
+        (handle, Inbox(inbox))
+    }
+}
+
+/// What all tasks of one worker share. Never leaves its thread.
+pub(crate) struct Worker {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pool: Pool,
+    pub(crate) timers: Rc<Timers>,
+    pub(crate) metrics: Arc<WorkerMetrics>,
+    /// All workers, to hand connections to; this one stands at `index`.
+    pub(crate) peers: Arc<[Handle]>,
+    /// Since when (`Timers::now`) it drains.
+    draining: Cell<Option<u64>>,
+    rng: RefCell<SmallRng>,
+}
+
+impl Worker {
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.get().is_some()
+    }
+
+    pub(crate) fn draining_since(&self) -> Option<u64> {
+        self.draining.get()
+    }
+
+    /// A random number below `bound`.
+    pub(crate) fn draw(&self, bound: u64) -> u64 {
+        self.rng.borrow_mut().random_range(0..bound.max(1))
+    }
+
+    fn load(&self) -> &Load {
+        &self.peers[self.index].connections
+    }
+
+    /// Serves a connection in a task of its own.
+    pub(crate) fn serve(
+        self: &Rc<Self>,
+        listener: ListenerId,
+        stream: tokio::net::TcpStream,
+        peer: SocketAddr,
+    ) {
+        let counted = Counted::new(Rc::clone(self));
+        tokio::task::spawn_local(async move {
+            connection::serve(Rc::clone(&counted.0), listener, stream, peer).await;
+        });
+    }
+}
+
+/// An open connection in the worker's count, however it ends.
+struct Counted(Rc<Worker>);
+
+impl Counted {
+    fn new(worker: Rc<Worker>) -> Self {
+        worker.load().add();
+        Self(worker)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.load().subtract();
+    }
+}
+
+/// Runs a worker until its orders end, or, once told to drain, until its last connection is closed.
+///
+/// # Errors
+/// If the runtime cannot be made.
+pub(crate) fn run(
+    index: usize,
+    shared: Arc<Shared>,
+    peers: Arc<[Handle]>,
+    seed: u64,
+    inbox: Inbox,
+) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    let worker = Rc::new(Worker {
+        index,
+        shared,
+        pool: Pool::new(index),
+        timers: Timers::new(),
+        metrics: Arc::clone(&peers[index].metrics),
+        peers,
+        draining: Cell::new(None),
+        rng: RefCell::new(SmallRng::seed_from_u64(seed.wrapping_add(index as u64))),
+    });
+    runtime.block_on(work(worker, inbox));
+    Ok(())
+}
+
+async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
+    let mut accepting: HashMap<ListenerId, JoinHandle<()>> = HashMap::new();
+    let reaper = {
+        let worker = Rc::clone(&worker);
+        tokio::task::spawn_local(async move { worker.pool.reap(&worker.timers).await })
+    };
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut since_sweep = Duration::ZERO;
+    loop {
+        tokio::select! {
+            order = inbox.recv() => match order {
+                None => break,
+                Some(order) => obey(&worker, &mut accepting, order),
+            },
+            _ = tick.tick() => {
+                worker.timers.tick();
+                since_sweep += TICK;
+                if since_sweep >= SWEEP {
+                    since_sweep = Duration::ZERO;
+                    worker.pool.sweep(worker.timers.now());
+                }
+                if worker.is_draining() && worker.load().get() == 0 && inbox.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+    reaper.abort();
+}
+
+fn obey(worker: &Rc<Worker>, accepting: &mut HashMap<ListenerId, JoinHandle<()>>, order: Order) {
+    match order {
+        Order::Listen(id, socket) => match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => {
+                let task = listener::accept(Rc::clone(worker), id, socket);
+                accepting.insert(id, tokio::task::spawn_local(task));
+            }
+            Err(error) => tracing::error!(%error, "a listening socket cannot be used"),
+        },
+        Order::Unlisten(id) => {
+            if let Some(task) = accepting.remove(&id) {
+                task.abort();
+            }
+        }
+        Order::Serve(id, stream, peer) => match tokio::net::TcpStream::from_std(stream) {
+            Ok(stream) => worker.serve(id, stream, peer),
+            Err(error) => tracing::error!(%error, "a connection from another worker is lost"),
+        },
+        Order::Drain => {
+            worker.draining.set(Some(worker.timers.now()));
+            // Connections that the kernel has completed are requests that clients have sent: the
+            // accept tasks take them before they end.
+            worker.timers.wake_all();
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! A new connection to a target.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use super::endpoint::Loss;
+use super::error::AttemptError;
+use super::pool::{Connection, Local, Pool};
+use crate::clock;
+
+/// Connects within a time limit. `trusting`: take the connection even if it is not sure that the
+/// target is still the one at that address.
+///
+/// # Errors
+/// Nothing was sent in any of them.
+pub(crate) async fn connect(
+    pool: &Pool,
+    local: &Local,
+    limit: Duration,
+    trusting: bool,
+) -> Result<Box<Connection>, AttemptError> {
+    let endpoint = local.endpoint();
+    let stream = match tokio::time::timeout(limit, TcpStream::connect(endpoint.address)).await {
+        Err(_) => return Err(AttemptError::ConnectTimeout),
+        Ok(Err(error)) => {
+            if error.kind() == io::ErrorKind::ConnectionRefused {
+                endpoint.lost_connection(clock::now(), Loss::Sudden);
+            }
+            return Err(AttemptError::Connect(error));
+        }
+        Ok(Ok(stream)) => stream,
+    };
+    let connection = pool
+        .adopt(local, stream)
+        .await
+        .map_err(AttemptError::Connect)?;
+    // While this waited, the target may have left and its port may have gone to another task.
+    if endpoint.is_retired() || (!trusting && !connection.is_trustworthy()) {
+        Err(AttemptError::Doubtful)
+    } else {
+        Ok(connection)
+    }
+}

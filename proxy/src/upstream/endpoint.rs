@@ -1,0 +1,292 @@
+//! The live side of one target in one group: what must outlive a snapshot.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use longshore_discovery::{Target, TargetKey};
+use socket2::SockRef;
+
+use crate::clock;
+
+/// How long ECS may take to learn that a task has ended by itself. Until then it confirms a task
+/// that is gone, so a look counts only from so long after a loss.
+const REPORT_LAG_MICROS: u64 = 1_000_000;
+
+/// One target in one group. Keyed by the target's identity, never by its address.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// Unique in the process and never used again.
+    pub id: u64,
+    /// The group it belongs to.
+    pub group: Arc<str>,
+    /// What it is.
+    pub key: TargetKey,
+    /// Where it is. An endpoint whose target moves is replaced by another endpoint.
+    pub address: SocketAddr,
+    /// See [`Target::shared_port`].
+    pub shared_port: bool,
+    /// It left its group: nothing new may be sent to it.
+    retired: AtomicBool,
+    /// Its deregistration delay is over, or its address went to another target: what is still in
+    /// flight ends.
+    expired: AtomicBool,
+    /// When its presence was last confirmed (`clock::micros`).
+    confirmed: AtomicU64,
+    /// A look that began after this moment tells whether it is there after a connection was lost
+    /// without our doing (`clock::micros`; 0: none was lost).
+    lost: AtomicU64,
+    /// Requests in flight over all workers, for algorithms that need the global value.
+    outstanding: AtomicU32,
+    workers: Box<[WorkerSide]>,
+    /// The open connections of all workers, if `shared_port`; see `evidence`.
+    connections: Mutex<Vec<(u64, TcpStream)>>,
+}
+
+/// What one worker writes for each request; on its own cache lines, so that no other worker's
+/// requests wait for it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct WorkerSide {
+    in_flight: AtomicU32,
+    requests: AtomicU64,
+    failures: AtomicU64,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// Adds to a counter that only the calling thread writes: a load and a store, no locked
+/// instruction.
+fn add_own(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+impl Endpoint {
+    /// The live side of a target. `workers` is the number of worker threads.
+    #[must_use]
+    pub fn new(group: Arc<str>, target: &Target, workers: usize) -> Arc<Self> {
+        Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            group,
+            key: target.key.clone(),
+            address: target.address,
+            shared_port: target.shared_port,
+            retired: AtomicBool::new(false),
+            expired: AtomicBool::new(false),
+            confirmed: AtomicU64::new(clock::micros(target.confirmed_at)),
+            lost: AtomicU64::new(0),
+            outstanding: AtomicU32::new(0),
+            workers: (0..workers.max(1)).map(|_| WorkerSide::default()).collect(),
+            connections: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Nothing new goes here any more.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// See [`Self::retire`].
+    #[must_use]
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
+    }
+
+    /// What is still in flight ends.
+    pub fn expire(&self) {
+        self.retire();
+        self.expired.store(true, Ordering::Release);
+    }
+
+    /// See [`Self::expire`].
+    #[must_use]
+    pub fn is_expired(&self) -> bool {
+        self.expired.load(Ordering::Acquire)
+    }
+
+    /// A look at the world that began at that moment showed the target in its place.
+    pub fn confirm(&self, at: Instant) {
+        self.confirmed
+            .fetch_max(clock::micros(at), Ordering::AcqRel);
+    }
+
+    /// A connection ended without our doing.
+    pub fn lost_connection(&self, at: Instant, loss: Loss) {
+        if self.shared_port {
+            let counts_from = match loss {
+                Loss::Sudden => clock::micros(at) + REPORT_LAG_MICROS,
+                Loss::Announced => clock::micros(at),
+            };
+            self.lost.fetch_max(counts_from.max(1), Ordering::AcqRel);
+        }
+    }
+
+    /// Whether a new connection might reach another task that was given this port.
+    ///
+    /// Only ports of a host's dynamic range change hands, and only after the task's connections
+    /// were closed. So there is doubt when a connection was lost after the latest confirmation
+    /// and no other one is open that proves that the task lives.
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.shared_port
+            && !self.is_confirmed_since_loss()
+            && self.evidence(None) != Evidence::Alive
+    }
+
+    /// Whether a connection that was just made surely leads to this target.
+    #[must_use]
+    pub fn is_trustworthy(&self, connection: u64) -> bool {
+        if self.is_retired() {
+            return false;
+        }
+        if !self.shared_port {
+            return true;
+        }
+        match self.evidence(Some(connection)) {
+            // The old process closed all of its connections before its port could be taken, so
+            // one that is open now proves that this is still it.
+            Evidence::Alive => true,
+            Evidence::Closed => false,
+            Evidence::None => self.is_confirmed_since_loss(),
+        }
+    }
+
+    fn is_confirmed_since_loss(&self) -> bool {
+        let lost = self.lost.load(Ordering::Acquire);
+        lost == 0 || self.confirmed.load(Ordering::Acquire) > lost
+    }
+
+    /// What the open connections other than `except` say. Asks the kernel, so a close counts from
+    /// the moment its packet arrived, not from when a worker took note.
+    fn evidence(&self, except: Option<u64>) -> Evidence {
+        let connections = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut evidence = Evidence::None;
+        for (id, socket) in &*connections {
+            if Some(*id) == except {
+                continue;
+            }
+            match peek(&SockRef::from(socket)) {
+                Evidence::Alive => return Evidence::Alive,
+                Evidence::Closed => evidence = Evidence::Closed,
+                Evidence::None => {}
+            }
+        }
+        evidence
+    }
+
+    /// Notes an open connection, by a second handle on its socket.
+    pub(crate) fn opened(&self, connection: u64, socket: TcpStream) {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((connection, socket));
+    }
+
+    /// The connection is closed on our side.
+    pub(crate) fn closed(&self, connection: u64) {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(id, _)| *id != connection);
+    }
+
+    /// Requests in flight, over all workers.
+    #[must_use]
+    pub fn in_flight(&self) -> u64 {
+        self.workers
+            .iter()
+            .map(|side| u64::from(side.in_flight.load(Ordering::Relaxed)))
+            .sum()
+    }
+
+    /// Requests that were given to it.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.workers
+            .iter()
+            .map(|side| side.requests.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// Requests that failed at it: no connection, or no response.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.workers
+            .iter()
+            .map(|side| side.failures.load(Ordering::Relaxed))
+            .sum()
+    }
+
+    /// Requests in flight as `least_outstanding_requests` counts them.
+    #[must_use]
+    pub fn outstanding(&self) -> u32 {
+        self.outstanding.load(Ordering::Relaxed)
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Without a word: the task may have ended just now, and ECS may not know it yet.
+    Sudden,
+    /// After a response with `Connection: close`. A task that does so because it was told to stop
+    /// is stopped for ECS already.
+    Announced,
+}
+
+/// What a look at a connection says about the process at its other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Evidence {
+    Alive,
+    Closed,
+    /// Nothing. Data that waits to be read hides whether a close comes after it.
+    None,
+}
+
+/// Asks the kernel about a connection, without taking anything from it.
+pub(crate) fn peek(socket: &SockRef<'_>) -> Evidence {
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    match socket.peek(&mut byte) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Evidence::Alive,
+        Ok(0) | Err(_) => Evidence::Closed,
+        Ok(_) => Evidence::None,
+    }
+}
+
+impl Endpoint {
+    /// A request of a worker begins. `counted`: the group's algorithm needs the number over all
+    /// workers.
+    pub(crate) fn begin(&self, worker: usize, counted: bool) {
+        let side = self.side(worker);
+        side.in_flight.fetch_add(1, Ordering::Relaxed);
+        add_own(&side.requests);
+        if counted {
+            self.outstanding.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A request of a worker ends.
+    pub(crate) fn end(&self, worker: usize, counted: bool) {
+        self.side(worker).in_flight.fetch_sub(1, Ordering::Relaxed);
+        if counted {
+            self.outstanding.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A request of a worker failed here.
+    pub(crate) fn failed(&self, worker: usize) {
+        add_own(&self.side(worker).failures);
+    }
+
+    fn side(&self, worker: usize) -> &WorkerSide {
+        &self.workers[worker % self.workers.len()]
+    }
+}
+
+#[cfg(test)]
+#[path = "endpoint_tests.rs"]
+mod tests;

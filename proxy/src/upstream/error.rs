@@ -1,0 +1,40 @@
+//! Why one attempt failed: the facts that a retry and an answer need.
+
+use std::io;
+
+/// One attempt's failure.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError {
+    /// The target refused or did not answer the connect. Nothing was sent.
+    #[error("connect: {0}")]
+    Connect(io::Error),
+    /// Connecting took too long. Nothing was sent.
+    #[error("connect timed out")]
+    ConnectTimeout,
+    /// The target's port may have gone to another task. Nothing was sent.
+    #[error("the target's presence is not confirmed")]
+    Doubtful,
+    /// The connection ended before the response head. `reused`: it had served requests before,
+    /// so that the likely cause is the target's own time limit on idle connections.
+    #[error("the connection ended before the response: {cause}")]
+    Closed {
+        /// Whether the connection came from the pool.
+        reused: bool,
+        /// Whether any of the request may have reached the target.
+        sent: bool,
+        /// What hyper said.
+        cause: hyper::Error,
+    },
+    /// What came was no HTTP response.
+    #[error("malformed response: {0}")]
+    Malformed(&'static str),
+    /// No response head within the time limit.
+    #[error("no response in time")]
+    ResponseTimeout,
+    /// The deregistration delay ended while the target was at work.
+    #[error("the target's deregistration delay is over")]
+    Expired,
+    /// The client failed while its request body was being sent.
+    #[error("the client ended its request early")]
+    Client,
+}

@@ -1,0 +1,55 @@
+//! What a request consults about its group: the candidates and how one is picked.
+
+use std::sync::Arc;
+
+use longshore_config::Algorithm;
+use tokio::sync::Notify;
+
+use super::endpoint::Endpoint;
+use super::picker::{Cursors, pick};
+use crate::request::answer::Reason;
+
+/// One group in one snapshot. Immutable; what lives longer is behind `Arc`.
+#[derive(Debug)]
+pub struct TargetGroup {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Who may be picked: the healthy endpoints, or all that were ever checked when none is
+    /// healthy (fail open). Decided once, when the snapshot is built.
+    pub candidates: Box<[Arc<Endpoint>]>,
+    /// No candidate is healthy, and requests go to unhealthy ones.
+    pub fail_open: bool,
+    /// Why there are no candidates, if there are none.
+    pub empty: Reason,
+    /// How one is picked.
+    pub algorithm: Algorithm,
+    /// The positions of round robin.
+    pub cursors: Arc<Cursors>,
+    /// Asks the group's source for a look at the world before its time.
+    pub look_now: Arc<Notify>,
+    /// The source answers, so that a look will tell something.
+    pub can_confirm: bool,
+}
+
+impl TargetGroup {
+    /// Picks a candidate that `usable` allows.
+    pub fn pick(
+        &self,
+        worker: usize,
+        usable: impl Fn(&Endpoint) -> bool,
+    ) -> Option<&Arc<Endpoint>> {
+        pick(
+            self.algorithm,
+            &self.candidates,
+            &self.cursors,
+            worker,
+            |endpoint| !endpoint.is_retired() && usable(endpoint),
+        )
+    }
+
+    /// Whether requests in flight are counted over all workers.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.algorithm == Algorithm::LeastOutstandingRequests
+    }
+}

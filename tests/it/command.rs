@@ -1,0 +1,111 @@
+//! The command: what it prints and how it ends.
+
+use longshore_tests::process::{Process, TempFile, free_port, output};
+use longshore_tests::wire::Wire;
+use longshore_tests::within;
+
+#[test]
+fn check_prints_every_error_with_its_place_and_fails() {
+    let file = TempFile::new("listeners:\n  - name: web\n    port: 0\n    defualt_action: []\n");
+    let path = file.path().to_str().expect("text");
+    let got = output(&["check", "-c", path]);
+    assert_eq!(got.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&got.stderr).into_owned();
+    let lines: Vec<&str> = errors.lines().collect();
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.starts_with(&format!("{path}:"))),
+        "{errors}"
+    );
+    assert!(
+        errors
+            .contains(":3:11: listeners[0].port: expected a whole number from 1 to 65535, found 0"),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("did you mean `default_action`?"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn check_says_ok_to_a_good_file_and_run_refuses_a_bad_one() {
+    let good = TempFile::new(
+        "listeners: [{name: web, port: 80, default_action: [{type: forward, target_group: a}]}]\ntarget_groups: [{name: a}]\n",
+    );
+    let got = output(&["check", "-c", good.path().to_str().expect("text")]);
+    assert_eq!(
+        (got.status.code(), got.stdout.as_slice()),
+        (Some(0), &b"ok\n"[..])
+    );
+    let bad = TempFile::new("");
+    let got = output(&["run", "-c", bad.path().to_str().expect("text")]);
+    assert_eq!(got.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&got.stderr).contains(":1:1: the file is empty"));
+}
+
+#[test]
+fn an_address_in_use_is_told_and_not_shared() {
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let port = holder.local_addr().expect("bound").port();
+    let file = TempFile::new(&format!(
+        "listeners: [{{name: web, address: '127.0.0.1:{port}', default_action: [{{type: forward, target_group: a}}]}}]\ntarget_groups: [{{name: a}}]\n"
+    ));
+    let got = output(&["run", "-c", file.path().to_str().expect("text")]);
+    assert_eq!(got.status.code(), Some(1));
+    let errors = String::from_utf8_lossy(&got.stderr).into_owned();
+    assert!(
+        errors.contains(&format!("web: cannot listen on 127.0.0.1:{port}")),
+        "{errors}"
+    );
+}
+
+#[test]
+fn the_schema_is_json() {
+    let got = output(&["schema"]);
+    let schema: serde_json::Value = serde_json::from_slice(&got.stdout).expect("JSON");
+    assert!(schema["properties"]["listeners"].is_object());
+}
+
+#[tokio::test]
+async fn the_demo_serves_from_several_dynamic_ports_of_one_host() {
+    let port = free_port();
+    let mut process = Process::start(&[
+        "demo",
+        "--port",
+        &port.to_string(),
+        "--tasks",
+        "3",
+        "--for",
+        "60s",
+    ]);
+    process.wait_for_line("registered");
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    longshore_tests::eventually("it serves", async || {
+        tokio::net::TcpStream::connect(address).await.ok()
+    })
+    .await;
+    let mut client = Wire::connect(address).await;
+    let mut addresses = std::collections::BTreeSet::new();
+    for _ in 0..30 {
+        let got = within("a response", client.get("/")).await;
+        assert_eq!(got.status(), 200);
+        addresses.insert(got.head.get("x-task-address").expect("told").to_owned());
+    }
+    assert_eq!(addresses.len(), 3, "{addresses:?}");
+    let hosts: std::collections::BTreeSet<&str> = addresses
+        .iter()
+        .filter_map(|a| a.split(':').next())
+        .collect();
+    assert_eq!(hosts.len(), 1, "{addresses:?}");
+    process.signal("INT");
+    assert!(process.wait().success());
+}
+
+#[test]
+fn the_demo_ends_by_itself_after_its_time() {
+    let port = free_port().to_string();
+    let mut process = Process::start(&["demo", "--port", &port, "--tasks", "1", "--for", "100ms"]);
+    assert!(process.wait().success());
+}

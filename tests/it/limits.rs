@@ -1,0 +1,267 @@
+//! Time limits and want of resources.
+
+use std::time::{Duration, Instant};
+
+use longshore_tests::balancer::{fixed, start};
+use longshore_tests::origin::{Origin, read};
+use longshore_tests::process::{Process, TempFile, free_port};
+use longshore_tests::wire::Wire;
+use longshore_tests::within;
+
+const NO_CHECK: &str = "health_check: {enabled: false}";
+
+#[tokio::test]
+async fn a_request_head_that_trickles_is_answered_with_408() {
+    let origin = Origin::ok("ok").await;
+    let balancer = start(&fixed(
+        &[origin.address],
+        NO_CHECK,
+        "load_balancer: {request_header_timeout: 1}",
+    ))
+    .await;
+    let mut client = Wire::connect(balancer.address()).await;
+    // One whole request first: the limit must hold for every request of a connection.
+    assert_eq!(client.get("/").await.status(), 200);
+    let began = Instant::now();
+    client.send("GET / HTTP/1.1\r\n").await;
+    let trickle = async {
+        loop {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let sent = tokio::io::AsyncWriteExt::write_all(&mut client.stream, b"X: y\r\n").await;
+            // Its own error, or the answer, ends it.
+            if sent.is_err() || began.elapsed() > Duration::from_secs(2) {
+                break;
+            }
+        }
+    };
+    trickle.await;
+    let got = within("an answer", client.try_response()).await;
+    let status = got.map(|got| (got.status(), got.reason().map(ToOwned::to_owned)));
+    // Bytes that come after the answer make the kernel reset the connection, which can overtake it.
+    if let Ok(status) = status {
+        assert_eq!(status, (408, Some("request_header_timeout".to_owned())));
+    }
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    assert_eq!(origin.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_silent_half_head_is_answered_with_408() {
+    let origin = Origin::ok("ok").await;
+    let balancer = start(&fixed(
+        &[origin.address],
+        NO_CHECK,
+        "load_balancer: {request_header_timeout: 1}",
+    ))
+    .await;
+    let mut client = Wire::connect(balancer.address()).await;
+    client.send("GET / HTTP/1.1\r\nHo").await;
+    let got = within("an answer", client.response()).await;
+    assert_eq!(
+        (got.status(), got.reason()),
+        (408, Some("request_header_timeout"))
+    );
+    assert!(within("the end", client.rest()).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_the_idle_timeout_and_not_before() {
+    let origin = Origin::ok("ok").await;
+    let balancer = start(&fixed(
+        &[origin.address],
+        NO_CHECK,
+        "load_balancer: {idle_timeout: 1}",
+    ))
+    .await;
+    let mut client = Wire::connect(balancer.address()).await;
+    assert_eq!(client.get("/").await.status(), 200);
+    let began = Instant::now();
+    assert!(within("the end", client.rest()).await.is_empty());
+    assert!(
+        began.elapsed() >= Duration::from_millis(950),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_target_that_does_not_answer_in_time_gives_504() {
+    let origin = Origin::raw(|mut wire| async move {
+        read(&mut wire).await;
+        wire.rest().await;
+    })
+    .await;
+    let balancer = start(&fixed(
+        &[origin.address],
+        NO_CHECK,
+        "load_balancer: {idle_timeout: 1}",
+    ))
+    .await;
+    let mut client = Wire::connect(balancer.address()).await;
+    let began = Instant::now();
+    let got = within("an answer", client.get("/")).await;
+    assert_eq!((got.status(), got.reason()), (504, Some("target_timeout")));
+    assert!(
+        began.elapsed() >= Duration::from_millis(950),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(
+        origin.connections(),
+        1,
+        "a request that may be at work is not sent again"
+    );
+}
+
+#[tokio::test]
+async fn a_target_that_stalls_in_its_body_ends_the_response_visibly() {
+    let origin = Origin::raw(|mut wire| async move {
+        read(&mut wire).await;
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+            .await;
+        wire.rest().await;
+    })
+    .await;
+    let balancer = start(&fixed(
+        &[origin.address],
+        NO_CHECK,
+        "load_balancer: {idle_timeout: 1}",
+    ))
+    .await;
+    let mut client = Wire::connect(balancer.address()).await;
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let got = within("the end", client.try_response()).await;
+    assert!(got.is_err(), "{got:?}");
+}
+
+#[tokio::test]
+async fn a_slow_but_steady_upload_is_not_cut_by_the_idle_timeout() {
+    let origin = Origin::ok("ok").await;
+    let balancer = start(&fixed(
+        &[origin.address],
+        NO_CHECK,
+        "load_balancer: {idle_timeout: 1}",
+    ))
+    .await;
+    let mut client = Wire::connect(balancer.address()).await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+        .await;
+    for _ in 0..10 {
+        // The pace of the client, not a wait for the balancer.
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        client.send("x").await;
+    }
+    assert_eq!(within("an answer", client.response()).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_connect_that_takes_too_long_gives_504() {
+    // A listener whose queue is full drops further handshakes.
+    let listener =
+        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+    listener.bind(&any.into()).expect("bound");
+    listener.listen(0).expect("listening");
+    let address = listener
+        .local_addr()
+        .expect("bound")
+        .as_socket()
+        .expect("IPv4");
+    let mut fill = Vec::new();
+    while let Ok(Ok(stream)) = tokio::time::timeout(
+        Duration::from_millis(200),
+        tokio::net::TcpStream::connect(address),
+    )
+    .await
+    {
+        fill.push(stream);
+        assert!(fill.len() < 100, "the queue fills");
+    }
+    let balancer = start(&fixed(
+        &[address],
+        NO_CHECK,
+        "load_balancer: {connect_timeout: 300ms}",
+    ))
+    .await;
+    let mut client = Wire::connect(balancer.address()).await;
+    let got = within("an answer", client.get("/")).await;
+    assert_eq!((got.status(), got.reason()), (504, Some("connect_timeout")));
+}
+
+#[tokio::test]
+async fn a_connection_older_than_client_keep_alive_is_told_to_close() {
+    // 60 s is the least that a file may say, so only the other side is tested here: a young
+    // connection is not told.
+    let origin = Origin::ok("ok").await;
+    let balancer = start(&fixed(
+        &[origin.address],
+        NO_CHECK,
+        "load_balancer: {client_keep_alive: 60}",
+    ))
+    .await;
+    let mut client = Wire::connect(balancer.address()).await;
+    for _ in 0..3 {
+        assert_eq!(client.get("/").await.head.get("connection"), None);
+    }
+}
+
+#[tokio::test]
+async fn out_of_file_descriptors_it_neither_dies_nor_spins_and_recovers() {
+    let origin = Origin::ok("ok").await;
+    let config = TempFile::new(&format!(
+        "runtime: {{workers: 1}}\nlisteners: [{{name: web, address: '127.0.0.1:{}', default_action: [{{type: forward, target_group: app}}]}}]\n\
+         target_groups: [{{name: app, targets: [{{address: 127.0.0.1, port: {}}}], health_check: {{enabled: false}}}}]\n",
+        free_port(),
+        origin.address.port()
+    ));
+    let path = config.path().to_str().expect("text").to_owned();
+    let mut process = Process::start_with_files(48, &["run", "-c", &path]);
+    let line = process.wait_for_line("listening ");
+    let address = line
+        .rsplit(' ')
+        .next()
+        .and_then(|address| address.parse().ok())
+        .expect("an address");
+    let mut held = Vec::new();
+    for _ in 0..80 {
+        held.push(Wire::connect(address).await);
+    }
+    process.wait_for_line("accept failed");
+    let before = process.processor_time();
+    let began = Instant::now();
+    // An observation, not a wait: how much does it work while it can do nothing?
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let used = process.processor_time().saturating_sub(before);
+    assert!(
+        used < began.elapsed() / 4,
+        "it spins: {used:?} of {:?}",
+        began.elapsed()
+    );
+    drop(held);
+    let mut client = Wire::connect(address).await;
+    assert_eq!(within("an answer", client.get("/")).await.status(), 200);
+}
+
+#[tokio::test]
+async fn the_wait_for_a_response_counts_from_the_end_of_the_upload() {
+    let origin = Origin::raw(|mut wire| async move {
+        read(&mut wire).await;
+        // The target's own work, a little less than the limit.
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .await;
+    })
+    .await;
+    let top = "load_balancer: {idle_timeout: 1}";
+    let balancer = start(&fixed(&[origin.address], NO_CHECK, top)).await;
+    let mut client = Wire::connect(balancer.address()).await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
+        .await;
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        client.send("x").await;
+    }
+    assert_eq!(within("a response", client.response()).await.status(), 200);
+}

@@ -1,0 +1,21 @@
+//! Behaviours over real sockets, named as facts. One binary, so that it is linked once.
+
+#![allow(clippy::disallowed_methods, reason = "tests watch real time")]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on fails where it stands"
+)]
+
+mod bodies;
+mod command;
+mod discovery;
+mod docs;
+mod framing;
+mod health;
+mod limits;
+mod proxying;
+mod reload;
+mod retry;
+mod shutdown;
+mod swaps;

@@ -1,0 +1,237 @@
+//! The `longshore` command as a process of its own.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+use crate::DEADLINE;
+
+/// The binary beside the test binary: `cargo test --workspace` does not build it by itself, the
+/// test command does.
+#[must_use]
+pub fn binary() -> PathBuf {
+    let mut path = std::env::current_exe().expect("a test binary");
+    path.pop();
+    path.pop();
+    path.push("longshore");
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build --workspace` first",
+        path.display()
+    );
+    path
+}
+
+/// Runs a command to its end.
+#[must_use]
+pub fn output(arguments: &[&str]) -> Output {
+    Command::new(binary())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("runs")
+}
+
+/// A file that is gone with the test.
+pub struct TempFile(PathBuf);
+
+impl TempFile {
+    /// Writes a file with a name of its own.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        use std::sync::atomic::{AtomicU32, Ordering};
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "longshore-test-{}-{}.yaml",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
+        let file = Self(std::env::temp_dir().join(name));
+        file.write(text);
+        file
+    }
+
+    /// Replaces its content.
+    pub fn write(&self, text: &str) {
+        std::fs::write(&self.0, text).expect("written");
+    }
+
+    /// Its path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).unwrap_or_default();
+    }
+}
+
+/// A free port. The kernel does not give it to others at once, so that the process that is told to
+/// use it finds it free.
+#[must_use]
+pub fn free_port() -> u16 {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    socket.local_addr().expect("bound").port()
+}
+
+/// A running `longshore`, killed when dropped.
+pub struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    /// What it has written to standard error so far.
+    pub log: Vec<String>,
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.child.kill().unwrap_or_default();
+        self.child.wait().map(drop).unwrap_or_default();
+    }
+}
+
+impl Process {
+    /// Starts `longshore` with arguments.
+    #[must_use]
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(binary());
+        command.args(arguments);
+        Self::spawn(command)
+    }
+
+    /// Starts `longshore` with arguments and at most that many open files.
+    #[must_use]
+    pub fn start_with_files(files: u32, arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        command.arg("-c").arg(script).arg(binary()).args(arguments);
+        Self::spawn(command)
+    }
+
+    fn spawn(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("started");
+        let stderr = child.stderr.take().expect("piped");
+        let (sender, lines) = sync_channel(10_000);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                // A test that does not read all lines loses the last ones, not the process.
+                if sender.try_send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            child,
+            lines,
+            log: Vec::new(),
+        }
+    }
+
+    /// Starts `longshore run` and waits until it listens; the address is that of the first line.
+    #[must_use]
+    pub fn run(config: &TempFile) -> (Self, SocketAddr) {
+        let path = config.path().to_str().expect("text").to_owned();
+        let mut process = Self::start(&["run", "-c", &path]);
+        let line = process.wait_for_line("listening ");
+        let address = line
+            .rsplit(' ')
+            .next()
+            .and_then(|address| address.parse().ok());
+        (process, address.expect("an address"))
+    }
+
+    /// Waits for a line with that text.
+    pub fn wait_for_line(&mut self, text: &str) -> String {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => {
+                    self.log.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(error) => panic!("no line with {text:?} ({error}):\n{}", self.log.join("\n")),
+            }
+        }
+    }
+
+    /// Sends a signal, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .expect("kill runs");
+        assert!(status.success(), "the process takes {name}");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + DEADLINE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().expect("waited") {
+                return status;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        panic!("it does not end:\n{}", self.log.join("\n"));
+    }
+
+    /// Resident memory, in bytes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:") * 1024
+    }
+
+    /// The highest resident memory so far, in bytes.
+    #[must_use]
+    pub fn memory_peak(&self) -> u64 {
+        self.status("VmHWM:") * 1024
+    }
+
+    /// Processor time used so far.
+    #[must_use]
+    pub fn processor_time(&self) -> Duration {
+        let stat = self.read("stat");
+        let after_name = stat.rsplit(')').next().expect("a stat line");
+        let fields: Vec<&str> = after_name.split_whitespace().collect();
+        let ticks: u64 = [11, 12]
+            .iter()
+            .map(|&at| fields[at].parse::<u64>().expect("ticks"))
+            .sum();
+        Duration::from_millis(ticks * 10)
+    }
+
+    fn status(&self, field: &str) -> u64 {
+        let status = self.read("status");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with(field))
+            .expect("the field");
+        let value = line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|value| value.parse().ok());
+        value.expect("a number")
+    }
+
+    fn read(&self, name: &str) -> String {
+        let mut text = String::new();
+        let path = format!("/proc/{}/{name}", self.child.id());
+        let mut file = std::fs::File::open(path).expect("the process lives");
+        file.read_to_string(&mut text).expect("read");
+        text
+    }
+}
