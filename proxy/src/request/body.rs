@@ -227,7 +227,12 @@ impl TargetBody {
                 Some(connection) if !driven => {
                     driven = true;
                     if connection.poll(cx).is_ready() {
-                        // What it had read is still in the body, and so is its error.
+                        // What it had read is still in the body, and so is its error. The loss is
+                        // noted before the connection goes: between the two, a new one to the
+                        // port's next owner would look good.
+                        if connection.served > 1 {
+                            connection.lost(Loss::Announced);
+                        }
                         self.connection = None;
                     }
                 }

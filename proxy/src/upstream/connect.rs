@@ -32,14 +32,5 @@ pub(crate) async fn connect(
         }
         Ok(Ok(stream)) => stream,
     };
-    let connection = pool
-        .adopt(local, stream)
-        .await
-        .map_err(AttemptError::Connect)?;
-    // While this waited, the target may have left and its port may have gone to another task.
-    if endpoint.is_retired() || (!trusting && !connection.is_trustworthy()) {
-        Err(AttemptError::Doubtful)
-    } else {
-        Ok(connection)
-    }
+    pool.adopt(local, stream, trusting).await
 }

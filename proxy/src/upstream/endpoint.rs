@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use longshore_discovery::{Target, TargetKey};
@@ -131,25 +131,33 @@ impl Endpoint {
     pub fn is_doubtful(&self) -> bool {
         self.shared_port
             && !self.is_confirmed_since_loss()
-            && self.evidence(None) != Evidence::Alive
+            && evidence(&self.connections()) != Evidence::Alive
     }
 
-    /// Whether a connection that was just made surely leads to this target.
-    #[must_use]
-    pub fn is_trustworthy(&self, connection: u64) -> bool {
+    /// Takes note of a connection that was just made, by a second handle on its socket, if it
+    /// surely leads to this target. `trusting`: also if it is not sure.
+    ///
+    /// Asked and noted in one step: two new connections to a port's next owner, made by two workers
+    /// at the same time, must not vouch for each other.
+    pub(crate) fn admits(&self, connection: u64, socket: TcpStream, trusting: bool) -> bool {
         if self.is_retired() {
             return false;
         }
         if !self.shared_port {
             return true;
         }
-        match self.evidence(Some(connection)) {
+        let mut connections = self.connections();
+        let sure = match evidence(&connections) {
             // The old process closed all of its connections before its port could be taken, so
             // one that is open now proves that this is still it.
             Evidence::Alive => true,
             Evidence::Closed => false,
             Evidence::None => self.is_confirmed_since_loss(),
+        };
+        if sure || trusting {
+            connections.push((connection, socket));
         }
+        sure || trusting
     }
 
     fn is_confirmed_since_loss(&self) -> bool {
@@ -157,41 +165,15 @@ impl Endpoint {
         lost == 0 || self.confirmed.load(Ordering::Acquire) > lost
     }
 
-    /// What the open connections other than `except` say. Asks the kernel, so a close counts from
-    /// the moment its packet arrived, not from when a worker took note.
-    fn evidence(&self, except: Option<u64>) -> Evidence {
-        let connections = self
-            .connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut evidence = Evidence::None;
-        for (id, socket) in &*connections {
-            if Some(*id) == except {
-                continue;
-            }
-            match peek(&SockRef::from(socket)) {
-                Evidence::Alive => return Evidence::Alive,
-                Evidence::Closed => evidence = Evidence::Closed,
-                Evidence::None => {}
-            }
-        }
-        evidence
-    }
-
-    /// Notes an open connection, by a second handle on its socket.
-    pub(crate) fn opened(&self, connection: u64, socket: TcpStream) {
+    fn connections(&self) -> MutexGuard<'_, Vec<(u64, TcpStream)>> {
         self.connections
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push((connection, socket));
     }
 
     /// The connection is closed on our side.
     pub(crate) fn closed(&self, connection: u64) {
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|(id, _)| *id != connection);
+        self.connections().retain(|(id, _)| *id != connection);
     }
 
     /// Requests in flight, over all workers.
@@ -245,6 +227,20 @@ pub(crate) enum Evidence {
     Closed,
     /// Nothing. Data that waits to be read hides whether a close comes after it.
     None,
+}
+
+/// What open connections say. Asks the kernel, so a close counts from the moment its packet
+/// arrived, not from when a worker took note.
+fn evidence(connections: &[(u64, TcpStream)]) -> Evidence {
+    let mut evidence = Evidence::None;
+    for (_, socket) in connections {
+        match peek(&SockRef::from(socket)) {
+            Evidence::Alive => return Evidence::Alive,
+            Evidence::Closed => evidence = Evidence::Closed,
+            Evidence::None => {}
+        }
+    }
+    evidence
 }
 
 /// Asks the kernel about a connection, without taking anything from it.

@@ -47,16 +47,23 @@ fn later(seconds: u64) -> Instant {
     clock::now() + Duration::from_secs(seconds)
 }
 
+/// Whether a new connection is taken for one to the target.
+fn admits(endpoint: &Endpoint, connection: u64) -> bool {
+    let admitted = endpoint.admits(connection, pair().0, false);
+    endpoint.closed(connection);
+    admitted
+}
+
 #[test]
 fn a_loss_is_a_doubt_until_a_later_look_confirms_the_target() {
     let endpoint = endpoint(true);
     assert!(!endpoint.is_doubtful());
     endpoint.lost_connection(later(10), Loss::Sudden);
-    assert!(endpoint.is_doubtful() && !endpoint.is_trustworthy(1));
+    assert!(endpoint.is_doubtful() && !admits(&endpoint, 1));
     endpoint.confirm(later(10));
     assert!(endpoint.is_doubtful(), "ECS may not know of the end yet");
     endpoint.confirm(later(12));
-    assert!(!endpoint.is_doubtful() && endpoint.is_trustworthy(1));
+    assert!(!endpoint.is_doubtful() && admits(&endpoint, 1));
 }
 
 #[test]
@@ -72,25 +79,25 @@ fn an_announced_loss_is_cleared_by_the_next_look() {
 fn an_open_connection_proves_that_the_target_lives() {
     let endpoint = endpoint(true);
     let (ours, theirs) = pair();
-    endpoint.opened(1, ours);
+    assert!(endpoint.admits(1, ours, false));
     endpoint.lost_connection(later(10), Loss::Sudden);
-    assert!(!endpoint.is_doubtful() && endpoint.is_trustworthy(2));
+    assert!(!endpoint.is_doubtful() && admits(&endpoint, 2));
     drop(theirs);
     arrived(&endpoint.connections.lock().expect("not poisoned")[0].1);
-    assert!(endpoint.is_doubtful() && !endpoint.is_trustworthy(2));
+    assert!(endpoint.is_doubtful() && !admits(&endpoint, 2));
     endpoint.closed(1);
     endpoint.confirm(later(20));
-    assert!(endpoint.is_trustworthy(2));
+    assert!(admits(&endpoint, 2));
 }
 
 #[test]
 fn a_closed_connection_speaks_against_a_new_one_before_anybody_took_note_of_it() {
     let endpoint = endpoint(true);
     let (ours, theirs) = pair();
-    endpoint.opened(1, ours);
+    assert!(endpoint.admits(1, ours, false));
     drop(theirs);
     arrived(&endpoint.connections.lock().expect("not poisoned")[0].1);
-    assert!(!endpoint.is_trustworthy(2));
+    assert!(!admits(&endpoint, 2));
 }
 
 #[test]
@@ -99,8 +106,8 @@ fn a_connection_with_data_to_read_says_nothing_against_the_target() {
     let (ours, mut theirs) = pair();
     theirs.write_all(b"a slow download").expect("sent");
     arrived(&ours);
-    endpoint.opened(1, ours);
-    assert!(endpoint.is_trustworthy(2), "nothing was lost");
+    assert!(endpoint.admits(1, ours, false));
+    assert!(admits(&endpoint, 2), "nothing was lost");
     endpoint.lost_connection(later(10), Loss::Sudden);
     assert!(endpoint.is_doubtful(), "and it proves nothing either");
 }
@@ -109,7 +116,27 @@ fn a_connection_with_data_to_read_says_nothing_against_the_target() {
 fn a_port_that_no_other_task_can_get_is_never_in_doubt() {
     let endpoint = endpoint(false);
     endpoint.lost_connection(later(10), Loss::Sudden);
-    assert!(!endpoint.is_doubtful() && endpoint.is_trustworthy(1));
+    assert!(!endpoint.is_doubtful() && admits(&endpoint, 1));
     endpoint.retire();
-    assert!(!endpoint.is_trustworthy(1));
+    assert!(!admits(&endpoint, 1));
+}
+
+#[test]
+fn two_new_connections_do_not_vouch_for_each_other() {
+    let endpoint = endpoint(true);
+    endpoint.lost_connection(later(10), Loss::Sudden);
+    let (first, _open) = pair();
+    let (second, _open) = pair();
+    assert!(!endpoint.admits(1, first, false));
+    assert!(!endpoint.admits(2, second, false));
+    assert!(endpoint.is_doubtful());
+}
+
+#[test]
+fn a_connection_that_is_trusted_for_want_of_proof_is_noted() {
+    let endpoint = endpoint(true);
+    endpoint.lost_connection(later(10), Loss::Sudden);
+    let (ours, _open) = pair();
+    assert!(endpoint.admits(1, ours, true));
+    assert!(!endpoint.is_doubtful());
 }

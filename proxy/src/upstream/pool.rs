@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::endpoint::{Endpoint, Evidence, Loss, peek};
+use super::error::AttemptError;
 use crate::clock;
 use crate::request::body::RequestBody;
 use crate::serve::connection::Client;
@@ -161,14 +162,15 @@ impl Pool {
         }
     }
 
-    /// A connection over a socket that was just connected.
+    /// A connection over a socket that was just connected. `trusting`: see [`Endpoint::admits`].
     pub(crate) async fn adopt(
         &self,
         local: &Local,
         stream: TcpStream,
-    ) -> io::Result<Box<Connection>> {
+        trusting: bool,
+    ) -> Result<Box<Connection>, AttemptError> {
         // Small requests must not wait for the acknowledgement of earlier ones.
-        stream.set_nodelay(true)?;
+        stream.set_nodelay(true).map_err(AttemptError::Connect)?;
         // The worker's number keeps ids apart that several workers note at one endpoint.
         let id = (self.next_connection.get() << 12) | (self.worker as u64 & 0xFFF);
         self.next_connection.set(self.next_connection.get() + 1);
@@ -178,7 +180,7 @@ impl Pool {
             .max_buf_size(RESPONSE_HEAD_MAX)
             .handshake(TokioIo::new(Socket(Rc::clone(&socket))))
             .await
-            .map_err(io::Error::other)?;
+            .map_err(|error| AttemptError::Connect(io::Error::other(error)))?;
         let connection = Box::new(Connection {
             id,
             sender,
@@ -191,11 +193,15 @@ impl Pool {
         });
         // Noted only now: the connection's drop takes the second handle away again, and a handle
         // that stayed would vouch for the target for ever.
-        if connection.endpoint.shared_port {
-            let second = SockRef::from(&*connection.socket.borrow()).try_clone()?;
-            connection.endpoint.opened(id, second.into());
+        let second = SockRef::from(&*connection.socket.borrow())
+            .try_clone()
+            .map_err(AttemptError::Connect)?;
+        // While this waited, the target may have left and its port may have gone to another task.
+        if connection.endpoint.admits(id, second.into(), trusting) {
+            Ok(connection)
+        } else {
+            Err(AttemptError::Doubtful)
         }
-        Ok(connection)
     }
 
     /// Closes idle connections that are too old or whose target has left, and forgets endpoints
@@ -204,7 +210,13 @@ impl Pool {
         self.locals.borrow_mut().retain(|_, local| {
             let retired = local.endpoint.is_retired();
             local.idle.borrow_mut().retain(|connection| {
-                !retired && now.saturating_sub(connection.idle_since) < local.idle_limit.get()
+                let keep =
+                    !retired && now.saturating_sub(connection.idle_since) < local.idle_limit.get();
+                // The target may have closed it a moment ago, unseen: then that is the sign.
+                if !keep && !connection.is_open() {
+                    connection.lost(Loss::Sudden);
+                }
+                keep
             });
             !(retired && Rc::strong_count(local) == 1)
         });
@@ -281,11 +293,6 @@ impl Connection {
         Poll::Ready(ended)
     }
 
-    /// See [`Endpoint::is_trustworthy`].
-    pub(crate) fn is_trustworthy(&self) -> bool {
-        self.endpoint.is_trustworthy(self.id)
-    }
-
     /// It ended without our doing.
     pub(crate) fn lost(&self, loss: Loss) {
         self.endpoint.lost_connection(clock::now(), loss);
@@ -302,7 +309,11 @@ impl Connection {
             let mut connection = self;
             std::future::poll_fn(|cx| {
                 // How it ends is told to the bodies on both sides.
-                if connection.poll(cx).is_ready() || connection.sender.is_ready() {
+                if connection.poll(cx).is_ready() {
+                    connection.lost(Loss::Sudden);
+                    return Poll::Ready(());
+                }
+                if connection.sender.is_ready() {
                     return Poll::Ready(());
                 }
                 loop {
