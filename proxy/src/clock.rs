@@ -31,3 +31,28 @@ pub fn wall() -> Duration {
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap_or_default()
 }
+
+/// The length of [`http_date`], in bytes.
+pub const HTTP_DATE_LEN: usize = 29;
+
+/// A moment since 1970-01-01 as HTTP writes it (RFC 9110 §5.6.7).
+#[must_use]
+pub fn http_date(wall: Duration) -> [u8; HTTP_DATE_LEN] {
+    let text = httpdate::HttpDate::from(std::time::UNIX_EPOCH + wall).to_string();
+    let mut date = [b' '; HTTP_DATE_LEN];
+    for (place, byte) in date.iter_mut().zip(text.bytes()) {
+        *place = byte;
+    }
+    date
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    #[test]
+    fn a_date_is_written_as_the_rfc_shows_it() {
+        let date = super::http_date(Duration::from_secs(784_111_777));
+        assert_eq!(&date, b"Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+}

@@ -1,12 +1,14 @@
 //! Longshore: a Layer-7 load balancer for containers that come and go on dynamic ports.
 //!
 //! Modules in reading order: [`app`] puts the parts together; `serve` is from sockets to requests;
+//! [`http1`] is HTTP/1.1 as bytes;
 //! [`request`] is the life of one request; [`upstream`] is from a choice to a target; [`control`]
 //! decides what the world looks like; [`observe`] says what happened.
 
 pub mod app;
 pub mod clock;
 pub mod control;
+pub mod http1;
 pub mod observe;
 pub mod request;
 pub mod upstream;

@@ -6,36 +6,40 @@
 
 pub mod admit;
 pub mod answer;
-pub mod body;
+mod attempts;
+mod download;
+mod exchange;
 pub mod headers;
-mod outbound;
+pub(crate) mod link;
 pub mod pattern;
 pub mod redirect;
 pub mod retry;
 pub mod rules;
+mod upload;
 
 use std::cell::Cell;
-use std::task::{Context, Poll};
 use std::time::Duration;
-
-use http::request::Parts;
-use http::{Request, Response};
-use hyper::body::Incoming;
 
 use crate::control::ids::GroupId;
 use crate::control::snapshot::Limits;
+use crate::http1::body::Body;
+use crate::http1::buffer::LARGE;
+use crate::http1::head::{HeadError, RequestHead, room};
 use crate::observe::outcome::Outcome;
 use crate::serve::connection::Client;
-use crate::serve::timers::Slot;
 use crate::upstream::connect::connect;
+use crate::upstream::endpoint::Loss;
 use crate::upstream::error::AttemptError;
-use crate::upstream::forward::{Interrupt, forward};
 use crate::upstream::lease::Lease;
 use crate::upstream::pool::Connection;
-use answer::Reason;
-use body::{ResponseBody, TargetBody};
-use outbound::{Attempts, Outbound};
+use admit::admit;
+use answer::{Answer, Reason};
+use attempts::Attempts;
+pub(crate) use exchange::Quiet;
+use exchange::{Inbound, RelayError, Response};
+use link::Link;
 use rules::{Action, Facts};
+use upload::Upload;
 
 /// How long a request waits when no target can be used at the moment, but one is likely to be soon:
 /// when that every target is still in its place is in doubt (after the wait it is used all the
@@ -43,49 +47,44 @@ use rules::{Action, Facts};
 /// and wait for their first health check.
 const TARGET_WAIT: Duration = Duration::from_secs(3);
 
-/// Answers one request of a client.
-pub(crate) async fn handle(client: &Client, request: Request<Incoming>) -> Response<ResponseBody> {
-    let outcome = Outcome::start(client);
-    let (mut head, incoming) = request.into_parts();
+/// The largest request body that is read only to be dropped, so that its connection can stay.
+const DISCARD_MAX: u64 = 64 * 1024;
 
-    if let Err(reason) = admit::admit(&mut head) {
-        return outcome.answer(reason);
-    }
+/// What comes next on a client's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The head is not complete.
+    More,
+    /// Another request.
+    Request,
+    /// Its end.
+    Close,
+    /// Its end, once the client has read the last response: it may still be sending.
+    Linger,
+    /// Its end, in a way that a client cannot take for the end of a response.
+    Reset,
+}
 
-    let (group, limits) = {
-        let snapshot = client.worker.shared.load();
-        let Some(listener) = snapshot.listener(client.listener) else {
-            return outcome.answer(Reason::ListenerRemoved);
-        };
-        let facts = facts(client, &head);
-        match listener.rules.action(&facts) {
-            Action::Forward(split) => match split.choose(|sum| client.worker.draw(sum)) {
-                Some(group) => (group, snapshot.limits),
-                None => return outcome.answer(Reason::GroupRemoved),
-            },
-            Action::Redirect(redirect) => {
-                return match redirect.location(&facts, "http", client.local.port()) {
-                    Some(location) => outcome.own(
-                        Reason::Redirect,
-                        answer::redirect(redirect.status, location),
-                    ),
-                    None => outcome.answer(Reason::RedirectInvalid),
-                };
-            }
-            Action::Fixed(fixed) => {
-                let response =
-                    answer::fixed(fixed.status, fixed.content_type.clone(), fixed.body.clone());
-                return outcome.own(Reason::FixedResponse, response);
-            }
+/// What becomes of a request, as far as its head and the rules tell.
+enum Plan {
+    More,
+    Answer(Inbound, Body, Answer),
+    Forward(Inbound, Upload, GroupId, Limits),
+}
+
+/// Answers the request whose head begins the link's input.
+pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
+    let (mut inbound, mut upload, group, limits, outcome) = match plan(client, link) {
+        Plan::More => return Next::More,
+        Plan::Answer(inbound, body, answer) => {
+            let outcome = Outcome::start(client);
+            return respond(client, link, outcome, &inbound, body, answer).await;
+        }
+        Plan::Forward(inbound, upload, group, limits) => {
+            (inbound, upload, group, limits, Outcome::start(client))
         }
     };
-
-    headers::to_target(&mut head.headers, &client.forwarded);
-    let mut outbound = Outbound::new(head, incoming, client.local);
-    client.uploads(outbound.upload());
     let mut attempts = Attempts::default();
-    let slot = client.worker.timers.slot();
-
     loop {
         let lease = match choose(client, group, &mut attempts) {
             Choice::Lease(lease) => lease,
@@ -93,34 +92,122 @@ pub(crate) async fn handle(client: &Client, request: Request<Incoming>) -> Respo
                 wait_for_target(client, group, &mut attempts).await;
                 continue;
             }
-            Choice::Answer(reason) => return outcome.answer(reason),
+            Choice::Answer(reason) => {
+                inbound.close |= upload.is_held_back();
+                let answer = Answer::error(reason);
+                return respond(client, link, outcome, &inbound, upload.body, answer).await;
+            }
         };
-        match attempt(client, &lease, &mut outbound, &attempts, &limits, &slot).await {
+        let attempted = attempt(
+            client,
+            link,
+            &lease,
+            &mut upload,
+            &inbound,
+            &attempts,
+            &limits,
+        );
+        match attempted.await {
             Ok((response, connection)) => {
                 return relay(
-                    client, response, connection, &outbound, lease, slot, &limits, outcome,
-                );
+                    client, link, response, connection, upload, lease, &limits, outcome,
+                )
+                .await;
             }
+            Err(AttemptError::ClientGone) => return Next::Close,
             Err(error) => {
                 attempts.note(&lease, &error);
-                if !outbound.may_retry(&error, &attempts) {
-                    return outcome.answer(reason_for(&error));
+                let (count, lost) = (attempts.count(), attempts.lost());
+                let whole = !upload.is_touched();
+                if !retry::may_retry(&error, inbound.replayable, whole, count, lost) {
+                    drop(lease);
+                    inbound.close |= upload.is_held_back();
+                    let answer = Answer::error(reason_for(&error));
+                    return respond(client, link, outcome, &inbound, upload.body, answer).await;
                 }
+                upload.rewind();
                 outcome.retried();
             }
         }
     }
 }
 
-fn facts<'r>(client: &Client, head: &'r Parts) -> Facts<'r> {
-    let host = head.headers.get(http::header::HOST);
-    Facts {
-        method: &head.method,
-        host: host.and_then(|host| host.to_str().ok()).unwrap_or_default(),
-        path: head.uri.path(),
-        query: head.uri.query(),
-        headers: &head.headers,
+/// Reads a head, lets it in or not, finds its rule, and writes it for the target.
+fn plan(client: &Client, link: &mut Link) -> Plan {
+    let mut inbound = Inbound {
+        is_head: false,
+        is_1_1: true,
+        close: true,
+        replayable: false,
+    };
+    let refuse = |inbound, reason| Plan::Answer(inbound, Body::NONE, Answer::error(reason));
+    let bytes = link.wire.input.data();
+    let mut room = room();
+    let head = match RequestHead::parse(bytes, &mut room) {
+        Ok(Some(head)) => head,
+        Ok(None) if bytes.len() < LARGE => return Plan::More,
+        Ok(None) | Err(HeadError::TooManyFields) => {
+            return refuse(inbound, Reason::RequestHeaderTooLarge);
+        }
+        Err(HeadError::Malformed(_)) => return refuse(inbound, Reason::MalformedRequest),
+    };
+    inbound.is_head = head.method == "HEAD";
+    inbound.is_1_1 = head.is_1_1;
+    let admitted = match admit(&head) {
+        Ok(admitted) => admitted,
+        Err(reason) => return refuse(inbound, reason),
+    };
+    inbound.close = admitted.close;
+    inbound.replayable = retry::is_replayable(head.method, !admitted.body.is_done());
+    let facts = Facts {
+        method: head.method,
+        host: admitted.host.unwrap_or_default(),
+        path: admitted.path,
+        query: admitted.query,
+        fields: head.fields,
         source: client.peer.ip(),
+    };
+    let plan = match route(client, &facts) {
+        Ok((group, limits)) => {
+            let mut out = client.worker.buffers.output();
+            headers::write_request(&mut out, &head, &admitted, &client.forwarded, client.local);
+            let upload = Upload::new(out, admitted.body, admitted.expects_continue);
+            Plan::Forward(inbound, upload, group, limits)
+        }
+        Err(answer) => {
+            // A client that waits for `100 Continue` may send its body or not: nobody can tell
+            // where its next request begins.
+            inbound.close |= admitted.expects_continue;
+            Plan::Answer(inbound, admitted.body, answer)
+        }
+    };
+    let len = head.len;
+    link.wire.input.consume(len);
+    plan
+}
+
+/// The group for a request, or the answer of a rule.
+fn route(client: &Client, facts: &Facts<'_>) -> Result<(GroupId, Limits), Answer> {
+    let snapshot = client.worker.shared.load();
+    let Some(listener) = snapshot.listener(client.listener) else {
+        return Err(Answer::error(Reason::ListenerRemoved));
+    };
+    match listener.rules.action(facts) {
+        Action::Forward(split) => match split.choose(|sum| client.worker.draw(sum)) {
+            Some(group) => Ok((group, snapshot.limits)),
+            None => Err(Answer::error(Reason::GroupRemoved)),
+        },
+        Action::Redirect(redirect) => Err(
+            match redirect.location(facts, "http", client.local.port()) {
+                Some(location) => Answer::redirect(redirect.status, location),
+                None => Answer::error(Reason::RedirectInvalid),
+            },
+        ),
+        Action::Fixed(fixed) => Err(Answer::fixed(
+            fixed.status,
+            fixed.content_type.clone(),
+            fixed.body.clone(),
+        )),
     }
 }
 
@@ -203,107 +290,137 @@ async fn wait_for_target(client: &Client, group: GroupId, attempts: &mut Attempt
 /// One attempt at one target, up to the head of its response.
 async fn attempt(
     client: &Client,
+    link: &mut Link,
     lease: &Lease,
-    outbound: &mut Outbound,
+    upload: &mut Upload,
+    inbound: &Inbound,
     attempts: &Attempts,
     limits: &Limits,
-    slot: &Slot,
-) -> Result<(Response<Incoming>, Box<Connection>), AttemptError> {
+) -> Result<(Response, Connection), AttemptError> {
     let pool = &client.worker.pool;
     let pooled = if attempts.wants_fresh_connection() {
         None
     } else {
-        pool.take(lease.local(), !outbound.is_replayable())
+        pool.take(lease.local(), !inbound.replayable)
     };
     let mut connection = match pooled {
         Some(connection) => connection,
         None => connect(pool, lease.local(), limits.connect, attempts.trusts()).await?,
     };
-    let Some(request) = outbound.request() else {
-        return Err(AttemptError::Client);
-    };
-    slot.set(limits.idle);
-    slot.watch(lease.local());
-    let sent = forward(&mut connection, request, |cx| {
-        interrupt(client, lease, limits, slot, cx)
-    });
-    match sent.await {
-        Ok(response) => {
-            headers::check_response(response.status(), response.headers())
-                .map_err(AttemptError::Malformed)?;
-            Ok((response, connection))
-        }
-        Err(failed) => {
-            if let Some(unsent) = failed.unsent {
-                outbound.put_back(unsent);
-            }
-            if outbound.upload_has_failed() {
-                return Err(AttemptError::Client);
-            }
-            Err(failed.error)
-        }
-    }
-}
-
-/// Whether the wait for a response is over for another reason than a response.
-fn interrupt(
-    client: &Client,
-    lease: &Lease,
-    limits: &Limits,
-    slot: &Slot,
-    cx: &Context<'_>,
-) -> Poll<Interrupt> {
-    std::task::ready!(slot.poll(cx));
-    if lease.endpoint().is_expired() {
-        return Poll::Ready(Interrupt::Expired);
-    }
-    // The limit counts from the last byte that the client sent: a long upload is no wait.
-    let quiet = client.quiet_for();
-    if quiet < limits.idle {
-        slot.set(limits.idle - quiet);
-        std::task::ready!(slot.poll(cx));
-    }
-    Poll::Ready(Interrupt::Late)
+    let asked = exchange::ask(
+        client,
+        link,
+        &mut connection,
+        upload,
+        inbound,
+        lease,
+        limits,
+    );
+    Ok((asked.await?, connection))
 }
 
 /// Hands a target's response to the client.
 #[allow(
     clippy::too_many_arguments,
-    reason = "each is one thing that ends with the body"
+    reason = "each is one thing that ends with the response"
 )]
-fn relay(
+async fn relay(
     client: &Client,
-    response: Response<Incoming>,
-    connection: Box<Connection>,
-    outbound: &Outbound,
+    link: &mut Link,
+    mut response: Response,
+    mut connection: Connection,
+    mut upload: Upload,
     lease: Lease,
-    slot: Slot,
     limits: &Limits,
-    mut outcome: Outcome,
-) -> Response<ResponseBody> {
-    let (mut head, incoming) = response.into_parts();
-    headers::to_client(&mut head.headers);
-    // The version is that of each connection (RFC 9112 §2.3), not of the target.
-    head.version = http::Version::HTTP_11;
-    outcome.respond(&mut head);
-    // The target answers before it has the whole request. From here on both directions must move
-    // on their own: a client that reads only after it has sent all would stop both.
-    let connection = if outbound.upload_is_open() {
-        connection.detach(client.rc(), lease.local(), limits.idle);
-        None
+    mut outcome: Outcome<'_>,
+) -> Next {
+    outcome.respond(response.status);
+    let relayed = exchange::relay(
+        client,
+        link,
+        &mut connection,
+        &mut upload,
+        &mut response.download,
+        &lease,
+        limits,
+    );
+    let next = match relayed.await {
+        Ok(()) => {
+            outcome.complete();
+            let worker = &client.worker;
+            let uploaded = upload.is_done();
+            if response.reusable && uploaded {
+                let now = worker.timers.now();
+                worker
+                    .pool
+                    .give_back(connection, lease.local(), &worker.buffers, now);
+            } else if !response.reusable && connection.served > 1 {
+                // Some targets close after each response; only one that kept its connections open
+                // before may have a reason to say so now.
+                connection.lost(Loss::Announced);
+            }
+            match (uploaded, response.close) {
+                (true, false) => Next::Request,
+                (true, true) => Next::Close,
+                (false, _) => Next::Linger,
+            }
+        }
+        // The client has its response, and what it still sends matters to nobody.
+        Err(RelayError::Client | RelayError::RequestBody) if response.download.is_read() => {
+            if !link.is_pending() {
+                outcome.complete();
+            }
+            Next::Close
+        }
+        Err(RelayError::Client) => Next::Close,
+        Err(RelayError::Target | RelayError::Expired | RelayError::RequestBody) => {
+            lease.failed();
+            outcome.cut_short();
+            if response.until_close {
+                Next::Reset
+            } else {
+                Next::Close
+            }
+        }
+    };
+    client.worker.buffers.put_output(upload.into_output());
+    next
+}
+
+/// Sends an answer of our own. `body`: what the client still owes of its request.
+async fn respond(
+    client: &Client,
+    link: &mut Link,
+    mut outcome: Outcome<'_>,
+    inbound: &Inbound,
+    mut body: Body,
+    answer: Answer,
+) -> Next {
+    client.worker.metrics.answered(answer.reason);
+    outcome.respond(answer.status.as_u16());
+    let discardable = matches!(body, Body::Length(length) if length <= DISCARD_MAX);
+    let close = answer.close || inbound.close || !discardable || client.should_close();
+    let connection = inbound.connection(close);
+    let date = client.worker.date();
+    answer.write(&mut link.output, inbound.is_head, connection, &date);
+    if !client.flush(link).await {
+        return Next::Close;
+    }
+    outcome.complete();
+    if close {
+        // What it may still be sending would make the kernel reset the connection, and the reset
+        // could overtake the answer.
+        return if body.is_done() && !answer.close {
+            Next::Close
+        } else {
+            Next::Linger
+        };
+    }
+    if client.discard(link, &mut body).await {
+        Next::Request
     } else {
-        Some(connection)
-    };
-    let body = TargetBody {
-        incoming,
-        connection,
-        lease: Some(lease),
-        slot,
-        idle_timeout: limits.idle,
-        worker: std::rc::Rc::clone(&client.worker),
-        outcome,
-    };
-    Response::from_parts(head, ResponseBody::target(body.started()))
+        Next::Close
+    }
 }
 
 /// The reason that the client is told for an attempt's failure.
@@ -315,6 +432,6 @@ fn reason_for(error: &AttemptError) -> Reason {
         AttemptError::Malformed(_) => Reason::TargetMalformed,
         AttemptError::ResponseTimeout => Reason::TargetTimeout,
         AttemptError::Expired => Reason::DeregistrationDelayElapsed,
-        AttemptError::Client => Reason::RequestBodyIncomplete,
+        AttemptError::RequestBody(_) | AttemptError::ClientGone => Reason::RequestBodyIncomplete,
     }
 }

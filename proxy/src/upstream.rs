@@ -3,7 +3,6 @@
 pub(crate) mod connect;
 pub mod endpoint;
 pub mod error;
-pub(crate) mod forward;
 pub(crate) mod lease;
 pub mod picker;
 pub(crate) mod pool;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use http::StatusCode;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
 use prometheus_client::metrics::MetricType;
@@ -57,8 +56,8 @@ pub struct WorkerMetrics {
 }
 
 impl WorkerMetrics {
-    pub(crate) fn responded(&self, status: StatusCode) {
-        let class = usize::from(status.as_u16() / 100);
+    pub(crate) fn responded(&self, status: u16) {
+        let class = usize::from(status / 100);
         self.responses
             .get(class)
             .unwrap_or(&self.responses[0])

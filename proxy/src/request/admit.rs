@@ -1,87 +1,174 @@
-//! Which requests are let in. Pure.
+//! Which requests are let in, and how they are read. Pure.
 //!
-//! hyper has parsed the head by now; here is what two parsers could read differently, and what no
-//! target should see.
-
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::request::Parts;
-use http::uri::Authority;
-use http::{HeaderValue, Method, Version};
+//! httparse has checked the bytes of the head (RFC 9110 §5.5, §5.6.2); here is what two parsers
+//! could read differently, and what no target should see.
 
 use super::answer::Reason;
+use crate::http1::body::Body;
+use crate::http1::field::{Kind, Options, kind, length, list};
+use crate::http1::head::RequestHead;
 
-/// Checks a request head and brings it into the form in which it is forwarded: origin-form, with
-/// the authority of an absolute-form target as its Host (RFC 9112 §3.2.2).
+/// A request as it was understood; all that is forwarded is made from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admitted<'b> {
+    /// The path of the target, or `*`. Begins with `/` otherwise.
+    pub path: &'b str,
+    /// The query, without `?`.
+    pub query: Option<&'b str>,
+    /// The Host that counts: that of an absolute target, or the field (RFC 9112 §3.2.2). None only
+    /// in HTTP/1.0.
+    pub host: Option<&'b str>,
+    /// How the body is framed.
+    pub body: Body,
+    /// The connection must end after the response.
+    pub close: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+    /// `TE: trailers`: the client understands trailers.
+    pub wants_trailers: bool,
+    /// A Connection field names other fields, which are not to be passed on.
+    pub names_fields: bool,
+}
+
+/// Reads a request head.
 ///
 /// # Errors
 /// The reason for which it is refused.
-pub fn admit(head: &mut Parts) -> Result<(), Reason> {
-    if matches!(head.method, Method::TRACE | Method::CONNECT) {
+pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
+    if matches!(head.method, "TRACE" | "CONNECT") {
         return Err(Reason::MethodNotAllowed);
     }
-    framing(head)?;
-    host(head)
-}
-
-/// RFC 9112 §6.1 and §6.3: a request with both lengths is ambiguous, and `chunked` is the only
-/// transfer coding that can be passed on.
-fn framing(head: &Parts) -> Result<(), Reason> {
-    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
-    if let Some(coding) = codings.next() {
-        if head.headers.contains_key(CONTENT_LENGTH) || head.version < Version::HTTP_11 {
-            return Err(Reason::AmbiguousLength);
+    let mut options = Options::default();
+    let mut host = None;
+    let mut content_length = None;
+    let mut coding = None;
+    let mut expects_continue = false;
+    let mut wants_trailers = false;
+    for field in head.fields {
+        match kind(field.name) {
+            Kind::Connection => options.add(field.value),
+            Kind::Host if host.replace(field.value).is_some() => return Err(Reason::BadHost),
+            // RFC 9112 §6.3: several lengths, also equal ones, may be refused, and nobody sends
+            // them in good faith.
+            Kind::ContentLength if content_length.replace(field.value).is_some() => {
+                return Err(Reason::BadLength);
+            }
+            Kind::TransferEncoding if coding.replace(field.value).is_some() => {
+                return Err(Reason::UnsupportedTransferEncoding);
+            }
+            Kind::Expect => {
+                expects_continue |=
+                    head.is_1_1 && field.value.eq_ignore_ascii_case(b"100-continue");
+            }
+            Kind::Te => {
+                wants_trailers |=
+                    list(field.value).any(|member| member.eq_ignore_ascii_case(b"trailers"));
+            }
+            _ => {}
         }
-        if codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
+    }
+    let length = content_length
+        .map(|value| length(value).ok_or(Reason::BadLength))
+        .transpose()?;
+    let mut close = options.close || !(head.is_1_1 || options.keep_alive);
+    let body = match coding {
+        None => Body::Length(length.unwrap_or(0)),
+        // RFC 9112 §6.1: not in HTTP/1.0, and no other coding can be passed on.
+        Some(_) if !head.is_1_1 => return Err(Reason::AmbiguousLength),
+        Some(coding) if !coding.eq_ignore_ascii_case(b"chunked") => {
             return Err(Reason::UnsupportedTransferEncoding);
         }
-    }
-    Ok(())
+        Some(_) => {
+            // §6.3: with both, the chunks count and the connection must end. ALB does the same in
+            // its default mode.
+            close |= length.is_some();
+            Body::chunked()
+        }
+    };
+    let target = target(head)?;
+    let field = match host {
+        Some(value) => Some(text(value).ok_or(Reason::BadHost)?),
+        // §3.2: HTTP/1.1 has exactly one.
+        None if head.is_1_1 => return Err(Reason::BadHost),
+        None => None,
+    };
+    Ok(Admitted {
+        path: target.path,
+        query: target.query,
+        host: target.authority.or(field),
+        expects_continue: expects_continue && !body.is_done(),
+        body,
+        close,
+        wants_trailers,
+        names_fields: options.names,
+    })
 }
 
-/// RFC 9112 §3.2: exactly one valid Host in HTTP/1.1.
-fn host(head: &mut Parts) -> Result<(), Reason> {
-    let mut hosts = head.headers.get_all(HOST).iter();
-    let first = hosts.next();
-    if hosts.next().is_some() {
-        return Err(Reason::BadHost);
-    }
-    match first {
-        Some(value) if !is_authority(value) => return Err(Reason::BadHost),
-        None if head.version >= Version::HTTP_11 => return Err(Reason::BadHost),
-        _ => {}
-    }
-    // `*` is for OPTIONS alone (§3.2.4), and an authority alone for CONNECT (§3.2.3).
-    if head.uri.path() == "*" && head.method != Method::OPTIONS {
+struct Target<'b> {
+    authority: Option<&'b str>,
+    path: &'b str,
+    query: Option<&'b str>,
+}
+
+/// RFC 9112 §3.2: origin-form, absolute-form (`http` and `https`), and `*` for OPTIONS. A fragment
+/// is no part of a request target: readers that drop it and readers that keep it see two targets.
+fn target<'b>(head: &RequestHead<'b>) -> Result<Target<'b>, Reason> {
+    let text = head.target;
+    if text.contains('#') {
         return Err(Reason::BadTarget);
     }
-    if let Some(authority) = head.uri.authority() {
-        if head.uri.scheme().is_none() {
-            return Err(Reason::BadTarget);
-        }
-        let value = HeaderValue::from_str(without_userinfo(authority))
-            .ok()
-            .filter(is_authority)
-            .ok_or(Reason::BadHost)?;
-        head.headers.insert(HOST, value);
-        let mut path = std::mem::take(&mut head.uri).into_parts();
-        path.scheme = None;
-        path.authority = None;
-        path.path_and_query
-            .get_or_insert_with(|| http::uri::PathAndQuery::from_static("/"));
-        head.uri = path.try_into().map_err(|_| Reason::BadHost)?;
+    if text == "*" && head.method == "OPTIONS" {
+        return Ok(Target {
+            authority: None,
+            path: "*",
+            query: None,
+        });
     }
-    Ok(())
+    let (authority, rest) = match text.as_bytes() {
+        [b'/', ..] => (None, text),
+        _ => {
+            let (scheme, rest) = text.split_once("://").ok_or(Reason::BadTarget)?;
+            if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+                return Err(Reason::BadTarget);
+            }
+            let end = rest.find(['/', '?']).unwrap_or(rest.len());
+            let (authority, rest) = rest.split_at(end);
+            // User information is not for targets (RFC 9110 §4.2.4).
+            let host = authority
+                .rsplit_once('@')
+                .map_or(authority, |(_, host)| host);
+            if host.is_empty() || !is_authority(host.as_bytes()) {
+                return Err(Reason::BadHost);
+            }
+            (Some(host), rest)
+        }
+    };
+    let (path, query) = match rest.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (rest, None),
+    };
+    let path = match path {
+        // §3.2.4: for OPTIONS, an absolute target without path and query means the server.
+        "" if head.method == "OPTIONS" && query.is_none() => "*",
+        "" => "/",
+        path => path,
+    };
+    Ok(Target {
+        authority,
+        path,
+        query,
+    })
 }
 
-fn without_userinfo(authority: &Authority) -> &str {
-    let text = authority.as_str();
-    text.rsplit_once('@').map_or(text, |(_, host)| host)
+/// A valid Host as text.
+fn text(value: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(value).ok()?;
+    is_authority(value).then_some(text)
 }
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2), without percent-encoding: no name that DNS resolves
 /// needs it, and two readers may decode it differently. An empty Host is allowed by the RFC.
-fn is_authority(value: &HeaderValue) -> bool {
-    let bytes = value.as_bytes();
+fn is_authority(bytes: &[u8]) -> bool {
     let (host, port) = match bytes {
         [b'[', ..] => match bytes.iter().position(|&byte| byte == b']') {
             Some(end) => (&bytes[1..end], &bytes[end + 1..]),
@@ -117,96 +204,5 @@ fn is_port(text: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::{HeaderValue, Request, Version};
-
-    use super::{Reason, admit, is_authority};
-
-    fn judge(
-        build: impl FnOnce(http::request::Builder) -> http::request::Builder,
-    ) -> Result<(String, String), Reason> {
-        let request = build(Request::builder()).body(()).expect("a request");
-        let (mut head, ()) = request.into_parts();
-        admit(&mut head)?;
-        let host = head
-            .headers
-            .get("host")
-            .map(|host| host.to_str().expect("text").to_owned());
-        Ok((head.uri.to_string(), host.unwrap_or_default()))
-    }
-
-    #[test]
-    fn a_host_is_needed_once() {
-        assert_eq!(judge(|r| r.uri("/")), Err(Reason::BadHost));
-        assert_eq!(
-            judge(|r| r.uri("/").header("host", "a").header("host", "a")),
-            Err(Reason::BadHost)
-        );
-        assert!(judge(|r| r.uri("/").header("host", "a")).is_ok());
-        assert!(judge(|r| r.uri("/").version(Version::HTTP_10)).is_ok());
-    }
-
-    #[test]
-    fn hosts_are_names_or_addresses_with_an_optional_port() {
-        for good in ["a", "a.b-c_d", "a:80", "[::1]", "[::1]:80", "", "1.2.3.4:5"] {
-            assert!(is_authority(&HeaderValue::from_static(good)), "{good:?}");
-        }
-        for bad in [
-            "a b", "a/b", "a@b", "a:b", "[::1", "[::1]x", "a\\b", "a?b", "a#b", "a%41", "a:80:90",
-            "a:99999", "a:000080",
-        ] {
-            assert!(!is_authority(&HeaderValue::from_static(bad)), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn an_absolute_target_decides_the_host() {
-        let got = judge(|r| r.uri("http://real.example:81/x?y").header("host", "other"));
-        assert_eq!(got, Ok(("/x?y".to_owned(), "real.example:81".to_owned())));
-        let got = judge(|r| {
-            r.uri("http://user:secret@real.example")
-                .header("host", "other")
-        });
-        assert_eq!(got, Ok(("/".to_owned(), "real.example".to_owned())));
-    }
-
-    #[test]
-    fn both_lengths_at_once_are_refused() {
-        let got = judge(|r| {
-            r.uri("/")
-                .header("host", "a")
-                .header("content-length", "3")
-                .header("transfer-encoding", "chunked")
-        });
-        assert_eq!(got, Err(Reason::AmbiguousLength));
-        let got = judge(|r| {
-            r.uri("/")
-                .header("host", "a")
-                .header("transfer-encoding", "chunked")
-                .version(Version::HTTP_10)
-        });
-        assert_eq!(got, Err(Reason::AmbiguousLength));
-        for coding in [
-            "gzip",
-            "gzip, chunked",
-            "chunked, chunked",
-            "xchunked",
-            "identity",
-        ] {
-            let got = judge(|r| {
-                r.uri("/")
-                    .header("host", "a")
-                    .header("transfer-encoding", coding)
-            });
-            assert_eq!(got, Err(Reason::UnsupportedTransferEncoding), "{coding}");
-        }
-    }
-
-    #[test]
-    fn trace_and_connect_are_not_served() {
-        for method in ["TRACE", "CONNECT"] {
-            let got = judge(|r| r.method(method).uri("a:80").header("host", "a"));
-            assert_eq!(got, Err(Reason::MethodNotAllowed));
-        }
-    }
-}
+#[path = "admit_tests.rs"]
+mod tests;

@@ -1,13 +1,12 @@
 //! Every response that Longshore makes itself, by its reason.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, LOCATION, SERVER};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, StatusCode};
 
-use super::body::ResponseBody;
+use super::headers::{Delivery, push_delivery, push_field, push_length, push_status};
 
 /// The header that tells the reason to operators.
-pub const REASON_HEADER: HeaderName = HeaderName::from_static("x-longshore-reason");
+pub const REASON_HEADER: &str = "x-longshore-reason";
 
 /// Why there is an answer of our own. The names are stable: they stand in the header, in logs and
 /// in metrics.
@@ -17,11 +16,17 @@ pub enum Reason {
     FixedResponse,
     /// A rule's redirect.
     Redirect,
+    /// What came is no HTTP/1.1 or HTTP/1.0 request.
+    MalformedRequest,
+    /// The request head is too large, or has too many fields.
+    RequestHeaderTooLarge,
     /// The request has no valid Host, or more than one.
     BadHost,
     /// The request target has a form that its method does not allow.
     BadTarget,
-    /// Content-Length and Transfer-Encoding in one request.
+    /// A Content-Length that is no number, or several.
+    BadLength,
+    /// Transfer-Encoding in an HTTP/1.0 request.
     AmbiguousLength,
     /// A Transfer-Encoding other than `chunked`.
     UnsupportedTransferEncoding,
@@ -57,11 +62,14 @@ pub enum Reason {
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::FixedResponse,
         Self::Redirect,
+        Self::MalformedRequest,
+        Self::RequestHeaderTooLarge,
         Self::BadHost,
         Self::BadTarget,
+        Self::BadLength,
         Self::AmbiguousLength,
         Self::UnsupportedTransferEncoding,
         Self::MethodNotAllowed,
@@ -86,8 +94,11 @@ impl Reason {
         match self {
             Self::FixedResponse => "fixed_response",
             Self::Redirect => "redirect",
+            Self::MalformedRequest => "malformed_request",
+            Self::RequestHeaderTooLarge => "request_header_too_large",
             Self::BadHost => "bad_host",
             Self::BadTarget => "bad_target",
+            Self::BadLength => "bad_length",
             Self::AmbiguousLength => "ambiguous_length",
             Self::UnsupportedTransferEncoding => "unsupported_transfer_encoding",
             Self::MethodNotAllowed => "method_not_allowed",
@@ -115,10 +126,13 @@ impl Reason {
         match self {
             Self::FixedResponse => StatusCode::OK,
             Self::Redirect => StatusCode::MOVED_PERMANENTLY,
-            Self::BadHost
+            Self::MalformedRequest
+            | Self::BadHost
             | Self::BadTarget
+            | Self::BadLength
             | Self::AmbiguousLength
             | Self::RequestBodyIncomplete => StatusCode::BAD_REQUEST,
+            Self::RequestHeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UnsupportedTransferEncoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestHeaderTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -136,73 +150,115 @@ impl Reason {
     }
 }
 
-/// The error page for a reason.
-#[must_use]
-pub fn answer(reason: Reason) -> Response<ResponseBody> {
-    let status = reason.status();
-    let mut response = Response::new(ResponseBody::full(page(status)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(SERVER, HeaderValue::from_static("longshore"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
-    headers.insert(REASON_HEADER, HeaderValue::from_static(reason.name()));
-    match reason {
-        Reason::MethodNotAllowed => {
-            headers.insert(
-                ALLOW,
-                HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
-            );
-            // What follows a CONNECT is no HTTP for a client that takes the answer for a tunnel.
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+/// A response of our own.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Why.
+    pub reason: Reason,
+    /// Its status.
+    pub status: StatusCode,
+    content_type: HeaderValue,
+    location: Option<HeaderValue>,
+    body: Bytes,
+    /// Whether the client's connection must end with it.
+    pub close: bool,
+}
+
+impl Answer {
+    /// The error page for a reason.
+    #[must_use]
+    pub fn error(reason: Reason) -> Self {
+        let status = reason.status();
+        Self {
+            reason,
+            status,
+            content_type: HeaderValue::from_static("text/html"),
+            location: None,
+            body: page(status),
+            // Where the next request begins cannot be known, or must not be trusted. And what
+            // follows a CONNECT is no HTTP for a client that takes the answer for a tunnel.
+            close: matches!(
+                reason,
+                Reason::MethodNotAllowed
+                    | Reason::MalformedRequest
+                    | Reason::RequestHeaderTooLarge
+                    | Reason::RequestHeaderTimeout
+                    | Reason::BadHost
+                    | Reason::BadTarget
+                    | Reason::BadLength
+                    | Reason::AmbiguousLength
+                    | Reason::UnsupportedTransferEncoding
+                    | Reason::RequestBodyIncomplete
+            ),
         }
-        // Where the next request begins cannot be known, or must not be trusted.
-        Reason::BadHost
-        | Reason::BadTarget
-        | Reason::AmbiguousLength
-        | Reason::UnsupportedTransferEncoding
-        | Reason::RequestBodyIncomplete => {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        _ => {}
     }
-    response
-}
 
-/// A rule's fixed response.
-#[must_use]
-pub fn fixed(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::full(body));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(SERVER, HeaderValue::from_static("longshore"));
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
-}
+    /// A rule's fixed response.
+    #[must_use]
+    pub fn fixed(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Self {
+        Self {
+            reason: Reason::FixedResponse,
+            status,
+            content_type,
+            location: None,
+            body,
+            close: false,
+        }
+    }
 
-/// A rule's redirect.
-#[must_use]
-pub fn redirect(status: StatusCode, location: HeaderValue) -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::full(page(status)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(SERVER, HeaderValue::from_static("longshore"));
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html"));
-    headers.insert(LOCATION, location);
-    response
-}
+    /// A rule's redirect.
+    #[must_use]
+    pub fn redirect(status: StatusCode, location: HeaderValue) -> Self {
+        Self {
+            reason: Reason::Redirect,
+            status,
+            content_type: HeaderValue::from_static("text/html"),
+            location: Some(location),
+            body: page(status),
+            close: false,
+        }
+    }
 
-/// The whole answer as bytes, for a connection on which HTTP is not spoken any more.
-#[must_use]
-pub fn raw(reason: Reason) -> String {
-    let status = reason.status();
-    let body = page(status);
-    format!(
-        "HTTP/1.1 {status}\r\nserver: longshore\r\ncontent-type: text/html\r\n{REASON_HEADER}: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{}",
-        reason.name(),
-        body.len(),
-        String::from_utf8_lossy(&body)
-    )
+    /// Writes it as HTTP/1.1. `to_head`: without the body, for a HEAD request.
+    pub fn write(
+        &self,
+        out: &mut Vec<u8>,
+        to_head: bool,
+        connection: Option<&'static str>,
+        date: &[u8],
+    ) {
+        let reason = self.status.canonical_reason().unwrap_or_default();
+        push_status(out, self.status.as_u16(), reason);
+        push_field(out, "server", b"longshore");
+        push_field(out, "date", date);
+        if !matches!(self.reason, Reason::FixedResponse | Reason::Redirect) {
+            push_field(out, REASON_HEADER, self.reason.name().as_bytes());
+        }
+        if self.reason == Reason::MethodNotAllowed {
+            push_field(
+                out,
+                "allow",
+                b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
+            );
+        }
+        if let Some(location) = &self.location {
+            push_field(out, "location", location.as_bytes());
+        }
+        // RFC 9110 §8.6: not with a status that has no body.
+        let has_body = !matches!(self.status.as_u16(), 100..=199 | 204 | 304);
+        if has_body {
+            push_field(out, "content-type", self.content_type.as_bytes());
+            push_length(out, "content-length", self.body.len() as u64);
+        }
+        let delivery = Delivery {
+            chunked: false,
+            connection,
+        };
+        push_delivery(out, delivery);
+        if has_body && !to_head {
+            out.extend_from_slice(&self.body);
+        }
+    }
 }
 
 fn page(status: StatusCode) -> Bytes {

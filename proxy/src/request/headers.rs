@@ -1,144 +1,277 @@
-//! Headers on their way to the target and back. Pure.
+//! Heads as they go out: to the target, and back to the client. Pure.
+//!
+//! Fields keep their order and the case of their names. Those that are for one connection only are
+//! left out (RFC 9110 §7.6.1), and those that frame the message are written from what was
+//! understood, never copied.
 
-use http::StatusCode;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
-    TRANSFER_ENCODING, UPGRADE,
-};
+use std::net::{IpAddr, SocketAddr};
 
-/// The client's address, appended to what was there (ALB `xff_header_processing.mode = append`).
-pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// The client's scheme.
-pub const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-/// The port that the client connected to.
-pub const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+use super::admit::Admitted;
+use crate::http1::body::Body;
+use crate::http1::field::{Field, Kind, Options, is_named, kind, length};
+use crate::http1::head::{RequestHead, ResponseHead};
 
-/// What a connection adds to each of its requests. The values are made once for each connection.
+/// What a client's connection adds to each of its requests, made once for each connection.
 #[derive(Debug, Clone)]
 pub struct Forwarded {
-    /// The client's address.
-    pub address: HeaderValue,
-    /// `http` or `https`.
-    pub proto: HeaderValue,
-    /// The listener's port.
-    pub port: HeaderValue,
+    address: Vec<u8>,
+    /// `X-Forwarded-For` with the address alone, as a line.
+    address_line: Vec<u8>,
+    /// `X-Forwarded-Proto` and `X-Forwarded-Port`, as lines.
+    other_lines: Vec<u8>,
 }
 
-/// Prepares the headers of a request for its target.
-pub fn to_target(headers: &mut HeaderMap, forwarded: &Forwarded) {
-    let trailers = wants_trailers(headers);
-    remove_hop_by_hop(headers);
-    if trailers {
-        headers.insert(TE, HeaderValue::from_static("trailers"));
+impl Forwarded {
+    /// The client's address, `http` or `https`, and the listener's port.
+    #[must_use]
+    pub fn new(address: IpAddr, proto: &str, port: u16) -> Self {
+        Self {
+            address: address.to_string().into(),
+            address_line: format!("X-Forwarded-For: {address}\r\n").into(),
+            other_lines: format!("X-Forwarded-Proto: {proto}\r\nX-Forwarded-Port: {port}\r\n")
+                .into(),
+        }
     }
-    append_address(headers, &forwarded.address);
-    headers.insert(FORWARDED_PROTO, forwarded.proto.clone());
-    headers.insert(FORWARDED_PORT, forwarded.port.clone());
 }
 
-/// What hyper lets through and no client should see.
+/// Writes a request's head for its target.
+///
+/// `local` is where the client connected to; it becomes the Host of an HTTP/1.0 request without
+/// one, because HTTP/1.1 needs one (ALB puts its own name there).
+pub fn write_request(
+    out: &mut Vec<u8>,
+    head: &RequestHead<'_>,
+    admitted: &Admitted<'_>,
+    forwarded: &Forwarded,
+    local: SocketAddr,
+) {
+    out.extend_from_slice(head.method.as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(admitted.path.as_bytes());
+    if let Some(query) = admitted.query {
+        out.push(b'?');
+        out.extend_from_slice(query.as_bytes());
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    let mut host_is_due = true;
+    let mut address_is_due = true;
+    for field in head.fields {
+        match kind(field.name) {
+            Kind::Host => {
+                host_is_due = false;
+                let host = admitted.host.unwrap_or_default();
+                push_field(out, field.name, host.as_bytes());
+            }
+            Kind::ForwardedFor => {
+                // Several fields of that name mean one list (RFC 9110 §5.3); ALB appends to it.
+                if std::mem::take(&mut address_is_due) {
+                    push_addresses(out, head.fields, &forwarded.address);
+                }
+            }
+            Kind::ContentLength => {
+                if let Body::Length(length) = admitted.body {
+                    push_length(out, field.name, length);
+                }
+            }
+            Kind::Connection
+            | Kind::Hop
+            | Kind::Te
+            | Kind::TransferEncoding
+            | Kind::Expect
+            | Kind::Forwarded => {}
+            Kind::Date | Kind::Other => {
+                if !(admitted.names_fields && is_named(head.fields, field.name)) {
+                    push_field(out, field.name, field.value);
+                }
+            }
+        }
+    }
+    if host_is_due {
+        match admitted.host {
+            Some(host) => push_field(out, "Host", host.as_bytes()),
+            None => push_field(out, "Host", local.to_string().as_bytes()),
+        }
+    }
+    if matches!(admitted.body, Body::Chunked(_)) {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    if admitted.wants_trailers {
+        // The one part of a field for one connection that holds from end to end here: trailers are
+        // passed on (RFC 9110 §10.1.4).
+        out.extend_from_slice(b"TE: trailers\r\n");
+    }
+    if address_is_due {
+        out.extend_from_slice(&forwarded.address_line);
+    }
+    out.extend_from_slice(&forwarded.other_lines);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a field.
+pub fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a field with a number.
+pub fn push_length(out: &mut Vec<u8>, name: &str, length: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    let mut left = length;
+    loop {
+        start -= 1;
+        digits[start] = b'0' + u8::try_from(left % 10).unwrap_or_default();
+        left /= 10;
+        if left == 0 {
+            break;
+        }
+    }
+    push_field(out, name, &digits[start..]);
+}
+
+fn push_addresses(out: &mut Vec<u8>, fields: &[Field<'_>], address: &[u8]) {
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    for field in fields {
+        if kind(field.name) == Kind::ForwardedFor && !field.value.is_empty() {
+            out.extend_from_slice(field.value);
+            out.extend_from_slice(b", ");
+        }
+    }
+    out.extend_from_slice(address);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A target's response as it was understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Understood {
+    /// How the body is framed.
+    pub body: Body,
+    /// The length that it states, which a response without a body may also have.
+    pub length: Option<u64>,
+    /// The connection may serve another request, as far as the head tells.
+    pub reusable: bool,
+    /// A Connection field names other fields, which are not to be passed on.
+    pub names_fields: bool,
+    has_date: bool,
+}
+
+/// Reads the head of a response to a request. `to_head`: the request's method was HEAD.
 ///
 /// # Errors
-/// What is wrong with the response: a switch of protocols that nobody asked for, or a transfer
-/// coding that is not undone on the way (RFC 9112 §6.1).
-pub fn check_response(status: StatusCode, headers: &HeaderMap) -> Result<(), &'static str> {
-    if status == StatusCode::SWITCHING_PROTOCOLS {
+/// What no client should see: a switch of protocols that nobody asked for, a coding that is not
+/// undone on the way (RFC 9112 §6.1), or contradicting lengths (§6.3).
+pub fn understand(head: &ResponseHead<'_>, to_head: bool) -> Result<Understood, &'static str> {
+    if head.status == 101 {
         return Err("101 without a request to upgrade");
     }
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    match (codings.next(), codings.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err("a transfer coding other than chunked"),
+    let mut options = Options::default();
+    let mut stated = None;
+    let mut chunked = false;
+    let mut has_date = false;
+    for field in head.fields {
+        match kind(field.name) {
+            Kind::Connection => options.add(field.value),
+            Kind::ContentLength => {
+                let length = length(field.value).ok_or("a Content-Length that is no number")?;
+                if stated.replace(length).is_some_and(|other| other != length) {
+                    return Err("two lengths");
+                }
+            }
+            Kind::TransferEncoding => {
+                if chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
+                    return Err("a transfer coding other than chunked");
+                }
+                chunked = true;
+            }
+            Kind::Date => has_date = true,
+            _ => {}
+        }
     }
-}
-
-/// Prepares the headers of a response for the client.
-pub fn to_client(headers: &mut HeaderMap) {
-    if headers.contains_key(TRANSFER_ENCODING) {
-        // RFC 9112 §6.3: it overrides a length, which then must not frame what is sent on.
-        headers.remove(CONTENT_LENGTH);
-    }
-    remove_hop_by_hop(headers);
-}
-
-/// `TE: trailers` is the one part of a hop-by-hop header that holds from end to end here: trailers
-/// are passed on (RFC 9110 §10.1.4).
-fn wants_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(TE).iter().any(|value| {
-        value
-            .as_bytes()
-            .split(|&byte| byte == b',')
-            .any(|part| part.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    let bodiless = to_head || matches!(head.status, 100..=199 | 204 | 304);
+    let body = if bodiless {
+        Body::NONE
+    } else if chunked {
+        Body::chunked()
+    } else {
+        stated.map_or(Body::UntilClose, Body::Length)
+    };
+    // §6.3: with both, the chunks count and the connection cannot be trusted any more.
+    let doubtful = chunked && (stated.is_some() || !head.is_1_1);
+    let stays = !options.close && (head.is_1_1 || options.keep_alive);
+    Ok(Understood {
+        reusable: stays && !doubtful && body != Body::UntilClose,
+        length: stated.filter(|_| !chunked && !matches!(head.status, 100..=199 | 204)),
+        body,
+        names_fields: options.names,
+        has_date,
     })
 }
 
-/// RFC 9110 §7.6.1: fields that the Connection field names, and those that are for one connection
-/// by custom. `Expect` is among them because we answer it ourselves, as ALB does.
-///
-/// Names are looked at in one pass, and only those that are there are removed: a look-up for each
-/// of the seven names costs more than the whole rest of the header work.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    const FIXED: [HeaderName; 7] = [
-        CONNECTION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        EXPECT,
-    ];
-    let mut present = [false; 7];
-    for name in headers.keys() {
-        for (index, fixed) in FIXED.iter().enumerate() {
-            present[index] |= name == fixed;
-        }
-    }
-    if present[0] {
-        remove_named(headers);
-    }
-    for (name, present) in FIXED.iter().zip(present) {
-        if present {
-            headers.remove(name);
-        }
-    }
+/// How a response goes to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivery {
+    /// In chunks, because its length is not known.
+    pub chunked: bool,
+    /// A Connection field that is to be said.
+    pub connection: Option<&'static str>,
 }
 
-/// Removes the fields that Connection names, except those that no sender may declare to be
-/// hop-by-hop: without them the target would read another request than we did.
-fn remove_named(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .filter_map(|part| HeaderName::from_bytes(part.trim_ascii()).ok())
-        .filter(|name| *name != HOST && *name != CONTENT_LENGTH)
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-}
-
-fn append_address(headers: &mut HeaderMap, address: &HeaderValue) {
-    let mut values = headers.get_all(&FORWARDED_FOR).iter();
-    let value = match (values.next(), values.next()) {
-        (None, _) => address.clone(),
-        (Some(first), second) => {
-            // Several fields of that name mean one list (RFC 9110 §5.3).
-            let mut list = first.as_bytes().to_vec();
-            for more in second.into_iter().chain(values) {
-                list.extend_from_slice(b", ");
-                list.extend_from_slice(more.as_bytes());
+/// Writes a response's head for the client. The version is that of each connection (RFC 9112
+/// §2.3). `date` is for responses without one (RFC 9110 §6.6.1).
+pub fn write_response(
+    out: &mut Vec<u8>,
+    head: &ResponseHead<'_>,
+    understood: &Understood,
+    delivery: Delivery,
+    date: &[u8],
+) {
+    push_status(out, head.status, head.reason);
+    let mut length_is_due = !delivery.chunked;
+    for field in head.fields {
+        match kind(field.name) {
+            Kind::ContentLength => {
+                if let Some(length) = understood.length
+                    && std::mem::take(&mut length_is_due)
+                {
+                    push_length(out, field.name, length);
+                }
             }
-            list.extend_from_slice(b", ");
-            list.extend_from_slice(address.as_bytes());
-            // Bytes of valid values with a comma between them are a valid value.
-            HeaderValue::from_bytes(&list).unwrap_or_else(|_| address.clone())
+            Kind::Connection | Kind::Hop | Kind::TransferEncoding | Kind::Te | Kind::Expect => {}
+            Kind::Host | Kind::ForwardedFor | Kind::Forwarded | Kind::Date | Kind::Other => {
+                if !(understood.names_fields && is_named(head.fields, field.name)) {
+                    push_field(out, field.name, field.value);
+                }
+            }
         }
-    };
-    headers.insert(FORWARDED_FOR, value);
+    }
+    if !understood.has_date && head.status >= 200 {
+        push_field(out, "Date", date);
+    }
+    push_delivery(out, delivery);
+}
+
+/// Writes a status line.
+pub fn push_status(out: &mut Vec<u8>, status: u16, reason: &str) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    for divisor in [100, 10, 1] {
+        out.push(b'0' + u8::try_from(status / divisor % 10).unwrap_or_default());
+    }
+    out.push(b' ');
+    out.extend_from_slice(reason.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes how the message goes, and the end of the head.
+pub fn push_delivery(out: &mut Vec<u8>, delivery: Delivery) {
+    if delivery.chunked {
+        out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+    }
+    if let Some(connection) = delivery.connection {
+        push_field(out, "Connection", connection.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 #[cfg(test)]

@@ -1,121 +1,270 @@
-use http::{HeaderMap, HeaderName, HeaderValue};
+use super::{Delivery, Forwarded, Understood, understand, write_request, write_response};
+use crate::http1::body::Body;
+use crate::http1::head::{RequestHead, ResponseHead, room};
+use crate::request::admit::admit;
 
-use super::{Forwarded, to_client, to_target};
-
-fn map(fields: &[(&str, &str)]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in fields {
-        headers.append(
-            HeaderName::from_bytes(name.as_bytes()).expect("a name"),
-            HeaderValue::from_str(value).expect("a value"),
-        );
-    }
-    headers
+/// What a target gets of a request, given by its lines.
+fn forwarded(lines: &[&str]) -> String {
+    let bytes = format!("{}\r\n\r\n", lines.join("\r\n"));
+    let mut room = room();
+    let head = RequestHead::parse(bytes.as_bytes(), &mut room)
+        .expect("a head")
+        .expect("complete");
+    let admitted = admit(&head).expect("admitted");
+    let forwarded = Forwarded::new([192, 0, 2, 7].into(), "http", 8080);
+    let mut out = Vec::new();
+    let local = ([127, 0, 0, 1], 80).into();
+    write_request(&mut out, &head, &admitted, &forwarded, local);
+    String::from_utf8(out).expect("text")
 }
 
-fn forwarded(fields: &[(&str, &str)]) -> HeaderMap {
-    let mut headers = map(fields);
-    let values = Forwarded {
-        address: HeaderValue::from_static("192.0.2.7"),
-        proto: HeaderValue::from_static("http"),
-        port: HeaderValue::from_static("8080"),
-    };
-    to_target(&mut headers, &values);
-    headers
-}
+const TAIL: &str =
+    "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Port: 8080\r\n\r\n";
 
 #[test]
-fn the_client_is_told_to_the_target() {
-    let headers = forwarded(&[("host", "a")]);
-    assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
-    assert_eq!(headers["x-forwarded-proto"], "http");
-    assert_eq!(headers["x-forwarded-port"], "8080");
+fn fields_keep_their_order_and_case_and_the_client_is_told() {
+    assert_eq!(
+        forwarded(&[
+            "GET /a?b HTTP/1.1",
+            "ACCEPT: */*",
+            "hOsT: a",
+            "x-Custom:  kept ",
+            "Accept: second",
+        ]),
+        format!(
+            "GET /a?b HTTP/1.1\r\nACCEPT: */*\r\nhOsT: a\r\nx-Custom: kept\r\nAccept: second\r\n{TAIL}"
+        )
+    );
 }
 
 #[test]
 fn an_address_is_appended_to_all_that_was_there() {
-    let headers = forwarded(&[
-        ("x-forwarded-for", "10.0.0.1, 10.0.0.2"),
-        ("x-forwarded-for", "10.0.0.3"),
+    let got = forwarded(&[
+        "GET / HTTP/1.1",
+        "Host: a",
+        "x-forwarded-for: 10.0.0.1, 10.0.0.2",
+        "Accept: x",
+        "X-Forwarded-For: 10.0.0.3",
     ]);
     assert_eq!(
-        headers["x-forwarded-for"],
-        "10.0.0.1, 10.0.0.2, 10.0.0.3, 192.0.2.7"
+        got,
+        "GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.1, 10.0.0.2, 10.0.0.3, 192.0.2.7\r\nAccept: x\r\n\
+         X-Forwarded-Proto: http\r\nX-Forwarded-Port: 8080\r\n\r\n"
     );
-    assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
 }
 
 #[test]
 fn a_clients_own_scheme_and_port_are_replaced() {
-    let headers = forwarded(&[
-        ("x-forwarded-proto", "https"),
-        ("x-forwarded-port", "1"),
-        ("x-forwarded-port", "2"),
+    let got = forwarded(&[
+        "GET / HTTP/1.1",
+        "Host: a",
+        "X-Forwarded-Proto: https",
+        "x-forwarded-port: 1",
+        "X-Forwarded-Port: 2",
+    ]);
+    assert_eq!(got, format!("GET / HTTP/1.1\r\nHost: a\r\n{TAIL}"));
+}
+
+#[test]
+fn fields_for_one_connection_go_no_further() {
+    let got = forwarded(&[
+        "GET / HTTP/1.1",
+        "Host: a",
+        "Connection: keep-alive, X-Secret",
+        "connection: x-other",
+        "Keep-Alive: timeout=5",
+        "Proxy-Connection: close",
+        "TE: gzip",
+        "Upgrade: h2c",
+        "Expect: 100-continue",
+        "X-Secret: 1",
+        "x-other: 2",
+        "X-Stays: 3",
     ]);
     assert_eq!(
-        headers
-            .get_all("x-forwarded-proto")
-            .iter()
-            .collect::<Vec<_>>(),
-        ["http"]
+        got,
+        format!("GET / HTTP/1.1\r\nHost: a\r\nX-Stays: 3\r\n{TAIL}")
+    );
+}
+
+#[test]
+fn connection_cannot_name_away_what_frames_names_or_traces_the_request() {
+    let got = forwarded(&[
+        "POST / HTTP/1.1",
+        "Connection: host, content-length, x-forwarded-for",
+        "Host: a",
+        "X-Forwarded-For: 10.0.0.1",
+        "Content-Length: 03",
+    ]);
+    assert_eq!(
+        got,
+        "POST / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 10.0.0.1, 192.0.2.7\r\nContent-Length: 3\r\n\
+         X-Forwarded-Proto: http\r\nX-Forwarded-Port: 8080\r\n\r\n"
+    );
+}
+
+#[test]
+fn chunks_leave_no_length() {
+    let got = forwarded(&[
+        "POST / HTTP/1.1",
+        "Content-Length: 3",
+        "Transfer-Encoding: CHUNKED",
+        "Host: a",
+        "TE: gzip, Trailers",
+        "Trailer: x-sum",
+    ]);
+    assert_eq!(
+        got,
+        format!(
+            "POST / HTTP/1.1\r\nHost: a\r\nTrailer: x-sum\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\n{TAIL}"
+        )
+    );
+}
+
+#[test]
+fn http_1_0_and_absolute_targets_get_the_host_that_counts() {
+    assert!(forwarded(&["GET / HTTP/1.0"]).starts_with("GET / HTTP/1.1\r\nHost: 127.0.0.1:80\r\n"));
+    assert!(
+        forwarded(&["GET http://real/x HTTP/1.1", "Accept: y", "Host: a"])
+            .starts_with("GET /x HTTP/1.1\r\nAccept: y\r\nHost: real\r\n")
+    );
+    assert!(
+        forwarded(&["GET http://real/x HTTP/1.0"]).starts_with("GET /x HTTP/1.1\r\nHost: real\r\n")
+    );
+}
+
+/// What is understood of a response, and what a client gets of it.
+fn relayed(lines: &[&str], to_head: bool) -> Result<(Understood, String), &'static str> {
+    let bytes = format!("{}\r\n\r\n", lines.join("\r\n"));
+    let mut room = room();
+    let head = ResponseHead::parse(bytes.as_bytes(), &mut room)
+        .expect("a head")
+        .expect("complete");
+    let understood = understand(&head, to_head)?;
+    let delivery = Delivery {
+        chunked: matches!(understood.body, Body::Chunked(_) | Body::UntilClose),
+        connection: None,
+    };
+    let mut out = Vec::new();
+    write_response(&mut out, &head, &understood, delivery, b"today");
+    Ok((understood, String::from_utf8(out).expect("text")))
+}
+
+#[test]
+fn a_response_keeps_its_fields_and_loses_those_for_one_connection() {
+    let (understood, out) = relayed(
+        &[
+            "HTTP/1.1 299 My Own",
+            "Content-length: 5",
+            "SERVER: x",
+            "Keep-Alive: timeout=5",
+            "Connection: x-hop",
+            "X-Hop: 1",
+            "Set-Cookie: a",
+            "Set-Cookie: b",
+            "date: then",
+        ],
+        false,
+    )
+    .expect("understood");
+    assert_eq!(
+        (understood.body, understood.reusable),
+        (Body::Length(5), true)
     );
     assert_eq!(
-        headers
-            .get_all("x-forwarded-port")
-            .iter()
-            .collect::<Vec<_>>(),
-        ["8080"]
+        out,
+        "HTTP/1.1 299 My Own\r\nContent-length: 5\r\nSERVER: x\r\nSet-Cookie: a\r\nSet-Cookie: b\r\ndate: then\r\n\r\n"
     );
 }
 
 #[test]
-fn fields_for_one_connection_are_removed_in_both_directions() {
-    let fields = [
-        ("connection", "keep-alive, X-Secret"),
-        ("connection", "x-other"),
-        ("keep-alive", "timeout=5"),
-        ("proxy-connection", "close"),
-        ("te", "gzip"),
-        ("transfer-encoding", "chunked"),
-        ("upgrade", "h2c"),
-        ("expect", "100-continue"),
-        ("x-secret", "1"),
-        ("x-other", "2"),
-        ("x-stays", "3"),
-    ];
-    let mut response = map(&fields);
-    to_client(&mut response);
-    assert_eq!(response, map(&[("x-stays", "3")]));
-    let request = forwarded(&fields);
-    assert_eq!(request.len(), 4, "{request:?}");
-    assert_eq!(request["x-stays"], "3");
-}
-
-#[test]
-fn connection_cannot_name_away_what_frames_or_names_the_request() {
-    let headers = forwarded(&[
+fn a_response_is_framed_as_the_rfc_says() {
+    let framed = |lines: &[&str], to_head| {
+        relayed(lines, to_head).map(|(got, _)| (got.body, got.length, got.reusable))
+    };
+    let length = "Content-Length: 3";
+    let chunked = "Transfer-Encoding: chunked";
+    for (lines, to_head, wanted) in [
         (
-            "connection",
-            "host, content-length, x-forwarded-for, x-forwarded-proto",
+            &["HTTP/1.1 200 OK", length][..],
+            false,
+            (Body::Length(3), Some(3), true),
         ),
-        ("host", "a"),
-        ("content-length", "3"),
-    ]);
-    assert_eq!(headers["host"], "a");
-    assert_eq!(headers["content-length"], "3");
-    assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
-    assert_eq!(headers["x-forwarded-proto"], "http");
+        (
+            &["HTTP/1.1 200 OK", length][..],
+            true,
+            (Body::NONE, Some(3), true),
+        ),
+        (
+            &["HTTP/1.1 304 X", length][..],
+            false,
+            (Body::NONE, Some(3), true),
+        ),
+        (
+            &["HTTP/1.1 204 X", length][..],
+            false,
+            (Body::NONE, None, true),
+        ),
+        (
+            &["HTTP/1.1 200 OK", chunked][..],
+            false,
+            (Body::chunked(), None, true),
+        ),
+        (
+            &["HTTP/1.1 200 OK", chunked, length][..],
+            false,
+            (Body::chunked(), None, false),
+        ),
+        (
+            &["HTTP/1.1 200 OK", length, length][..],
+            false,
+            (Body::Length(3), Some(3), true),
+        ),
+        (
+            &["HTTP/1.1 200 OK"][..],
+            false,
+            (Body::UntilClose, None, false),
+        ),
+        (
+            &["HTTP/1.1 200 OK", length, "Connection: close"][..],
+            false,
+            (Body::Length(3), Some(3), false),
+        ),
+        (
+            &["HTTP/1.0 200 OK", length][..],
+            false,
+            (Body::Length(3), Some(3), false),
+        ),
+        (
+            &["HTTP/1.0 200 OK", length, "Connection: Keep-Alive"][..],
+            false,
+            (Body::Length(3), Some(3), true),
+        ),
+        (
+            &["HTTP/1.0 200 OK", chunked, "Connection: Keep-Alive"][..],
+            false,
+            (Body::chunked(), None, false),
+        ),
+    ] {
+        assert_eq!(framed(lines, to_head), Ok(wanted), "{lines:?}");
+    }
+    for bad in [
+        &["HTTP/1.1 101 Switching Protocols"][..],
+        &["HTTP/1.1 200 OK", "Content-Length: 1", "Content-Length: 2"],
+        &["HTTP/1.1 200 OK", "Content-Length: 1, 1"],
+        &["HTTP/1.1 200 OK", "Transfer-Encoding: gzip"],
+        &["HTTP/1.1 200 OK", "Transfer-Encoding: gzip, chunked"],
+        &["HTTP/1.1 200 OK", chunked, chunked],
+    ] {
+        assert!(framed(bad, false).is_err(), "{bad:?}");
+    }
 }
 
 #[test]
-fn te_trailers_goes_through() {
-    assert_eq!(forwarded(&[("te", "gzip, Trailers")])["te"], "trailers");
-    assert!(!forwarded(&[("te", "gzip")]).contains_key("te"));
-    assert!(!forwarded(&[("te", "xtrailers")]).contains_key("te"));
-}
-
-#[test]
-fn trailer_announcements_go_through() {
-    let headers = forwarded(&[("trailer", "x-checksum")]);
-    assert_eq!(headers["trailer"], "x-checksum");
+fn a_response_without_a_date_gets_one() {
+    let (_, out) = relayed(&["HTTP/1.1 200 OK", "Content-Length: 0"], false).expect("understood");
+    assert_eq!(
+        out,
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nDate: today\r\n\r\n"
+    );
 }

@@ -106,7 +106,7 @@ fn fill(template: &str, parts: &Parts<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, Method, StatusCode};
+    use http::StatusCode;
 
     use super::{Facts, Redirect};
 
@@ -125,13 +125,12 @@ mod tests {
             query: "#{query}".to_owned(),
         };
         change(&mut redirect);
-        let headers = HeaderMap::new();
         let facts = Facts {
-            method: &Method::GET,
+            method: "GET",
             host,
             path,
             query,
-            headers: &headers,
+            fields: &[],
             source: [127, 0, 0, 1].into(),
         };
         let value = redirect.location(&facts, "http", 8080)?;

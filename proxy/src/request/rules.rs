@@ -3,26 +3,27 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
 use super::pattern::Pattern;
 use super::redirect::Redirect;
 use crate::control::ids::GroupId;
+use crate::http1::field::Field;
 
 /// What rules look at.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'r> {
     /// The method.
-    pub method: &'r Method,
+    pub method: &'r str,
     /// The Host, as it came, with its port if it has one.
     pub host: &'r str,
     /// The path, without the query.
     pub path: &'r str,
     /// The query, without `?`.
     pub query: Option<&'r str>,
-    /// All headers.
-    pub headers: &'r HeaderMap,
+    /// All header fields, in their order.
+    pub fields: &'r [Field<'r>],
     /// The address of the TCP peer.
     pub source: IpAddr,
 }
@@ -113,12 +114,12 @@ impl Condition {
         match self {
             Self::Host(patterns) => any(patterns, facts.host),
             Self::Path(patterns) => any(patterns, facts.path),
-            Self::Method(methods) => methods.contains(facts.method),
-            Self::Header(name, patterns) => facts.headers.get_all(name).iter().any(|value| {
-                patterns
-                    .iter()
-                    .any(|pattern| pattern.matches(value.as_bytes()))
-            }),
+            Self::Method(methods) => methods.iter().any(|method| method == facts.method),
+            Self::Header(name, patterns) => facts
+                .fields
+                .iter()
+                .filter(|field| field.name.eq_ignore_ascii_case(name.as_str()))
+                .any(|field| patterns.iter().any(|pattern| pattern.matches(field.value))),
             Self::Query(pairs) => facts.query.is_some_and(|query| {
                 query.split('&').any(|given| {
                     let (key, value) = given.split_once('=').unwrap_or((given, ""));

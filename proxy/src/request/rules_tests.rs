@@ -1,11 +1,10 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderValue, Method};
-
 use super::{Action, Facts, RuleTable, Split};
 use crate::control::compile;
 use crate::control::ids::GroupId;
+use crate::http1::field::Field;
 
 /// Which group a request comes to under the rules of a file, by the group's name.
 fn route(rules: &str, facts: &Facts<'_>) -> String {
@@ -37,10 +36,10 @@ fn route(rules: &str, facts: &Facts<'_>) -> String {
 }
 
 fn request<'r>(
-    method: &'r Method,
+    method: &'r str,
     host: &'r str,
     target: &'r str,
-    headers: &'r HeaderMap,
+    fields: &'r [Field<'r>],
 ) -> Facts<'r> {
     let (path, query) = match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
@@ -51,7 +50,7 @@ fn request<'r>(
         host,
         path,
         query,
-        headers,
+        fields,
         source: IpAddr::from([10, 1, 2, 3]),
     }
 }
@@ -61,10 +60,17 @@ fn check(condition: &str, host: &str, target: &str, matches: bool) {
     let rules = format!(
         "    - {{priority: 1, condition: [{{{condition}}}], action: [{{type: forward, target_group: a}}]}}"
     );
-    let mut headers = HeaderMap::new();
-    headers.append("x-version", HeaderValue::from_static("one"));
-    headers.append("x-version", HeaderValue::from_static("Two"));
-    let got = route(&rules, &request(&Method::GET, host, target, &headers));
+    let fields = [
+        Field {
+            name: "X-Version",
+            value: b"one",
+        },
+        Field {
+            name: "x-version",
+            value: b"Two",
+        },
+    ];
+    let got = route(&rules, &request("GET", host, target, &fields));
     assert_eq!(
         got,
         if matches { "a" } else { "none" },
@@ -174,15 +180,8 @@ fn each_condition_matches_what_alb_says() {
 fn the_lowest_priority_number_wins_wherever_it_stands() {
     let rules = "    - {priority: 20, condition: [{path_pattern: {values: ['/*']}}], action: [{type: forward, target_group: a}]}
     - {priority: 10, condition: [{path_pattern: {values: ['/x*']}}], action: [{type: forward, target_group: b}]}";
-    let headers = HeaderMap::new();
-    assert_eq!(
-        route(rules, &request(&Method::GET, "h", "/x1", &headers)),
-        "b"
-    );
-    assert_eq!(
-        route(rules, &request(&Method::GET, "h", "/y", &headers)),
-        "a"
-    );
+    assert_eq!(route(rules, &request("GET", "h", "/x1", &[])), "b");
+    assert_eq!(route(rules, &request("GET", "h", "/y", &[])), "a");
 }
 
 #[test]

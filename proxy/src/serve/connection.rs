@@ -1,37 +1,35 @@
-//! One client connection: hyper on a socket, with time limits around it.
+//! One client connection: requests in turn, with time limits around them.
 
-use std::cell::{Cell, RefCell};
-use std::convert::Infallible;
-use std::future::{Future as _, poll_fn};
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::rc::{Rc, Weak};
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::HeaderValue;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::timers::Slot;
 use super::worker::Worker;
 use crate::control::ids::ListenerId;
 use crate::control::snapshot::Limits;
-use crate::request;
-use crate::request::answer::{Reason, raw};
-use crate::request::body::Upload;
+use crate::http1::body::Body;
+use crate::http1::buffer::LARGE;
+use crate::request::answer::{Answer, Reason};
 use crate::request::headers::Forwarded;
-
-/// The largest request head, in bytes (ALB: 64 K for all headers).
-const REQUEST_HEAD_MAX: usize = 64 * 1024;
+use crate::request::link::Link;
+use crate::request::{self, Next, Quiet};
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::pool::Local;
 
 /// How long an idle connection stays open while the process drains: long enough for a request
 /// that is on its way, which then gets an answer with `Connection: close`.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
+
+/// How long a connection that is to end waits for the client to read its last response.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Where a connection is in the cycle of its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +38,10 @@ enum Phase {
     Idle,
     /// The first byte of a request was read, its head is not complete.
     Head,
-    /// The request is at work; its own limits hold.
+    /// The request is at work.
     Waiting,
     /// The response is being sent.
     Responding,
-    /// All of the response was handed to hyper, not all of it to the kernel.
-    Flushing,
 }
 
 /// A client connection, as its requests see it.
@@ -61,29 +57,19 @@ pub(crate) struct Client {
     since: Cell<u64>,
     moved: Cell<u64>,
     phase: Cell<Phase>,
+    /// The one time limit that holds at the moment.
     slot: Slot,
-    upload: RefCell<Option<Rc<Upload>>>,
-    this: Weak<Self>,
 }
 
 impl Client {
-    fn new(
-        worker: Rc<Worker>,
-        listener: ListenerId,
-        peer: SocketAddr,
-        local: SocketAddr,
-    ) -> Rc<Self> {
+    fn new(worker: Rc<Worker>, listener: ListenerId, peer: SocketAddr, local: SocketAddr) -> Self {
         let limits = worker.shared.load().limits;
         let now = worker.timers.now();
         let slot = worker.timers.slot();
         slot.set(limits.idle);
         let (peer, local) = (canonical(peer), canonical(local));
-        Rc::new_cyclic(|this| Self {
-            forwarded: Forwarded {
-                address: text(&peer.ip()),
-                proto: HeaderValue::from_static("http"),
-                port: HeaderValue::from(local.port()),
-            },
+        Self {
+            forwarded: Forwarded::new(peer.ip(), "http", local.port()),
             worker,
             listener,
             peer,
@@ -94,16 +80,7 @@ impl Client {
             moved: Cell::new(now),
             phase: Cell::new(Phase::Idle),
             slot,
-            upload: RefCell::new(None),
-            this: Weak::clone(this),
-        })
-    }
-
-    /// A reference that may outlive the call.
-    pub(crate) fn rc(&self) -> Rc<Self> {
-        self.this
-            .upgrade()
-            .expect("a client is only made in an Rc, which the caller's borrow keeps")
+        }
     }
 
     /// A request's head is complete.
@@ -111,34 +88,25 @@ impl Client {
         self.enter(Phase::Waiting);
     }
 
+    /// An attempt at a target begins: from here on silence counts, and the target's end.
+    pub(crate) fn attempt_begins(&self, local: &Rc<Local>, idle: Duration) {
+        self.bytes_moved();
+        self.slot.set(idle);
+        self.slot.watch(local);
+    }
+
     /// A response's head is complete.
     pub(crate) fn response_begins(&self) {
         self.enter(Phase::Responding);
+        self.bytes_moved();
         self.slot.set(self.limits.idle);
     }
 
-    /// The last byte of a response was handed to hyper.
+    /// The request is over, however it ended.
     pub(crate) fn request_ends(&self) {
-        self.enter(Phase::Flushing);
-    }
-
-    /// hyper's buffer is empty.
-    fn flushed(&self) {
-        if self.phase.get() == Phase::Flushing {
-            self.enter(Phase::Idle);
-            self.slot.set(self.limits.idle);
-        }
-    }
-
-    /// The body of the request at work. It may go on after the response, and then what is read is
-    /// not the head of another request.
-    pub(crate) fn uploads(&self, upload: Option<&Rc<Upload>>) {
-        self.upload.replace(upload.map(Rc::clone));
-    }
-
-    fn is_uploading(&self) -> bool {
-        let upload = self.upload.borrow();
-        upload.as_ref().is_some_and(|upload| !upload.is_done())
+        self.slot.unwatch();
+        self.enter(Phase::Idle);
+        self.slot.set(self.limits.idle);
     }
 
     /// Whether the response that is about to be sent is to be the last one.
@@ -147,9 +115,95 @@ impl Client {
         self.worker.is_draining() || Duration::from_millis(age) >= self.limits.client_keep_alive
     }
 
-    /// How long no byte has moved.
-    pub(crate) fn quiet_for(&self) -> Duration {
-        self.elapsed(&self.moved)
+    /// Bytes were read or written, on either side.
+    pub(crate) fn bytes_moved(&self) {
+        self.moved.set(self.worker.timers.now());
+    }
+
+    /// Ready when nothing has moved for `idle`, or when the endpoint's deregistration delay is
+    /// over.
+    pub(crate) fn poll_quiet(
+        &self,
+        endpoint: &Endpoint,
+        idle: Duration,
+        cx: &Context<'_>,
+    ) -> Poll<Quiet> {
+        loop {
+            std::task::ready!(self.slot.poll(cx));
+            if endpoint.is_expired() {
+                return Poll::Ready(Quiet::Expired);
+            }
+            let quiet = self.elapsed(&self.moved);
+            if quiet >= idle {
+                return Poll::Ready(Quiet::TooLong);
+            }
+            self.slot.set(idle - quiet);
+        }
+    }
+
+    /// Sends all that waits in the link. False if the client does not take it.
+    pub(crate) async fn flush(&self, link: &mut Link) -> bool {
+        poll_fn(|cx| match link.poll_flush(cx) {
+            Poll::Ready(sent) => Poll::Ready(sent.is_ok()),
+            Poll::Pending => self.poll_limit(cx).map(|_| false),
+        })
+        .await
+    }
+
+    /// Reads the rest of a request body and drops it. False if it does not come.
+    pub(crate) async fn discard(&self, link: &mut Link, body: &mut Body) -> bool {
+        poll_fn(|cx| {
+            loop {
+                let count = body.plain(link.wire.input.len());
+                link.wire.input.consume(count);
+                body.advance(count);
+                if body.is_done() {
+                    return Poll::Ready(true);
+                }
+                let buffers = &self.worker.buffers;
+                match link.wire.poll_fill(buffers, body.wants(), cx) {
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(false),
+                    Poll::Ready(Ok(_)) => self.bytes_moved(),
+                    Poll::Pending => return self.poll_limit(cx).map(|_| false),
+                }
+            }
+        })
+        .await
+    }
+
+    /// Reads more of a request head. False if there is none: the client has closed, or a time limit
+    /// has passed.
+    async fn read(&self, link: &mut Link) -> Result<(), End> {
+        poll_fn(|cx| {
+            let buffers = &self.worker.buffers;
+            match link.wire.poll_fill(buffers, 1, cx) {
+                Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(End::Closed)),
+                Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+                Poll::Pending => self.poll_limit(cx).map(|phase| Err(End::Limit(phase))),
+            }
+        })
+        .await
+    }
+
+    /// Reads until there may be a whole head, or as much of one as there may be.
+    async fn read_head(&self, link: &mut Link) -> Result<(), End> {
+        if self.phase.get() == Phase::Idle {
+            if link.wire.input.is_empty() {
+                self.read(link).await?;
+            }
+            self.enter(Phase::Head);
+            self.slot.set(self.limits.request_header);
+            return Ok(());
+        }
+        loop {
+            // Looked through once, so that a head in many small pieces is not parsed for each.
+            let looked = link.wire.input.len().saturating_sub(3);
+            self.read(link).await?;
+            let new = &link.wire.input.data()[looked..];
+            if has_empty_line(new) || link.wire.input.len() >= LARGE {
+                return Ok(());
+            }
+        }
     }
 
     fn enter(&self, phase: Phase) {
@@ -163,11 +217,7 @@ impl Client {
 
     /// How long the connection may stay idle from now on.
     fn idle_left(&self) -> Duration {
-        let idle = if self.is_uploading() {
-            self.quiet_for()
-        } else {
-            self.elapsed(&self.since)
-        };
+        let idle = self.elapsed(&self.since);
         match self.worker.draining_since() {
             Some(drain) => {
                 let now = self.worker.timers.now();
@@ -175,18 +225,6 @@ impl Client {
                 DRAIN_IDLE.saturating_sub(idle.min(draining))
             }
             None => self.limits.idle.saturating_sub(idle),
-        }
-    }
-
-    fn bytes_moved(&self) {
-        self.moved.set(self.worker.timers.now());
-    }
-
-    fn bytes_read(&self) {
-        self.bytes_moved();
-        if self.phase.get() == Phase::Idle && !self.is_uploading() {
-            self.enter(Phase::Head);
-            self.slot.set(self.limits.request_header);
         }
     }
 
@@ -200,10 +238,8 @@ impl Client {
                     .limits
                     .request_header
                     .saturating_sub(self.elapsed(&self.since)),
-                // The request has limits of its own.
-                Phase::Waiting => self.limits.idle,
-                Phase::Responding | Phase::Flushing => {
-                    self.limits.idle.saturating_sub(self.quiet_for())
+                Phase::Waiting | Phase::Responding => {
+                    self.limits.idle.saturating_sub(self.elapsed(&self.moved))
                 }
             };
             if self.worker.is_draining() && phase == Phase::Idle {
@@ -219,13 +255,23 @@ impl Client {
     }
 }
 
+/// Why there is no further request.
+enum End {
+    Closed,
+    Limit(Phase),
+}
+
+/// Whether an empty line ends in these bytes.
+fn has_empty_line(bytes: &[u8]) -> bool {
+    bytes
+        .iter()
+        .enumerate()
+        .any(|(at, byte)| *byte == b'\n' && matches!(bytes[..at], [.., b'\n'] | [.., b'\n', b'\r']))
+}
+
 /// An IPv4 client of a socket for both families is an IPv4 client.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-fn text(address: &IpAddr) -> HeaderValue {
-    HeaderValue::from_str(&address.to_string()).expect("an address is visible ASCII")
 }
 
 /// Serves one connection to its end.
@@ -244,111 +290,65 @@ pub(crate) async fn serve(
         }
     };
     let client = Client::new(worker, listener, peer, local);
-    let socket = Socket {
-        stream,
-        client: Rc::clone(&client),
-    };
-    let service = {
-        let client = Rc::clone(&client);
-        service_fn(move |request| {
-            let client = Rc::clone(&client);
-            async move { Ok::<_, Infallible>(request::handle(&client, request).await) }
+    let mut link = Link::new(stream);
+    let last = converse(&client, &mut link).await;
+    client.worker.buffers.forget(&mut link.wire.input);
+    match last {
+        Next::Linger => linger(&client, link).await,
+        Next::Reset => {
+            // A plain close would look like the end of the response.
+            if let Err(error) = SockRef::from(&link.wire.stream).set_linger(Some(Duration::ZERO)) {
+                tracing::debug!(%error, %peer, "a connection could not be reset");
+            }
+        }
+        Next::More | Next::Request | Next::Close => {}
+    }
+}
+
+/// Requests and responses in turn. Tells how the connection is to end.
+async fn converse(client: &Client, link: &mut Link) -> Next {
+    loop {
+        match client.read_head(link).await {
+            Ok(()) => {}
+            Err(End::Limit(Phase::Head)) => {
+                let reason = Reason::RequestHeaderTimeout;
+                client.worker.metrics.answered(reason);
+                client.worker.metrics.responded(reason.status().as_u16());
+                let date = client.worker.date();
+                Answer::error(reason).write(&mut link.output, false, Some("close"), &date);
+                client.response_begins();
+                client.flush(link).await;
+                return Next::Linger;
+            }
+            Err(End::Closed | End::Limit(_)) => return Next::Close,
+        }
+        match request::handle(client, link).await {
+            Next::More | Next::Request => {}
+            end => return end,
+        }
+    }
+}
+
+/// Ends a connection whose client may still be sending. What it sends is read and dropped: bytes
+/// that nobody reads make the kernel reset the connection, which can overtake the last response.
+async fn linger(client: &Client, mut link: Link) {
+    let ended = tokio::time::timeout(LINGER, async {
+        link.wire.stream.shutdown().await?;
+        poll_fn(|cx| {
+            loop {
+                let buffers = &client.worker.buffers;
+                buffers.forget(&mut link.wire.input);
+                match std::task::ready!(link.wire.poll_fill(buffers, usize::MAX, cx)) {
+                    Ok(0) => return Poll::Ready(Ok(())),
+                    Ok(_) => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
         })
-    };
-    let mut connection = http1::Builder::new()
-        .header_read_timeout(None)
-        .max_buf_size(REQUEST_HEAD_MAX)
-        .serve_connection(TokioIo::new(socket), service);
-    let ended = poll_fn(|cx| {
-        if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
-            return Poll::Ready(Ok(ended));
-        }
-        client.poll_limit(cx).map(Err)
-    })
-    .await;
-    match ended {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, peer = %client.peer, "a connection failed"),
-        Err(Phase::Head) => {
-            client.worker.metrics.answered(Reason::RequestHeaderTimeout);
-            let mut stream = connection.into_parts().io.into_inner().stream;
-            refuse(&mut stream, Reason::RequestHeaderTimeout, client.peer).await;
-        }
-        Err(phase) => {
-            tracing::debug!(?phase, peer = %client.peer, "a connection was idle too long")
-        }
-    }
-}
-
-/// A last answer on a connection whose request could not be read.
-async fn refuse(stream: &mut TcpStream, reason: Reason, peer: SocketAddr) {
-    let answer = raw(reason);
-    let sent = tokio::time::timeout(DRAIN_IDLE, async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await
+        .await
     });
-    if let Ok(Err(error)) = sent.await {
-        tracing::debug!(%error, %peer, "a last answer was not sent");
+    if let Ok(Err(error)) = ended.await {
+        tracing::debug!(%error, peer = %client.peer, "a connection did not end well");
     }
-}
-
-/// The client's socket, which notes when bytes move.
-struct Socket {
-    stream: TcpStream,
-    client: Rc<Client>,
-}
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.client.bytes_read();
-        }
-        polled
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        if polled.is_ready() {
-            self.client.bytes_moved();
-        }
-        polled
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        if polled.is_ready() {
-            self.client.bytes_moved();
-        }
-        polled
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    /// hyper flushes when its own buffer is empty. A TCP socket has nothing to flush.
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.client.flushed();
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+    client.worker.buffers.forget(&mut link.wire.input);
 }

@@ -116,6 +116,11 @@ impl Slot {
         self.timers.entries.borrow_mut()[self.key].local = Some(Rc::clone(local));
     }
 
+    /// Wake for the limit alone.
+    pub(crate) fn unwatch(&self) {
+        self.timers.entries.borrow_mut()[self.key].local = None;
+    }
+
     /// Ready if the limit has passed or the endpoint expired; else the task is woken when it does.
     pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         let mut entries = self.timers.entries.borrow_mut();

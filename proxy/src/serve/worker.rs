@@ -15,8 +15,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::{connection, listener, timers::TICK, timers::Timers};
+use crate::clock;
 use crate::control::ids::ListenerId;
 use crate::control::snapshot::Shared;
+use crate::http1::buffer::Buffers;
 use crate::observe::metrics::WorkerMetrics;
 use crate::upstream::pool::Pool;
 
@@ -88,12 +90,15 @@ pub(crate) struct Worker {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Pool,
+    pub(crate) buffers: Buffers,
     pub(crate) timers: Rc<Timers>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     /// All workers, to hand connections to; this one stands at `index`.
     pub(crate) peers: Arc<[Handle]>,
     /// Since when (`Timers::now`) it drains.
     draining: Cell<Option<u64>>,
+    /// The date for messages, at most a second old.
+    date: Cell<[u8; clock::HTTP_DATE_LEN]>,
     rng: RefCell<SmallRng>,
 }
 
@@ -104,6 +109,11 @@ impl Worker {
 
     pub(crate) fn draining_since(&self) -> Option<u64> {
         self.draining.get()
+    }
+
+    /// The date as responses state it.
+    pub(crate) fn date(&self) -> [u8; clock::HTTP_DATE_LEN] {
+        self.date.get()
     }
 
     /// A random number below `bound`.
@@ -163,6 +173,8 @@ pub(crate) fn run(
         index,
         shared,
         pool: Pool::new(index),
+        buffers: Buffers::default(),
+        date: Cell::new(clock::http_date(clock::wall())),
         timers: Timers::new(),
         metrics: Arc::clone(&peers[index].metrics),
         peers,
@@ -193,7 +205,8 @@ async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
                 since_sweep += TICK;
                 if since_sweep >= SWEEP {
                     since_sweep = Duration::ZERO;
-                    worker.pool.sweep(worker.timers.now());
+                    worker.pool.sweep(&worker.timers);
+                    worker.date.set(clock::http_date(clock::wall()));
                 }
                 if worker.is_draining() && worker.load().get() == 0 && inbox.is_empty() {
                     break;

@@ -20,7 +20,7 @@ pub(crate) async fn connect(
     local: &Local,
     limit: Duration,
     trusting: bool,
-) -> Result<Box<Connection>, AttemptError> {
+) -> Result<Connection, AttemptError> {
     let endpoint = local.endpoint();
     let stream = match tokio::time::timeout(limit, TcpStream::connect(endpoint.address)).await {
         Err(_) => return Err(AttemptError::ConnectTimeout),
@@ -32,5 +32,5 @@ pub(crate) async fn connect(
         }
         Ok(Ok(stream)) => stream,
     };
-    pool.adopt(local, stream, trusting).await
+    pool.adopt(local, stream, trusting)
 }

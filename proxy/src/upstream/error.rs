@@ -22,8 +22,8 @@ pub enum AttemptError {
         reused: bool,
         /// Whether any of the request may have reached the target.
         sent: bool,
-        /// What hyper said.
-        cause: hyper::Error,
+        /// What the kernel said.
+        cause: io::Error,
     },
     /// What came was no HTTP response.
     #[error("malformed response: {0}")]
@@ -34,7 +34,10 @@ pub enum AttemptError {
     /// The deregistration delay ended while the target was at work.
     #[error("the target's deregistration delay is over")]
     Expired,
-    /// The client failed while its request body was being sent.
-    #[error("the client ended its request early")]
-    Client,
+    /// The client's request body ended early or was malformed.
+    #[error("the client's request body: {0}")]
+    RequestBody(&'static str),
+    /// The client is gone, and nobody waits for a response.
+    #[error("the client is gone")]
+    ClientGone,
 }

@@ -1,33 +1,21 @@
 //! Open connections of one worker to its targets.
-//!
-//! A connection's hyper state machine is not a task of its own: while a request uses it, the
-//! request's task drives it (see [`Connection::poll`]); while it is idle, a reaper task is woken
-//! when the target closes it. That saves two task switches for each request.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::future::Future as _;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
-use std::time::Duration;
+use std::task::{Context, Wake, Waker};
 
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::endpoint::{Endpoint, Evidence, Loss, peek};
 use super::error::AttemptError;
 use crate::clock;
-use crate::request::body::RequestBody;
-use crate::serve::connection::Client;
+use crate::http1::buffer::Buffers;
+use crate::http1::wire::Wire;
 use crate::serve::timers::Timers;
 
 /// How long a connection may be idle, as long as its target has not shown that it closes sooner.
@@ -39,9 +27,6 @@ const IDLE_LIMIT_LEARNT_MIN_MILLIS: u64 = 1_000;
 
 /// The most idle connections to one target in one worker.
 const IDLE_MAX: usize = 512;
-
-/// The largest response head, in bytes (ALB: 32 K, beyond it 502).
-const RESPONSE_HEAD_MAX: usize = 32 * 1024;
 
 /// A worker's side of all endpoints.
 pub(crate) struct Pool {
@@ -56,11 +41,7 @@ pub(crate) struct Pool {
 /// other's cache line.
 pub(crate) struct Local {
     endpoint: Arc<Endpoint>,
-    #[allow(
-        clippy::vec_box,
-        reason = "connections are moved in and out for each request, and are large"
-    )]
-    idle: RefCell<Vec<Box<Connection>>>,
+    idle: RefCell<Vec<Connection>>,
     /// How long connections may be idle, in milliseconds: less than the target itself allows, as
     /// far as that was seen.
     idle_limit: Cell<u64>,
@@ -116,42 +97,32 @@ impl Pool {
         Rc::clone(local)
     }
 
-    /// An idle connection to the endpoint, the latest used first. `verify`: ask the kernel
-    /// whether the target has closed it; for requests that may not be sent twice.
-    pub(crate) fn take(&self, local: &Local, verify: bool) -> Option<Box<Connection>> {
+    /// An idle connection to the endpoint, the latest used first, on which nothing has happened as
+    /// far as the event loop knows. `verify`: ask the kernel too; for requests that may not be
+    /// sent twice.
+    pub(crate) fn take(&self, local: &Local, verify: bool) -> Option<Connection> {
         loop {
             let connection = local.idle.borrow_mut().pop()?;
-            if let Some(waker) = &connection.waker {
-                waker.armed.store(false, Ordering::Relaxed);
-            }
-            if connection.sender.is_ready() && (!verify || connection.is_open()) {
+            if connection.wire.is_quiet() && (!verify || connection.is_open()) {
                 return Some(connection);
             }
             connection.lost(Loss::Sudden);
         }
     }
 
-    /// Keeps a connection whose response is complete, if it can serve again.
-    pub(crate) fn give_back(&self, mut connection: Box<Connection>, local: &Local, now: u64) {
-        let waker = Arc::clone(connection.waker.get_or_insert_with(|| {
-            Arc::new(IdleWaker {
-                endpoint: connection.endpoint.id,
-                connection: connection.id,
-                armed: AtomicBool::new(false),
-                queue: Arc::clone(&self.closed),
-            })
-        }));
-        waker.armed.store(true, Ordering::Relaxed);
-        // From here on the reaper is woken when the target closes the connection.
-        let ended = connection.poll(&mut Context::from_waker(&Waker::from(waker)));
-        if ended.is_ready() || !connection.sender.is_ready() {
-            // Some targets close after each response; only one that kept its connections open
-            // before may have a reason to say so now.
-            if connection.served > 1 {
-                connection.lost(Loss::Announced);
-            }
+    /// Keeps a connection whose response is complete and did not rule that out.
+    pub(crate) fn give_back(
+        &self,
+        mut connection: Connection,
+        local: &Local,
+        buffers: &Buffers,
+        now: u64,
+    ) {
+        if !connection.wire.input.is_empty() {
+            // More than one response to one request: what the next bytes would mean is unknown.
             return;
         }
+        buffers.release(&mut connection.wire.input);
         if local.endpoint.is_retired() {
             return;
         }
@@ -163,41 +134,37 @@ impl Pool {
     }
 
     /// A connection over a socket that was just connected. `trusting`: see [`Endpoint::admits`].
-    pub(crate) async fn adopt(
+    pub(crate) fn adopt(
         &self,
         local: &Local,
         stream: TcpStream,
         trusting: bool,
-    ) -> Result<Box<Connection>, AttemptError> {
+    ) -> Result<Connection, AttemptError> {
         // Small requests must not wait for the acknowledgement of earlier ones.
         stream.set_nodelay(true).map_err(AttemptError::Connect)?;
         // The worker's number keeps ids apart that several workers note at one endpoint.
         let id = (self.next_connection.get() << 12) | (self.worker as u64 & 0xFFF);
         self.next_connection.set(self.next_connection.get() + 1);
-        let endpoint = Arc::clone(&local.endpoint);
-        let socket = Rc::new(RefCell::new(stream));
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(RESPONSE_HEAD_MAX)
-            .handshake(TokioIo::new(Socket(Rc::clone(&socket))))
-            .await
-            .map_err(|error| AttemptError::Connect(io::Error::other(error)))?;
-        let connection = Box::new(Connection {
+        let connection = Connection {
             id,
-            sender,
-            driver: Some(driver),
-            socket,
-            endpoint,
+            wire: Wire::new(stream),
+            endpoint: Arc::clone(&local.endpoint),
             served: 0,
             idle_since: 0,
             waker: None,
-        });
-        // Noted only now: the connection's drop takes the second handle away again, and a handle
-        // that stayed would vouch for the target for ever.
-        let second = SockRef::from(&*connection.socket.borrow())
-            .try_clone()
-            .map_err(AttemptError::Connect)?;
+        };
         // While this waited, the target may have left and its port may have gone to another task.
-        if connection.endpoint.admits(id, second.into(), trusting) {
+        // A second handle is noted only now: the connection's drop takes it away again, and one
+        // that stayed would vouch for the target for ever.
+        let endpoint = &connection.endpoint;
+        let handle = || SockRef::from(&connection.wire.stream).try_clone();
+        let admitted = if endpoint.shared_port {
+            let handle = handle().map_err(AttemptError::Connect)?;
+            endpoint.admits(id, handle.into(), trusting)
+        } else {
+            !endpoint.is_retired()
+        };
+        if admitted {
             Ok(connection)
         } else {
             Err(AttemptError::Doubtful)
@@ -206,17 +173,21 @@ impl Pool {
 
     /// Closes idle connections that are too old or whose target has left, and forgets endpoints
     /// that nobody uses. To be called about once a second.
-    pub(crate) fn sweep(&self, now: u64) {
+    pub(crate) fn sweep(&self, timers: &Timers) {
+        let now = timers.now();
         self.locals.borrow_mut().retain(|_, local| {
             let retired = local.endpoint.is_retired();
-            local.idle.borrow_mut().retain(|connection| {
-                let keep =
-                    !retired && now.saturating_sub(connection.idle_since) < local.idle_limit.get();
+            let limit = local.idle_limit.get();
+            local.idle.borrow_mut().retain_mut(|connection| {
+                if !retired && now.saturating_sub(connection.idle_since) < limit {
+                    connection.watch(&self.closed);
+                    return true;
+                }
                 // The target may have closed it a moment ago, unseen: then that is the sign.
-                if !keep && !connection.is_open() {
+                if !connection.is_open() {
                     connection.lost(Loss::Sudden);
                 }
-                keep
+                false
             });
             !(retired && Rc::strong_count(local) == 1)
         });
@@ -229,7 +200,7 @@ impl Pool {
             for (endpoint, connection) in self.closed.take() {
                 let local = self.locals.borrow().get(&endpoint).cloned();
                 if let Some(local) = local {
-                    local.reap(connection, timers.now());
+                    local.reap(connection, &self.closed, timers.now());
                 }
             }
         }
@@ -237,24 +208,22 @@ impl Pool {
 }
 
 impl Local {
-    fn reap(&self, id: u64, now: u64) {
+    fn reap(&self, id: u64, closed: &Arc<ClosedQueue>, now: u64) {
         let mut idle = self.idle.borrow_mut();
         // In use again, or gone: then the wake-up was for what has happened since.
         let Some(index) = idle.iter().position(|connection| connection.id == id) else {
             return;
         };
         let connection = &mut idle[index];
-        let Some(waker) = connection.waker.clone() else {
+        connection.waker = None;
+        if connection.wire.is_quiet() {
+            connection.watch(closed);
             return;
-        };
-        waker.armed.store(true, Ordering::Relaxed);
-        let waker = Waker::from(waker);
-        if connection.poll(&mut Context::from_waker(&waker)).is_ready() {
-            let connection = idle.swap_remove(index);
-            drop(idle);
-            self.learn_idle_limit(now.saturating_sub(connection.idle_since));
-            connection.lost(Loss::Sudden);
         }
+        let connection = idle.swap_remove(index);
+        drop(idle);
+        self.learn_idle_limit(now.saturating_sub(connection.idle_since));
+        connection.lost(Loss::Sudden);
     }
 
     /// The target closed a connection that was idle for so long. From now on we close ours before
@@ -270,67 +239,50 @@ impl Local {
 /// One HTTP/1.1 connection to a target.
 pub(crate) struct Connection {
     id: u64,
-    pub(crate) sender: http1::SendRequest<RequestBody>,
-    /// None once it has ended: only its drop tells what becomes of a request that it had not
-    /// taken yet.
-    driver: Option<http1::Connection<TokioIo<Socket>, RequestBody>>,
-    socket: Rc<RefCell<TcpStream>>,
+    pub(crate) wire: Wire,
     endpoint: Arc<Endpoint>,
     /// Requests that it was used for, the present one included.
     pub(crate) served: u64,
     idle_since: u64,
-    waker: Option<Arc<IdleWaker>>,
+    /// Wakes the reaper when something happens while it is idle. Only connections that are idle
+    /// for a while have one: under load they are not idle long enough to be worth it.
+    waker: Option<Waker>,
 }
 
 impl Connection {
-    /// Moves bytes. Ready when the connection has ended.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<hyper::Result<()>> {
-        let Some(driver) = &mut self.driver else {
-            return Poll::Ready(Ok(()));
-        };
-        let ended = std::task::ready!(Pin::new(driver).poll(cx));
-        self.driver = None;
-        Poll::Ready(ended)
-    }
-
     /// It ended without our doing.
     pub(crate) fn lost(&self, loss: Loss) {
         self.endpoint.lost_connection(clock::now(), loss);
     }
 
-    /// Goes on moving bytes in a task of its own, until request and response are both over, the
-    /// target's deregistration delay ends, or neither side moves for the idle time limit. Then the
-    /// connection closes.
-    pub(crate) fn detach(self: Box<Self>, client: Rc<Client>, local: &Rc<Local>, idle: Duration) {
-        let slot = client.worker.timers.slot();
-        slot.set(idle);
-        slot.watch(local);
-        tokio::task::spawn_local(async move {
-            let mut connection = self;
-            std::future::poll_fn(|cx| {
-                // How it ends is told to the bodies on both sides.
-                if connection.poll(cx).is_ready() {
-                    connection.lost(Loss::Sudden);
-                    return Poll::Ready(());
-                }
-                if connection.sender.is_ready() {
-                    return Poll::Ready(());
-                }
-                loop {
-                    std::task::ready!(slot.poll(cx));
-                    let quiet = client.quiet_for();
-                    if connection.endpoint.is_expired() || quiet >= idle {
-                        return Poll::Ready(());
-                    }
-                    slot.set(idle - quiet);
-                }
-            })
-            .await;
-        });
+    fn is_open(&self) -> bool {
+        peek(&SockRef::from(&self.wire.stream)) == Evidence::Alive
     }
 
-    fn is_open(&self) -> bool {
-        peek(&SockRef::from(&*self.socket.borrow())) == Evidence::Alive
+    /// From here on the reaper is woken when the target closes the connection.
+    fn watch(&mut self, closed: &Arc<ClosedQueue>) {
+        if self.waker.is_some() {
+            return;
+        }
+        let waker = Waker::from(Arc::new(IdleWaker {
+            endpoint: self.endpoint.id,
+            connection: self.id,
+            queue: Arc::clone(closed),
+        }));
+        let ready = self
+            .wire
+            .stream
+            .poll_read_ready(&mut Context::from_waker(&waker));
+        if ready.is_ready() {
+            waker.wake_by_ref();
+        }
+        self.waker = Some(waker);
+    }
+
+    /// A request uses it.
+    pub(crate) fn begin(&mut self) {
+        self.served += 1;
+        self.waker = None;
     }
 }
 
@@ -339,49 +291,6 @@ impl Drop for Connection {
         if self.endpoint.shared_port {
             self.endpoint.closed(self.id);
         }
-    }
-}
-
-/// The socket of a connection, which hyper owns and the pool may ask.
-pub(crate) struct Socket(Rc<RefCell<TcpStream>>);
-
-impl AsyncRead for Socket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
     }
 }
 
@@ -398,12 +307,10 @@ impl ClosedQueue {
     }
 }
 
-/// Wakes the reaper for one connection. Made once for each connection.
+/// Wakes the reaper for one connection. A wake-up uses it up, so the queue has each once.
 struct IdleWaker {
     endpoint: u64,
     connection: u64,
-    /// The connection is idle. When a request uses it, its wake-ups are not for the reaper.
-    armed: AtomicBool,
     queue: Arc<ClosedQueue>,
 }
 
@@ -413,9 +320,6 @@ impl Wake for IdleWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.armed.swap(false, Ordering::Relaxed) {
-            return;
-        }
         self.queue
             .ids
             .lock()

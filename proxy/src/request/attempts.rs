@@ -1,97 +1,9 @@
-//! A request on its way to targets, and what its attempts have shown. No IO.
-
-use std::net::SocketAddr;
-use std::rc::Rc;
-
-use http::request::Parts;
-use http::{HeaderValue, Request, Version, header};
-use hyper::body::{Body as _, Incoming};
+//! What the attempts of one request have shown. No IO.
 
 use super::answer::Reason;
-use super::body::{RequestBody, Upload};
 use super::reason_for;
-use super::retry::{self, is_replayable};
 use crate::upstream::error::AttemptError;
 use crate::upstream::lease::Lease;
-
-/// A request that may have to be sent more than once.
-pub(crate) struct Outbound {
-    /// None while an attempt has it, if it may be sent only once.
-    request: Option<Request<RequestBody>>,
-    upload: Option<Rc<Upload>>,
-    replayable: bool,
-}
-
-impl Outbound {
-    /// `local` is where the client connected to; it is the Host of an HTTP/1.0 request that has
-    /// none, because HTTP/1.1 needs one (ALB puts its own name there).
-    pub(crate) fn new(mut head: Parts, incoming: Incoming, local: SocketAddr) -> Self {
-        let (body, upload) = RequestBody::new(incoming);
-        if upload.is_some() && body.size_hint().exact().is_none() {
-            // Without it hyper sends no body with methods that seldom have one, such as GET.
-            let chunked = HeaderValue::from_static("chunked");
-            head.headers.insert(header::TRANSFER_ENCODING, chunked);
-        }
-        let replayable = is_replayable(&head.method, upload.is_some());
-        head.version = Version::HTTP_11;
-        if !head.headers.contains_key(header::HOST)
-            && let Ok(host) = HeaderValue::from_str(&local.to_string())
-        {
-            head.headers.insert(header::HOST, host);
-        }
-        Self {
-            request: Some(Request::from_parts(head, body)),
-            upload,
-            replayable,
-        }
-    }
-
-    /// The request's body, if it has one.
-    pub(crate) fn upload(&self) -> Option<&Rc<Upload>> {
-        self.upload.as_ref()
-    }
-
-    /// The request to send. A replayable one is copied, because the target may close the
-    /// connection without an answer.
-    pub(crate) fn request(&mut self) -> Option<Request<RequestBody>> {
-        if !self.replayable {
-            return self.request.take();
-        }
-        let original = self.request.as_ref()?;
-        let mut copy = Request::new(RequestBody::Empty);
-        copy.method_mut().clone_from(original.method());
-        copy.uri_mut().clone_from(original.uri());
-        copy.headers_mut().clone_from(original.headers());
-        Some(copy)
-    }
-
-    /// Takes back a request of which nothing was sent.
-    pub(crate) fn put_back(&mut self, request: Request<RequestBody>) {
-        self.request = Some(request);
-    }
-
-    /// See [`retry::may_retry`].
-    pub(crate) fn may_retry(&self, error: &AttemptError, attempts: &Attempts) -> bool {
-        let whole = self.request.is_some();
-        let (count, lost) = (attempts.count(), attempts.lost());
-        retry::may_retry(error, self.replayable, whole, count, lost)
-    }
-
-    /// May be sent again after a failed attempt.
-    pub(crate) fn is_replayable(&self) -> bool {
-        self.replayable
-    }
-
-    pub(crate) fn upload_is_open(&self) -> bool {
-        self.upload.as_ref().is_some_and(|upload| !upload.is_done())
-    }
-
-    pub(crate) fn upload_has_failed(&self) -> bool {
-        self.upload
-            .as_ref()
-            .is_some_and(|upload| upload.has_failed())
-    }
-}
 
 /// How often one request waits for a target. The second time means that what was confirmed in the
 /// first was lost again.
@@ -132,7 +44,7 @@ impl Attempts {
         self.count += 1;
         self.failure = Some(reason_for(error));
         match error {
-            AttemptError::Client => {}
+            AttemptError::RequestBody(_) | AttemptError::ClientGone => {}
             AttemptError::Doubtful => self.doubtful = true,
             AttemptError::Closed { sent, .. } => {
                 self.lost += usize::from(*sent);

@@ -1,0 +1,85 @@
+//! A socket and what was read from it.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::buffer::{Buffer, Buffers};
+
+/// Data behind a head that is copied to it rather than sent from its own place: one plain write
+/// costs less than a vectored one with so little.
+pub(crate) const COPY_MAX: usize = 4096;
+
+/// A connection to a client or a target.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    pub(crate) stream: TcpStream,
+    pub(crate) input: Buffer,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            input: Buffer::default(),
+        }
+    }
+
+    /// Reads what is there, with room for `want` bytes if that can be. 0 means that the other side
+    /// sends no more. Must not be called when the buffer is full (see [`Buffers::reserve`]).
+    pub(crate) fn poll_fill(
+        &mut self,
+        buffers: &Buffers,
+        want: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if !buffers.reserve(&mut self.input, want) {
+            return Poll::Ready(Err(io::Error::other("the buffer is full")));
+        }
+        let mut room = ReadBuf::new(self.input.space());
+        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut room);
+        let count = room.filled().len();
+        match polled {
+            Poll::Ready(Ok(())) => {
+                self.input.filled(count);
+                Poll::Ready(Ok(count))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Pending => {
+                buffers.release(&mut self.input);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Sends of the first bytes, then of the second. Tells how many in all.
+    pub(crate) fn poll_send(
+        &mut self,
+        first: &[u8],
+        second: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(&mut self.stream);
+        let sent = match (first, second) {
+            (first, []) => stream.poll_write(cx, first),
+            ([], second) => stream.poll_write(cx, second),
+            (first, second) => {
+                stream.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
+            }
+        };
+        match sent {
+            Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            sent => sent,
+        }
+    }
+
+    /// Whether the other side has sent nothing and not closed, as far as the event loop knows. No
+    /// system call unless it has something to tell. What it finds is lost.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let seen = self.stream.try_read(&mut [0]);
+        self.input.is_empty() && seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+}

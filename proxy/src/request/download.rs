@@ -1,0 +1,146 @@
+//! A response on its way from a target to the client.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use super::link::Link;
+use crate::http1::body::Body;
+use crate::http1::buffer::{Buffer, Buffers, LARGE};
+use crate::http1::chunked::{BadChunk, Part, push, push_end};
+use crate::http1::wire::{COPY_MAX, Wire};
+
+/// How far a response body has come.
+pub(crate) struct Download {
+    body: Body,
+    /// It goes to the client in chunks.
+    chunked: bool,
+    /// It ended with the target's connection.
+    ended: bool,
+}
+
+/// Why a response stopped short.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DownloadError {
+    /// The client takes no more.
+    #[error("the client: {0}")]
+    Client(io::Error),
+    /// The target ended it early.
+    #[error("the target: {0}")]
+    Target(io::Error),
+    /// What the target sent is no body.
+    #[error("the target: {0}")]
+    Body(BadChunk),
+}
+
+impl Download {
+    pub(crate) fn new(body: Body, chunked: bool) -> Self {
+        Self {
+            body,
+            chunked,
+            ended: false,
+        }
+    }
+
+    /// All of it was read, and is sent or waits in the link.
+    pub(crate) fn is_read(&self) -> bool {
+        self.ended || self.body.is_done()
+    }
+
+    /// Moves what can be moved. Ready when the client has all of it. `moved` is called when bytes
+    /// have moved.
+    pub(crate) fn poll(
+        &mut self,
+        link: &mut Link,
+        target: &mut Wire,
+        buffers: &Buffers,
+        moved: impl Fn(),
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), DownloadError>> {
+        loop {
+            let plain = if self.chunked {
+                0
+            } else {
+                self.body.plain(target.input.len())
+            };
+            if link.is_pending() || plain > 0 {
+                if plain > 0 && plain <= COPY_MAX && link.is_pending() {
+                    link.output.extend_from_slice(&target.input.data()[..plain]);
+                    self.used(&mut target.input, plain);
+                    continue;
+                }
+                let content = &target.input.data()[..plain];
+                let count = std::task::ready!(link.poll_send(content, cx))
+                    .map_err(DownloadError::Client)?;
+                self.used(&mut target.input, count);
+                moved();
+                continue;
+            }
+            if self.is_read() {
+                return Poll::Ready(Ok(()));
+            }
+            if self
+                .encode(link, &mut target.input)
+                .map_err(DownloadError::Body)?
+            {
+                continue;
+            }
+            let read = std::task::ready!(target.poll_fill(buffers, self.body.wants(), cx));
+            match read.map_err(DownloadError::Target)? {
+                0 if self.body == Body::UntilClose => {
+                    self.ended = true;
+                    if self.chunked {
+                        push_end(&mut link.output, &[]);
+                    }
+                }
+                0 => {
+                    let error = io::ErrorKind::UnexpectedEof.into();
+                    return Poll::Ready(Err(DownloadError::Target(error)));
+                }
+                _ => moved(),
+            }
+        }
+    }
+
+    fn used(&mut self, input: &mut Buffer, count: usize) {
+        input.consume(count);
+        self.body.advance(count);
+    }
+
+    /// Puts what came into the link, if it cannot go as it is. False if there is nothing.
+    fn encode(&mut self, link: &mut Link, input: &mut Buffer) -> Result<bool, BadChunk> {
+        let output = &mut link.output;
+        match &mut self.body {
+            Body::Chunked(chunks) => {
+                while output.len() < LARGE {
+                    match chunks.next(input.data())? {
+                        Part::Framing(count) => input.consume(count),
+                        Part::Data(count) => {
+                            let content = &input.data()[..count];
+                            if self.chunked {
+                                push(output, content);
+                            } else {
+                                output.extend_from_slice(content);
+                            }
+                            input.consume(count);
+                        }
+                        Part::End => {
+                            if self.chunked {
+                                push_end(output, chunks.trailers());
+                            }
+                            break;
+                        }
+                        Part::More => break,
+                    }
+                }
+                Ok(!output.is_empty() || chunks.is_done())
+            }
+            // A length can be stated for a part that is sent in chunks only if it is all there.
+            Body::Length(_) | Body::UntilClose if !input.is_empty() => {
+                push(output, input.data());
+                input.consume(input.len());
+                Ok(true)
+            }
+            Body::Length(_) | Body::UntilClose => Ok(false),
+        }
+    }
+}

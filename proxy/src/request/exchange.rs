@@ -1,0 +1,300 @@
+//! One request and its response between two sockets, driven by the client's own task: no second
+//! task, no channel, no copy of a body. Each wait is a poll of everything that may end it.
+
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+
+use super::download::{Download, DownloadError};
+use super::headers::{self, Delivery, push_field, push_status};
+use super::link::Link;
+use super::upload::{Upload, UploadError};
+use crate::control::snapshot::Limits;
+use crate::http1::body::Body;
+use crate::http1::field::{Kind, kind};
+use crate::http1::head::{ResponseHead, room};
+use crate::serve::connection::Client;
+use crate::upstream::endpoint::Loss;
+use crate::upstream::error::AttemptError;
+use crate::upstream::lease::Lease;
+use crate::upstream::pool::Connection;
+
+/// The largest response head, in bytes (ALB: 32 K, beyond it 502).
+const RESPONSE_HEAD_MAX: usize = 32 * 1024;
+
+/// What of a request matters for its response.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inbound {
+    pub(crate) is_head: bool,
+    pub(crate) is_1_1: bool,
+    /// The connection must end after the response.
+    pub(crate) close: bool,
+    /// It may be sent again after it may have reached a target.
+    pub(crate) replayable: bool,
+}
+
+impl Inbound {
+    /// The Connection field of its response.
+    pub(crate) fn connection(&self, close: bool) -> Option<&'static str> {
+        if close {
+            Some("close")
+        } else if self.is_1_1 {
+            None
+        } else {
+            // RFC 9112 §C.2.2: an HTTP/1.0 client that asked for it is told.
+            Some("keep-alive")
+        }
+    }
+}
+
+/// A response whose head is written for the client.
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) download: Download,
+    /// The target's connection may serve again, as far as the head tells.
+    pub(crate) reusable: bool,
+    /// The client's connection ends with it.
+    pub(crate) close: bool,
+    /// The client knows its end only by the end of the connection.
+    pub(crate) until_close: bool,
+}
+
+/// Sends the request and waits for the head of the response.
+pub(crate) async fn ask(
+    client: &Client,
+    link: &mut Link,
+    connection: &mut Connection,
+    upload: &mut Upload,
+    inbound: &Inbound,
+    lease: &Lease,
+    limits: &Limits,
+) -> Result<Response, AttemptError> {
+    connection.begin();
+    let reused = connection.served > 1;
+    client.attempt_begins(lease.local(), limits.idle);
+    let buffers = &client.worker.buffers;
+    let mut failure = None;
+    poll_fn(|cx| {
+        if !upload.is_over() {
+            let moved = || client.bytes_moved();
+            match upload.poll(link, &mut connection.wire, buffers, moved, cx) {
+                Poll::Ready(Err(UploadError::Gone)) => {
+                    return Poll::Ready(Err(AttemptError::ClientGone));
+                }
+                Poll::Ready(Err(UploadError::Body(error))) => {
+                    return Poll::Ready(Err(AttemptError::RequestBody(error.0)));
+                }
+                // A target that answers before it has read all may have closed already: its answer
+                // is still to be read.
+                Poll::Ready(Err(UploadError::Target(error))) => failure = Some(error),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        if let Poll::Ready(response) = poll_head(client, link, connection, inbound, cx) {
+            return Poll::Ready(response.map_err(|error| match error {
+                HeadError::Malformed(what) => AttemptError::Malformed(what),
+                HeadError::Closed(cause) => {
+                    connection.lost(Loss::Sudden);
+                    AttemptError::Closed {
+                        reused,
+                        sent: upload.is_touched(),
+                        cause: failure.take().unwrap_or(cause),
+                    }
+                }
+            }));
+        }
+        if upload.is_over() && link.poll_gone(buffers, cx).is_ready() {
+            return Poll::Ready(Err(AttemptError::ClientGone));
+        }
+        client
+            .poll_quiet(lease.endpoint(), limits.idle, cx)
+            .map(|quiet| {
+                Err(match quiet {
+                    Quiet::TooLong => AttemptError::ResponseTimeout,
+                    Quiet::Expired => AttemptError::Expired,
+                })
+            })
+    })
+    .await
+}
+
+/// Why an exchange in which nothing moves is over.
+pub(crate) enum Quiet {
+    /// Nothing moved for the idle time limit.
+    TooLong,
+    /// The target's deregistration delay ended.
+    Expired,
+}
+
+enum HeadError {
+    Closed(io::Error),
+    Malformed(&'static str),
+}
+
+fn poll_head(
+    client: &Client,
+    link: &mut Link,
+    connection: &mut Connection,
+    inbound: &Inbound,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Response, HeadError>> {
+    loop {
+        if !connection.wire.input.is_empty() {
+            match take_head(client, link, connection, inbound) {
+                Ok(Taken::Response(response)) => return Poll::Ready(Ok(response)),
+                Ok(Taken::Interim) => {
+                    // If the client is gone, the next step finds out.
+                    if link.poll_flush(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    continue;
+                }
+                Ok(Taken::Part) if connection.wire.input.len() >= RESPONSE_HEAD_MAX => {
+                    return Poll::Ready(Err(HeadError::Malformed("its head is too large")));
+                }
+                Ok(Taken::Part) => {}
+                Err(what) => return Poll::Ready(Err(HeadError::Malformed(what))),
+            }
+        }
+        let read = connection.wire.poll_fill(&client.worker.buffers, 1, cx);
+        match std::task::ready!(read) {
+            Ok(0) if !connection.wire.input.is_empty() => {
+                // It began to answer: that it reached the target is sure.
+                return Poll::Ready(Err(HeadError::Closed(io::ErrorKind::UnexpectedEof.into())));
+            }
+            Ok(0) => {
+                let cause = io::ErrorKind::ConnectionAborted.into();
+                return Poll::Ready(Err(HeadError::Closed(cause)));
+            }
+            Ok(_) => client.bytes_moved(),
+            Err(error) => return Poll::Ready(Err(HeadError::Closed(error))),
+        }
+    }
+}
+
+enum Taken {
+    Response(Response),
+    /// A 1xx response, which is not the last.
+    Interim,
+    Part,
+}
+
+/// Reads a head out of the connection's input and writes it for the client.
+fn take_head(
+    client: &Client,
+    link: &mut Link,
+    connection: &mut Connection,
+    inbound: &Inbound,
+) -> Result<Taken, &'static str> {
+    let mut room = room();
+    let head = match ResponseHead::parse(connection.wire.input.data(), &mut room) {
+        Ok(Some(head)) => head,
+        Ok(None) => return Ok(Taken::Part),
+        Err(_) => return Err("it is no HTTP/1.1 response"),
+    };
+    let understood = headers::understand(&head, inbound.is_head)?;
+    let len = head.len;
+    if head.status < 200 {
+        // RFC 9110 §15.2: others are passed on. `100 Continue` is said by us (see `Upload`).
+        if head.status != 100 && inbound.is_1_1 {
+            push_status(&mut link.output, head.status, head.reason);
+            for field in head.fields {
+                if kind(field.name) == Kind::Other {
+                    push_field(&mut link.output, field.name, field.value);
+                }
+            }
+            link.output.extend_from_slice(b"\r\n");
+        }
+        connection.wire.input.consume(len);
+        return Ok(Taken::Interim);
+    }
+    let known = matches!(understood.body, Body::Length(_));
+    let chunked = !known && inbound.is_1_1;
+    let until_close = !known && !inbound.is_1_1;
+    let close = inbound.close || until_close || client.should_close();
+    let delivery = Delivery {
+        chunked,
+        connection: inbound.connection(close),
+    };
+    let date = client.worker.date();
+    headers::write_response(&mut link.output, &head, &understood, delivery, &date);
+    let response = Response {
+        status: head.status,
+        download: Download::new(understood.body, chunked),
+        reusable: understood.reusable,
+        close,
+        until_close,
+    };
+    connection.wire.input.consume(len);
+    Ok(Taken::Response(response))
+}
+
+/// Why a response did not reach the client whole.
+#[derive(Debug)]
+pub(crate) enum RelayError {
+    /// The client is gone, or does not read.
+    Client,
+    /// The target ended it early, or stalled.
+    Target,
+    /// The target's deregistration delay ended.
+    Expired,
+    /// The request's body ended early or is malformed, while the response was on its way.
+    RequestBody,
+}
+
+/// Sends the response, and what is left of the request, until both are over.
+pub(crate) async fn relay(
+    client: &Client,
+    link: &mut Link,
+    connection: &mut Connection,
+    upload: &mut Upload,
+    download: &mut Download,
+    lease: &Lease,
+    limits: &Limits,
+) -> Result<(), RelayError> {
+    let buffers = &client.worker.buffers;
+    let moved = || client.bytes_moved();
+    poll_fn(|cx| {
+        // A target may answer before it has the whole request. Both directions move on their own:
+        // a client that reads only after it has sent all would stop both.
+        let uploaded = upload.is_over() || {
+            match upload.poll(link, &mut connection.wire, buffers, moved, cx) {
+                Poll::Ready(Ok(()) | Err(UploadError::Target(_))) => true,
+                Poll::Ready(Err(UploadError::Gone)) => {
+                    return Poll::Ready(Err(RelayError::Client));
+                }
+                Poll::Ready(Err(UploadError::Body(_))) => {
+                    return Poll::Ready(Err(RelayError::RequestBody));
+                }
+                Poll::Pending => false,
+            }
+        };
+        let downloaded = match download.poll(link, &mut connection.wire, buffers, moved, cx) {
+            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(%error, peer = %client.peer, "a response stopped short");
+                if matches!(error, DownloadError::Client(_)) {
+                    return Poll::Ready(Err(RelayError::Client));
+                }
+                connection.lost(Loss::Sudden);
+                return Poll::Ready(Err(RelayError::Target));
+            }
+            Poll::Pending => false,
+        };
+        if uploaded && downloaded {
+            return Poll::Ready(Ok(()));
+        }
+        if uploaded && !link.is_pending() && link.poll_gone(buffers, cx).is_ready() {
+            return Poll::Ready(Err(RelayError::Client));
+        }
+        let quiet = std::task::ready!(client.poll_quiet(lease.endpoint(), limits.idle, cx));
+        Poll::Ready(Err(match quiet {
+            Quiet::Expired => RelayError::Expired,
+            // What was read for the client and not taken by it, or nothing but its upload is left.
+            Quiet::TooLong if downloaded || link.is_pending() => RelayError::Client,
+            Quiet::TooLong if !connection.wire.input.is_empty() => RelayError::Client,
+            Quiet::TooLong => RelayError::Target,
+        }))
+    })
+    .await
+}

@@ -1,0 +1,71 @@
+//! The client's end of an exchange: its socket, and what is to be sent on it.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use tokio::net::TcpStream;
+
+use crate::http1::buffer::Buffers;
+use crate::http1::wire::Wire;
+
+/// A client's socket, with what was read and not used, and what was written and not sent.
+pub(crate) struct Link {
+    pub(crate) wire: Wire,
+    /// What is to be sent next. `sent` of it was.
+    pub(crate) output: Vec<u8>,
+    sent: usize,
+}
+
+impl Link {
+    pub(crate) fn new(stream: TcpStream) -> Self {
+        Self {
+            wire: Wire::new(stream),
+            output: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// Something waits to be sent.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.sent < self.output.len()
+    }
+
+    /// Sends what waits, and then of these bytes. Tells how many of these were sent; 0 says nothing
+    /// about what waits.
+    pub(crate) fn poll_send(
+        &mut self,
+        then: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let waiting = &self.output[self.sent..];
+        let waits = waiting.len();
+        let count = std::task::ready!(self.wire.poll_send(waiting, then, cx))?;
+        if count < waits {
+            self.sent += count;
+            return Poll::Ready(Ok(0));
+        }
+        self.output.clear();
+        self.sent = 0;
+        Poll::Ready(Ok(count - waits))
+    }
+
+    /// Sends all that waits.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.is_pending() {
+            std::task::ready!(self.poll_send(&[], cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ready when the client has gone. What it sends meanwhile is kept for later, up to a buffer.
+    pub(crate) fn poll_gone(&mut self, buffers: &Buffers, cx: &mut Context<'_>) -> Poll<()> {
+        while buffers.reserve(&mut self.wire.input, 1) {
+            match std::task::ready!(self.wire.poll_fill(buffers, 1, cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(_) => {}
+            }
+        }
+        // It sends faster than it is answered; a write will tell.
+        Poll::Pending
+    }
+}

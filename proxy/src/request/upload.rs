@@ -1,0 +1,157 @@
+//! A request on its way from the client to a target.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use super::link::Link;
+use crate::http1::body::Body;
+use crate::http1::buffer::{Buffers, LARGE};
+use crate::http1::chunked::{BadChunk, Part, push, push_end};
+use crate::http1::wire::Wire;
+
+/// How far a request has come.
+pub(crate) struct Upload {
+    /// What the client still owes.
+    pub(crate) body: Body,
+    /// What is to be sent next: the head first, then chunks. `sent` of it was.
+    output: Vec<u8>,
+    sent: usize,
+    /// Something may have reached the target.
+    touched: bool,
+    expects_continue: bool,
+    /// The target takes no more of it.
+    refused: bool,
+}
+
+/// Why an upload stopped.
+#[derive(Debug)]
+pub(crate) enum UploadError {
+    /// The client is gone.
+    Gone,
+    /// What the client sent is no body.
+    Body(BadChunk),
+    /// The target takes no more. It may have answered before.
+    Target(io::Error),
+}
+
+impl Upload {
+    /// A request whose head is written for the target.
+    pub(crate) fn new(head: Vec<u8>, body: Body, expects_continue: bool) -> Self {
+        Self {
+            body,
+            output: head,
+            sent: 0,
+            touched: false,
+            expects_continue,
+            refused: false,
+        }
+    }
+
+    /// From the beginning, for another target. Right only if nothing was sent or there is no body.
+    pub(crate) fn rewind(&mut self) {
+        self.sent = 0;
+        self.touched = false;
+        self.refused = false;
+    }
+
+    /// Some of it may have reached a target.
+    pub(crate) fn is_touched(&self) -> bool {
+        self.touched
+    }
+
+    /// All of it was sent.
+    pub(crate) fn is_done(&self) -> bool {
+        self.body.is_done() && self.sent == self.output.len()
+    }
+
+    /// It does not go on, because all of it was sent or the target takes no more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.refused || self.is_done()
+    }
+
+    /// The client has not been told to send its body: nobody can tell where its next request
+    /// begins.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.expects_continue
+    }
+
+    /// The vector that it was made with.
+    pub(crate) fn into_output(self) -> Vec<u8> {
+        self.output
+    }
+
+    /// Moves what can be moved. Ready when it is over. `moved` is called when bytes have moved.
+    pub(crate) fn poll(
+        &mut self,
+        link: &mut Link,
+        target: &mut Wire,
+        buffers: &Buffers,
+        moved: impl Fn(),
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), UploadError>> {
+        loop {
+            let plain = self.body.plain(link.wire.input.len());
+            if self.sent < self.output.len() || plain > 0 {
+                let head = &self.output[self.sent..];
+                let content = &link.wire.input.data()[..plain];
+                match std::task::ready!(target.poll_send(head, content, cx)) {
+                    Ok(count) => {
+                        let of_head = count.min(head.len());
+                        self.sent += of_head;
+                        link.wire.input.consume(count - of_head);
+                        self.body.advance(count - of_head);
+                        self.touched = true;
+                        moved();
+                    }
+                    Err(error) => {
+                        self.refused = true;
+                        return Poll::Ready(Err(UploadError::Target(error)));
+                    }
+                }
+                continue;
+            }
+            if self.body.is_done() {
+                return Poll::Ready(Ok(()));
+            }
+            if self.encode(link).map_err(UploadError::Body)? {
+                continue;
+            }
+            if std::mem::take(&mut self.expects_continue) && link.wire.input.is_empty() {
+                link.output
+                    .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+            }
+            if matches!(link.poll_flush(cx), Poll::Ready(Err(_))) {
+                return Poll::Ready(Err(UploadError::Gone));
+            }
+            match std::task::ready!(link.wire.poll_fill(buffers, self.body.wants(), cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(Err(UploadError::Gone)),
+                Ok(_) => moved(),
+            }
+        }
+    }
+
+    /// Turns the chunks that came into chunks to send. False if there are none.
+    fn encode(&mut self, link: &mut Link) -> Result<bool, BadChunk> {
+        let Body::Chunked(chunks) = &mut self.body else {
+            return Ok(false);
+        };
+        self.output.clear();
+        self.sent = 0;
+        let input = &mut link.wire.input;
+        while self.output.len() < LARGE {
+            match chunks.next(input.data())? {
+                Part::Framing(count) => input.consume(count),
+                Part::Data(count) => {
+                    push(&mut self.output, &input.data()[..count]);
+                    input.consume(count);
+                }
+                Part::End => {
+                    push_end(&mut self.output, chunks.trailers());
+                    break;
+                }
+                Part::More => break,
+            }
+        }
+        Ok(!self.output.is_empty())
+    }
+}
