@@ -1,16 +1,14 @@
-//! `headers::to_target` and `headers::to_client`: the header work of one request and one response.
+//! The header work of one request and one response: parse, judge, and write for the other side.
 //!
-//! `browser` and `curl` name the client: 12 and 3 headers in the request, and a response with as
+//! `browser` and `curl` name the client: 12 and 3 fields in the request, and a response with as
 //! many from an application and from a bare server.
-//!
-//! hyper makes a `new_map` with room for the headers that came, so adding three may have to enlarge
-//! it. On a connection kept alive it can fill a `reused_map`, that of an earlier message, which may
-//! have the room already.
 
-use std::str::FromStr;
+use std::hint::black_box;
 
-use criterion::{BatchSize, BenchmarkId, Criterion};
-use longshore::request::headers::{Forwarded, to_client, to_target};
+use criterion::{BenchmarkId, Criterion, Throughput};
+use longshore::http1::head::{RequestHead, ResponseHead, room};
+use longshore::request::admit::admit;
+use longshore::request::headers::{Delivery, Forwarded, understand, write_request, write_response};
 
 type Fields = &'static [(&'static str, &'static str)];
 
@@ -75,75 +73,74 @@ fn main() {
     criterion.final_summary();
 }
 
+fn text(line: &str, fields: Fields) -> Vec<u8> {
+    let fields: String = fields
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    format!("{line}\r\n{fields}\r\n").into_bytes()
+}
+
 fn requests(criterion: &mut Criterion) {
-    let forwarded = Forwarded {
-        address: parsed("192.0.2.7"),
-        proto: parsed("http"),
-        port: parsed("80"),
+    let forwarded = Forwarded::new([192, 0, 2, 7].into(), "http", 80);
+    let local = ([192, 0, 2, 1], 80).into();
+    let relay = |bytes: &[u8], out: &mut Vec<u8>| {
+        let mut room = room();
+        let head = RequestHead::parse(bytes, &mut room)
+            .expect("a head")
+            .expect("complete");
+        let admitted = admit(&head).expect("admitted");
+        out.clear();
+        write_request(out, &head, &admitted, &forwarded, local);
     };
-    let mut group = criterion.benchmark_group("headers/to_target");
-    // The number left: without `connection`, with the three of X-Forwarded.
+    let mut group = criterion.benchmark_group("headers/request");
+    // The lines left: without `connection`, with the three of X-Forwarded.
     for (case, fields, left) in [("browser", BROWSER_REQUEST, 14), ("curl", CURL_REQUEST, 6)] {
-        let fields = pairs(fields);
-        let mut headers = map(&fields);
-        to_target(&mut headers, &forwarded);
-        assert_eq!(headers.len(), left, "{case}");
-        group.bench_function(BenchmarkId::new(case, "new_map"), |bencher| {
-            bencher.iter_batched_ref(
-                || map(&fields),
-                |headers| to_target(headers, &forwarded),
-                BatchSize::SmallInput,
-            );
-        });
-        group.bench_function(BenchmarkId::new(case, "reused_map"), |bencher| {
-            bencher.iter_batched_ref(
-                || {
-                    let mut headers = map(&fields);
-                    to_target(&mut headers, &forwarded);
-                    headers.clear();
-                    headers.extend(fields.iter().cloned());
-                    headers
-                },
-                |headers| to_target(headers, &forwarded),
-                BatchSize::SmallInput,
-            );
+        let bytes = text("GET /orders/4711?page=2 HTTP/1.1", fields);
+        let mut out = Vec::new();
+        relay(&bytes, &mut out);
+        assert_eq!(lines(&out), left + 2, "{case}");
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.bench_function(BenchmarkId::from_parameter(case), |bencher| {
+            bencher.iter(|| relay(black_box(&bytes), &mut out));
         });
     }
     group.finish();
 }
 
 fn responses(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("headers/to_client");
-    // The number left: without `connection` and `keep-alive`.
+    let relay = |bytes: &[u8], out: &mut Vec<u8>| {
+        let mut room = room();
+        let head = ResponseHead::parse(bytes, &mut room)
+            .expect("a head")
+            .expect("complete");
+        let understood = understand(&head, false).expect("understood");
+        out.clear();
+        let delivery = Delivery {
+            chunked: false,
+            connection: None,
+        };
+        write_response(out, &head, &understood, delivery, b"");
+    };
+    let mut group = criterion.benchmark_group("headers/response");
+    // The lines left: without `connection` and `keep-alive`.
     for (case, fields, left) in [
         ("browser", APPLICATION_RESPONSE, 10),
         ("curl", BARE_RESPONSE, 3),
     ] {
-        let fields = pairs(fields);
-        let mut headers = map(&fields);
-        to_client(&mut headers);
-        assert_eq!(headers.len(), left, "{case}");
-        group.bench_function(case, |bencher| {
-            bencher.iter_batched_ref(|| map(&fields), to_client, BatchSize::SmallInput);
+        let bytes = text("HTTP/1.1 200 OK", fields);
+        let mut out = Vec::new();
+        relay(&bytes, &mut out);
+        assert_eq!(lines(&out), left + 2, "{case}");
+        group.throughput(Throughput::Bytes(bytes.len() as u64));
+        group.bench_function(BenchmarkId::from_parameter(case), |bencher| {
+            bencher.iter(|| relay(black_box(&bytes), &mut out));
         });
     }
     group.finish();
 }
 
-// This package does not depend on `http`: what the functions above take says which types these are.
-
-fn parsed<T: FromStr>(text: &str) -> T {
-    text.parse().ok().expect("a valid name or value")
-}
-
-fn pairs<N: FromStr, V: FromStr>(fields: Fields) -> Vec<(N, V)> {
-    fields
-        .iter()
-        .map(|(name, value)| (parsed(name), parsed(value)))
-        .collect()
-}
-
-/// A map with room for just these, as hyper makes it. Making it is not measured.
-fn map<M: FromIterator<(N, V)>, N: Clone, V: Clone>(pairs: &[(N, V)]) -> M {
-    pairs.iter().cloned().collect()
+/// The lines of a head, the first and the empty last one included.
+fn lines(head: &[u8]) -> usize {
+    head.iter().filter(|byte| **byte == b'\n').count()
 }

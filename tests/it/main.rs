@@ -9,6 +9,7 @@
 
 mod bodies;
 mod command;
+mod differential;
 mod discovery;
 mod docs;
 mod framing;

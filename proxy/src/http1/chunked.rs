@@ -130,6 +130,11 @@ impl Chunks {
         let mut room = [httparse::EMPTY_HEADER; TRAILERS_COUNT_MAX];
         match httparse::parse_headers(input, &mut room) {
             Ok(httparse::Status::Complete((len, fields))) => {
+                // httparse takes a bare LF for a line end.
+                let ends = memchr::memchr_iter(b'\n', &input[..len]);
+                if ends.into_iter().any(|at| at == 0 || input[at - 1] != b'\r') {
+                    return Err(BadChunk("a bare LF"));
+                }
                 for field in fields {
                     if may_trail(field.name) {
                         self.trailers.extend_from_slice(field.name.as_bytes());
@@ -162,7 +167,9 @@ fn size(line: &[u8]) -> Result<u64, BadChunk> {
     if digits.is_empty() || digits.len() > 15 || line.len() > SIZE_LINE_MAX {
         return Err(BadChunk("no size"));
     }
-    let extension = rest.trim_ascii_start();
+    // Not `trim_ascii`: that takes a CR for white space too.
+    let blank = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let extension = &rest[rest.iter().position(blank).unwrap_or(rest.len())..];
     if !matches!(extension.first(), None | Some(b';'))
         || extension
             .iter()
