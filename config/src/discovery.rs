@@ -14,6 +14,28 @@ pub struct Discovery {
     pub ecs: Option<EcsDiscovery>,
 }
 
+impl Discovery {
+    /// The keys of the sources that are there. Valid with exactly one.
+    #[must_use]
+    pub fn sources(&self) -> Vec<&'static str> {
+        let known = [(self.ecs.is_some(), "ecs")];
+        known
+            .into_iter()
+            .filter_map(|(there, key)| there.then_some(key))
+            .collect()
+    }
+
+    /// The same but for what does not change which targets it tells of: how often it is asked.
+    #[must_use]
+    pub fn identity(&self) -> Self {
+        let mut identity = self.clone();
+        if let Some(ecs) = &mut identity.ecs {
+            ecs.poll_interval = Span::default();
+        }
+        identity
+    }
+}
+
 /// The tasks of one ECS service. Region, credentials and `AWS_ENDPOINT_URL` come from the AWS
 /// SDK's own chain.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]

@@ -205,15 +205,22 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
 }
 
 fn discovery(scope: &mut Scope<'_, '_>, discovery: &Discovery) {
-    match &discovery.ecs {
-        None => scope.fault("a source is needed, such as `ecs`"),
-        Some(ecs) => scope.key("ecs", |scope| {
+    match discovery.sources().as_slice() {
+        [_] => {}
+        [] => scope.fault("a source is needed, such as `ecs`"),
+        several => scope.fault(format!(
+            "a group has one source, found {}; remove the others",
+            several.join(", ")
+        )),
+    }
+    if let Some(ecs) = &discovery.ecs {
+        scope.key("ecs", |scope| {
             for (key, value) in [("cluster", &ecs.cluster), ("service", &ecs.service)] {
                 if value.trim().is_empty() {
                     scope.fault_at(key, "a name is needed");
                 }
             }
-        }),
+        });
     }
 }
 

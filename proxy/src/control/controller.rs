@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_config::{Config, Discovery, HealthCheck, Span, TargetGroup as GroupConfig};
+use longshore_config::{Config, Discovery, HealthCheck, TargetGroup as GroupConfig};
 use longshore_discovery::{Problem, Target, TargetKey, Update};
 use tokio::sync::Notify;
 
@@ -530,15 +530,7 @@ impl Controller {
 
 /// Whether two sources tell of the same targets; how often they are asked does not matter.
 fn same_source(a: &Option<Discovery>, b: &Option<Discovery>) -> bool {
-    let identity = |discovery: &Option<Discovery>| {
-        discovery.clone().map(|mut discovery| {
-            if let Some(ecs) = &mut discovery.ecs {
-                ecs.poll_interval = Span::default();
-            }
-            discovery
-        })
-    };
-    identity(a) == identity(b)
+    a.as_ref().map(Discovery::identity) == b.as_ref().map(Discovery::identity)
 }
 
 fn group_watch(id: GroupId, member: &Member, config: &GroupConfig) -> Effect {

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_config::{Config, EcsDiscovery, TargetGroup};
+use longshore_config::{Config, TargetGroup};
+use longshore_discovery::Update;
 use longshore_discovery::ecs::{self, Aws, SdkApi};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::controller::{Controller, Effect, Event};
@@ -153,19 +154,23 @@ impl Hands {
     }
 
     fn discover(&mut self, id: GroupId, group: TargetGroup, controller: &Controller) {
-        let source = group.discovery.and_then(|discovery| discovery.ecs);
-        if let (Some(spec), Some(look_now)) = (source, controller.look_now(id)) {
-            let rng = self.child();
-            let task = source_task(
-                id,
-                spec,
-                self.aws.clone(),
-                look_now,
-                rng,
-                self.outbox.clone(),
-            );
-            self.sources.insert(id, Task(tokio::spawn(task)));
-        }
+        let (Some(discovery), Some(look_now)) = (group.discovery, controller.look_now(id)) else {
+            return;
+        };
+        let rng = self.child();
+        let (updates, inbox) = mpsc::channel(1);
+        let aws = self.aws.clone();
+        let source = async move {
+            if let Some(spec) = discovery.ecs {
+                let api = SdkApi::connect(&aws, spec.region.as_deref()).await;
+                ecs::run(api, spec, updates, look_now, rng).await;
+            }
+        };
+        let told = tell(id, inbox, self.outbox.clone());
+        let task = tokio::spawn(async move {
+            tokio::join!(source, told);
+        });
+        self.sources.insert(id, Task(task));
     }
 
     /// A random source of its own for a task.
@@ -174,23 +179,12 @@ impl Hands {
     }
 }
 
-async fn source_task(
-    id: GroupId,
-    spec: EcsDiscovery,
-    aws: Aws,
-    look_now: Arc<Notify>,
-    rng: SmallRng,
-    outbox: mpsc::Sender<Message>,
-) {
-    let api = SdkApi::connect(&aws, spec.region.as_deref()).await;
-    let (updates, mut inbox) = mpsc::channel(1);
-    let forward = async {
-        while let Some(update) = inbox.recv().await {
-            let event = Event::Discovered(id, update);
-            if outbox.send(Message::Event(event)).await.is_err() {
-                return;
-            }
+/// Hands on what a source says.
+async fn tell(id: GroupId, mut updates: mpsc::Receiver<Update>, outbox: mpsc::Sender<Message>) {
+    while let Some(update) = updates.recv().await {
+        let event = Event::Discovered(id, update);
+        if outbox.send(Message::Event(event)).await.is_err() {
+            return;
         }
-    };
-    tokio::join!(ecs::run(api, spec, updates, look_now, rng), forward);
+    }
 }

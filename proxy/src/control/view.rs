@@ -22,7 +22,7 @@ pub struct TargetsView {
 pub struct GroupView {
     /// Its name.
     pub name: String,
-    /// `fixed` or `ecs`.
+    /// `fixed`, or the key of the group's source.
     pub source: &'static str,
     /// `fresh`, `stale` (the latest look failed; the last good targets serve) or `waiting` (never
     /// answered).
@@ -108,10 +108,13 @@ impl Group {
     fn view(&self, now: Instant) -> GroupView {
         let targets = self.members.iter().map(|member| member.view(now));
         let draining = self.draining.iter().map(|draining| draining.view(now));
-        let fixed = self.config.discovery.is_none();
+        let discovery = self.config.discovery.as_ref();
+        let fixed = discovery.is_none();
         GroupView {
             name: self.name.to_string(),
-            source: if fixed { "fixed" } else { "ecs" },
+            source: discovery.map_or("fixed", |discovery| {
+                discovery.sources().first().copied().unwrap_or("none")
+            }),
             discovery: match (&self.source.error, self.source.answered) {
                 (Some(_), _) => "stale",
                 (None, Some(_)) => "fresh",
