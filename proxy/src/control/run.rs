@@ -1,12 +1,12 @@
 //! The control task: select → apply → store → start and stop what the effects say.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_config::{Config, TargetGroup};
 use longshore_discovery::Update;
-use longshore_discovery::ecs::{self, Aws, SdkApi};
+use longshore_discovery::ecs::{self, Aws, Budget, SdkApi};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::{mpsc, oneshot};
@@ -38,7 +38,16 @@ pub(crate) enum Message {
     /// Answered when every group knows where it stands.
     Settled(oneshot::Sender<()>),
     View(oneshot::Sender<TargetsView>),
-    Figures(oneshot::Sender<(u64, Vec<GroupFigures>)>),
+    Figures(oneshot::Sender<Figures>),
+}
+
+/// What a scrape wants to know of the control half.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    pub(crate) generation: u64,
+    pub(crate) groups: Vec<GroupFigures>,
+    /// AWS calls of discovery, and those that AWS refused as too many.
+    pub(crate) api_calls: (u64, u64),
 }
 
 /// A task that ends when nobody holds it any more.
@@ -65,6 +74,7 @@ pub(crate) async fn run(
         outbox,
         checks: HashMap::new(),
         sources: HashMap::new(),
+        budgets: BTreeMap::new(),
     };
     let mut controller = Controller::new(workers);
     let mut settled: Vec<oneshot::Sender<()>> = Vec::new();
@@ -101,7 +111,11 @@ pub(crate) async fn run(
                 // A receiver that is gone does not want its answer any more.
                 Message::View(reply) => drop(reply.send(controller.view(now))),
                 Message::Figures(reply) => {
-                    drop(reply.send((controller.generation(), controller.figures(now))));
+                    drop(reply.send(Figures {
+                        generation: controller.generation(),
+                        groups: controller.figures(now),
+                        api_calls: hands.api_calls(),
+                    }));
                 }
             }
         }
@@ -127,6 +141,8 @@ struct Hands {
     outbox: mpsc::Sender<Message>,
     checks: HashMap<u64, Task>,
     sources: HashMap<GroupId, Task>,
+    /// By region; all groups share the account's limits.
+    budgets: BTreeMap<Option<String>, Arc<Budget>>,
 }
 
 impl Hands {
@@ -160,9 +176,12 @@ impl Hands {
         let rng = self.child();
         let (updates, inbox) = mpsc::channel(1);
         let aws = self.aws.clone();
+        let region = discovery.ecs.as_ref().and_then(|ecs| ecs.region.clone());
+        let budget = self.budgets.entry(region);
+        let budget = Arc::clone(budget.or_insert_with(|| Arc::new(aws.budget())));
         let source = async move {
             if let Some(spec) = discovery.ecs {
-                let api = SdkApi::connect(&aws, spec.region.as_deref()).await;
+                let api = SdkApi::connect(&aws, spec.region.as_deref(), budget).await;
                 ecs::run(api, spec, updates, look_now, rng).await;
             }
         };
@@ -171,6 +190,11 @@ impl Hands {
             tokio::join!(source, told);
         });
         self.sources.insert(id, Task(task));
+    }
+
+    fn api_calls(&self) -> (u64, u64) {
+        let counts = self.budgets.values().map(|budget| budget.counts());
+        counts.fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1))
     }
 
     /// A random source of its own for a task.
