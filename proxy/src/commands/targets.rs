@@ -39,6 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     // The control half as it runs before requests, and nothing that accepts any.
     config.listeners.clear();
     config.admin = None;
+    config.runtime.state_directory = None;
     block_on(async {
         let options = Options {
             aws: Aws::Environment,
