@@ -25,12 +25,15 @@ impl Discovery {
             .collect()
     }
 
-    /// The same but for what does not change which targets it tells of: how often it is asked.
+    /// The same but for what does not change which targets it tells of: how often it is asked, and
+    /// what tells of changes before that.
     #[must_use]
     pub fn identity(&self) -> Self {
         let mut identity = self.clone();
         if let Some(ecs) = &mut identity.ecs {
             ecs.poll_interval = Span::default();
+            ecs.reconcile_interval = Span::default();
+            ecs.events_queue = None;
         }
         identity
     }
@@ -58,4 +61,13 @@ pub struct EcsDiscovery {
     /// Another region than that of the environment.
     #[serde(default)]
     pub region: Option<String>,
+    /// URL or name of an SQS queue, in the same account and region, to which EventBridge sends
+    /// the events "ECS Task State Change". Each Longshore process needs a queue of its own.
+    /// Absent: changes are found by polling alone.
+    #[serde(default)]
+    pub events_queue: Option<String>,
+    /// From one poll to the next while the queue works (default 300 s, 10 s to 3600 s): it makes
+    /// up for events that were lost. While the queue does not work, `poll_interval` holds.
+    #[serde(default)]
+    pub reconcile_interval: Span<10_000, 3_600_000, 300_000>,
 }

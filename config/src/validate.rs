@@ -220,8 +220,33 @@ fn discovery(scope: &mut Scope<'_, '_>, discovery: &Discovery) {
                     scope.fault_at(key, "a name is needed");
                 }
             }
+            if let Some(queue) = &ecs.events_queue
+                && !is_queue(queue)
+            {
+                scope.fault_at(
+                    "events_queue",
+                    format!("expected the URL or the name of an SQS queue, found {queue:?}"),
+                );
+            }
         });
     }
+}
+
+/// Whether a text can be the URL of a queue, or a name: 1 to 80 letters, digits, `-` and `_`
+/// (SQS). A FIFO queue would hold back all events behind one that is being worked on.
+fn is_queue(text: &str) -> bool {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let name = match text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))
+    {
+        Some(url) => match url.rsplit_once('/') {
+            Some((_, name)) if url.chars().all(|c| c.is_ascii_graphic()) => name,
+            _ => return false,
+        },
+        None => text,
+    };
+    (1..=80).contains(&name.len()) && name.chars().all(valid)
 }
 
 fn health_check(scope: &mut Scope<'_, '_>, check: &HealthCheck) {

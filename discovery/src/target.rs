@@ -84,6 +84,14 @@ pub enum Update {
         /// When the look at the world that gave this set ended.
         at: Instant,
     },
+    /// All targets of the group, after something told of a change between two looks. It says
+    /// nothing about whether looks succeed.
+    Changed {
+        /// The targets, one for each key.
+        targets: Vec<Target>,
+        /// Tasks that are no targets, and why.
+        problems: Vec<Problem>,
+    },
     /// The look failed. The last set stays.
     Failed {
         /// Why.

@@ -265,6 +265,7 @@ async fn the_poller_sends_the_tasks_and_drops_a_stopped_one() {
             spec("poller", None),
             out,
             look_now.clone(),
+            None,
             SmallRng::seed_from_u64(1),
         ));
         wait_for(&mut updates, &started).await;
@@ -282,7 +283,7 @@ async fn the_poller_sends_the_tasks_and_drops_a_stopped_one() {
 async fn wait_for(updates: &mut mpsc::Receiver<Update>, tasks: &[Arc<str>]) {
     loop {
         match updates.recv().await.expect("the poller runs") {
-            Update::Set { targets, .. } => {
+            Update::Set { targets, .. } | Update::Changed { targets, .. } => {
                 let mut found: Vec<_> = targets
                     .iter()
                     .map(|target| target.key.task.clone())
@@ -328,6 +329,8 @@ fn spec(cluster: &str, container: Option<&str>) -> EcsDiscovery {
         container: container.map(str::to_owned),
         container_port: Port::new(CONTAINER_PORT.into()),
         poll_interval: Span::default(),
+        events_queue: None,
+        reconcile_interval: Span::default(),
         region: None,
     }
 }

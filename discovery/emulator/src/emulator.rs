@@ -30,7 +30,7 @@ use crate::world::World;
 /// Dropping the last handle ends the emulator and its tasks without waiting for them.
 #[derive(Clone)]
 pub struct Emulator {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     life: Arc<Life>,
 }
 

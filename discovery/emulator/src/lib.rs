@@ -37,6 +37,7 @@ mod ec2;
 mod ecs;
 mod emulator;
 mod error;
+mod events;
 mod faults;
 mod http_tasks;
 mod launch;
@@ -51,12 +52,14 @@ mod runtime;
 mod scheduler;
 mod server;
 mod shared;
+mod sqs;
 mod state;
 mod view;
 mod world;
 
 pub use emulator::Emulator;
 pub use error::EmulatorError;
+pub use events::EventOptions;
 pub use faults::{Fault, Faults, Times};
 pub use http_tasks::HttpTasks;
 pub use model::{

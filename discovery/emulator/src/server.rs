@@ -24,6 +24,7 @@ use crate::ecs;
 use crate::error::ApiError;
 use crate::faults::Fault;
 use crate::shared::{Shared, lock};
+use crate::sqs;
 
 /// No request of these APIs comes near it.
 const LARGEST_BODY: usize = 1 << 20;
@@ -86,6 +87,9 @@ async fn respond(shared: &Arc<Shared>, request: Request<Incoming>) -> io::Result
             return Ok(ecs_error(&error));
         }
     };
+    if let Some(answer) = sqs::answer(shared, &parts.headers, &body).await {
+        return answer;
+    }
     match Call::read(&parts.method, &parts.headers, &body) {
         Ok(call) => call.answer(shared).await,
         Err(error) => Ok(ecs_error(&error)),

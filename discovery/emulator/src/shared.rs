@@ -9,6 +9,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{debug, warn};
 
 use crate::bucket::Buckets;
+use crate::events::Queues;
 use crate::faults::Faults;
 use crate::runtime::{RunningTask, TaskRuntime, TaskStart};
 use crate::state::Effect;
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub faults: Faults,
     pub calls: Mutex<Calls>,
     pub buckets: Option<Mutex<Buckets>>,
+    pub queues: Queues,
 }
 
 impl Shared {
@@ -57,6 +59,7 @@ impl Shared {
             closing: watch::Sender::new(false),
             faults: Faults::default(),
             calls: Mutex::default(),
+            queues: Queues::default(),
             buckets: throttle.then(|| Mutex::new(Buckets::new(Instant::now()))),
         }
     }
@@ -88,6 +91,7 @@ impl Shared {
             let result = act(&mut world, now);
             let effects = world.step(now);
             if world.generation != generation {
+                self.queues.emit(&world, now);
                 self.bump();
             }
             (result, effects, world.next() != next)

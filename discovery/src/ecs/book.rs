@@ -4,6 +4,8 @@
 //! a task that left the list is asked about once more before it goes; a batch that failed leaves
 //! its tasks as they were; an answer with a lower version than the known one is ignored.
 
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +15,8 @@ use longshore_config::EcsDiscovery;
 use super::api::{Described, Host, Task};
 use super::resolve::{Unresolved, resolve};
 use crate::target::{Problem, Target};
+pub use told::Told;
+use told::Tombs;
 
 /// How long a task that left the list is kept while no answer says that it stopped. ECS lists a
 /// task as long as it should run, so after this the list is believed.
@@ -40,13 +44,17 @@ pub struct Book {
     hosts: BTreeMap<Arc<str>, Host>,
     /// How many tasks are kept by the shrink guard.
     frozen: usize,
+    /// Tasks that were told to stop. They never run again, whatever an older answer says.
+    tombs: Tombs,
+    /// The start of the latest complete list.
+    looked_at: Option<Instant>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Entry {
     /// The newest description. None: listed, but not described yet.
     task: Option<Task>,
-    /// The start of the latest list that showed it.
+    /// The start of the latest list that showed it, or the time of the latest event that did.
     listed_at: Option<Instant>,
     /// Since when the list lacks it.
     absent_since: Option<Instant>,
@@ -82,19 +90,21 @@ impl Book {
                 old || !listed.contains(*arn) || self.resolve(entry, spec).is_err()
             })
             .map(|(arn, _)| arn);
-        let new = listed.iter().filter(|arn| !self.tasks.contains_key(*arn));
+        let new = listed
+            .iter()
+            .filter(|arn| !self.tasks.contains_key(*arn) && !self.tombs.holds(arn));
         known.chain(new).cloned().collect()
     }
 
     /// Takes the answer to a describe call. Tasks that it does not speak of stay as they were.
     pub fn described(&mut self, answer: Described, now: Instant) {
         for task in answer.tasks {
+            if self.tombs.holds(&task.arn) {
+                continue;
+            }
             let entry = self.tasks.entry(Arc::clone(&task.arn)).or_insert(Entry {
-                task: None,
-                listed_at: None,
                 absent_since: Some(now),
-                missing: 0,
-                described_at: None,
+                ..Entry::default()
             });
             entry.missing = 0;
             entry.described_at = Some(now);
@@ -120,15 +130,13 @@ impl Book {
     /// Takes a complete list that was asked for at `began`; to be called after the answers that
     /// [`Self::to_describe`] led to.
     pub fn listed(&mut self, listed: &BTreeSet<Arc<str>>, began: Instant) {
+        self.looked_at = Some(began);
         for arn in listed {
-            let entry = self.tasks.entry(Arc::clone(arn)).or_insert(Entry {
-                task: None,
-                listed_at: None,
-                absent_since: None,
-                missing: 0,
-                described_at: None,
-            });
-            entry.listed_at = Some(began);
+            if self.tombs.holds(arn) {
+                continue;
+            }
+            let entry = self.tasks.entry(Arc::clone(arn)).or_default();
+            entry.listed_at = entry.listed_at.max(Some(began));
             entry.absent_since = None;
         }
         let known = self.tasks.len();
@@ -141,17 +149,29 @@ impl Book {
         let unheard =
             |entry: &Entry| entry.missing >= MISSING_LIMIT || waited(entry) >= UNCONFIRMED_LIMIT;
         let mut doubtful = 0;
+        // What an event told since the list was asked for is newer than the list.
+        let lacks = |arn: &Arc<str>, entry: &Entry| {
+            !listed.contains(arn) && entry.listed_at.is_none_or(|at| at <= began)
+        };
         for (arn, entry) in &mut self.tasks {
-            if !listed.contains(arn) {
+            if lacks(arn, entry) {
                 entry.absent_since.get_or_insert(began);
                 doubtful += usize::from(!stopped(entry) && unheard(entry));
             }
         }
         let shrinks = known >= SHRINK_MIN && doubtful * 2 > known;
         self.frozen = 0;
+        let tombs = &mut self.tombs;
         self.tasks.retain(|arn, entry| {
-            if listed.contains(arn) {
+            if !lacks(arn, entry) {
                 return true;
+            }
+            if entry
+                .task
+                .as_ref()
+                .is_some_and(|task| !task.desired_running)
+            {
+                tombs.add(arn, began);
             }
             let frozen = shrinks && unheard(entry) && waited(entry) < SHRINK_LIMIT;
             let stays = !stopped(entry) && (frozen || !unheard(entry));
@@ -230,7 +250,7 @@ impl Book {
             let reason = "ECS does not describe it yet".to_owned();
             return Err(Unresolved::Waiting(reason));
         };
-        // A task is only ever asked about because a list showed it.
+        // A task is only ever asked about because a list showed it, or an event told of it.
         let listed_at = entry.listed_at.ok_or(Unresolved::Gone)?;
         let host = task.host.as_ref().and_then(|host| self.hosts.get(host));
         resolve(task, host, spec, listed_at)

@@ -14,6 +14,8 @@ fn spec() -> EcsDiscovery {
         container: None,
         container_port: None,
         poll_interval: Span::default(),
+        events_queue: None,
+        reconcile_interval: Span::default(),
         region: None,
     }
 }

@@ -12,6 +12,8 @@ fn spec(container: Option<&str>, port: Option<u64>) -> EcsDiscovery {
         container: container.map(ToOwned::to_owned),
         container_port: port.and_then(Port::new),
         poll_interval: Span::default(),
+        events_queue: None,
+        reconcile_interval: Span::default(),
         region: None,
     }
 }

@@ -1,4 +1,6 @@
-//! The calls through the AWS SDK. The only file that imports it.
+//! The calls through the AWS SDK. Only this file and those in its folder import it.
+
+mod queue;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,6 +16,7 @@ use aws_sdk_ecs::types::{DesiredStatus, HealthStatus, TransportProtocol};
 use super::api::{ApiError, BATCH, Binding, Container, Described, EcsApi, ErrorKind, Host, Task};
 use super::budget::Budget;
 use super::now;
+pub(super) use queue::SdkQueue;
 
 /// The longest that one call may take, retries included.
 const CALL_LIMIT: Duration = Duration::from_secs(15);

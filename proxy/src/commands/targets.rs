@@ -40,6 +40,12 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     config.listeners.clear();
     config.admin = None;
     config.runtime.state_directory = None;
+    // A message reaches one reader only: those of the process that serves are not taken from it.
+    for group in &mut config.target_groups {
+        if let Some(ecs) = group.discovery.as_mut().and_then(|it| it.ecs.as_mut()) {
+            ecs.events_queue = None;
+        }
+    }
     block_on(async {
         let options = Options {
             aws: Aws::Environment,

@@ -336,6 +336,10 @@ impl Controller {
                 }
                 self.replace_targets(id, targets, now, effects);
             }
+            Update::Changed { targets, problems } => {
+                group.source.problems = problems;
+                self.replace_targets(id, targets, now, effects);
+            }
             Update::Failed { error, .. } => {
                 group.source.failures += 1;
                 if group.source.error.is_none() {

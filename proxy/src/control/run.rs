@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_config::{Config, TargetGroup};
-use longshore_discovery::ecs::{self, Aws, Budget, SdkApi};
+use longshore_discovery::ecs::{self, Aws, Budget, Feeds, SdkApi};
 use longshore_discovery::{Target, Update};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -82,6 +82,7 @@ pub(crate) async fn run(
         checks: HashMap::new(),
         sources: HashMap::new(),
         budgets: BTreeMap::new(),
+        feeds: Feeds::default(),
     };
     let mut controller = Controller::new(workers);
     let mut settled: Vec<oneshot::Sender<()>> = Vec::new();
@@ -151,6 +152,8 @@ struct Hands {
     sources: HashMap<GroupId, Task>,
     /// By region; all groups share the account's limits.
     budgets: BTreeMap<Option<String>, Arc<Budget>>,
+    /// The queues of events, each read once for all groups.
+    feeds: Feeds,
 }
 
 impl Hands {
@@ -188,10 +191,18 @@ impl Hands {
         let region = discovery.ecs.as_ref().and_then(|ecs| ecs.region.clone());
         let budget = self.budgets.entry(region);
         let budget = Arc::clone(budget.or_insert_with(|| Arc::new(aws.budget())));
+        let events = discovery.ecs.as_ref().and_then(|ecs| {
+            let queue = ecs.events_queue.as_deref()?;
+            let seed = self.rng.random();
+            let feed = self
+                .feeds
+                .subscribe(&aws, ecs.region.as_deref(), queue, seed);
+            Some(feed)
+        });
         let source = async move {
             if let Some(spec) = discovery.ecs {
                 let api = SdkApi::connect(&aws, spec.region.as_deref(), budget).await;
-                ecs::run(api, spec, updates, look_now, rng).await;
+                ecs::run(api, spec, updates, look_now, events, rng).await;
             }
         };
         let directory = self.state_directory.as_deref();
@@ -229,7 +240,7 @@ async fn tell(
     outbox: mpsc::Sender<Message>,
 ) {
     while let Some(update) = updates.recv().await {
-        if let Update::Set { targets, .. } = &update {
+        if let Update::Set { targets, .. } | Update::Changed { targets, .. } = &update {
             keep.send_if_modified(|kept| {
                 let same = kept.len() == targets.len()
                     && kept.iter().zip(targets).all(|(a, b)| a.same_place(b));
