@@ -16,6 +16,7 @@ use crate::shared::{Shared, lock};
 
 const TARGET: &str = "AmazonSQS.";
 const TYPE: &str = "application/x-amz-json-1.0";
+const NO_QUEUE: &str = "com.amazonaws.sqs#QueueDoesNotExist";
 /// The longest that SQS waits for a message.
 const LONGEST_WAIT: u64 = 20;
 /// The most messages of one answer, and the most entries of one batch.
@@ -88,7 +89,14 @@ async fn called(
         Ok(body) => response(200, TYPE, body.to_string()),
         Err(error) => {
             let body = json!({ "__type": error.code, "message": error.message });
-            response(error.status, TYPE, body.to_string())
+            let mut answer = response(error.status, TYPE, body.to_string());
+            if error.code == NO_QUEUE {
+                // SDKs go by the name that the error had before SQS spoke JSON.
+                let old = "AWS.SimpleQueueService.NonExistentQueue;Sender";
+                let old = http::HeaderValue::from_static(old);
+                answer.headers_mut().insert("x-amzn-query-error", old);
+            }
+            answer
         }
     })
 }
@@ -185,7 +193,7 @@ fn with_queue<T>(
         Some(queue) => Ok(act(queue)),
         None => Err(ApiError::new(
             400,
-            "com.amazonaws.sqs#QueueDoesNotExist",
+            NO_QUEUE,
             "The specified queue does not exist.",
         )),
     }

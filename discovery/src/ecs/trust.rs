@@ -17,25 +17,28 @@ const STRIKES: u32 = 2;
 /// How long they are not relied on then.
 const DISTRUST: Duration = Duration::from_secs(600);
 
+/// ARNs.
+type Tasks = BTreeSet<Arc<str>>;
+
 /// What looks and events say about each other.
 #[derive(Debug, Default)]
 pub(super) struct Trust {
     /// While a look is under way: what was known before, and what events told since.
-    look: Option<(BTreeSet<Arc<str>>, BTreeSet<Arc<str>>)>,
+    look: Option<(Tasks, Tasks)>,
     /// Changes that a look found and no event has told, and when the first look found some.
-    untold: Option<(Instant, BTreeSet<Arc<str>>)>,
+    untold: Option<(Instant, Tasks)>,
     strikes: u32,
     distrusted_until: Option<Instant>,
 }
 
 impl Trust {
     /// A look begins. `known` is what was known before, if events are relied on.
-    pub(super) fn begin(&mut self, known: Option<BTreeSet<Arc<str>>>) {
-        self.look = known.map(|known| (known, BTreeSet::new()));
+    pub(super) fn begin(&mut self, known: Option<Tasks>) {
+        self.look = known.map(|known| (known, Tasks::new()));
     }
 
     /// The look ended, and found this.
-    pub(super) fn end(&mut self, found: &BTreeSet<Arc<str>>, now: Instant) {
+    pub(super) fn end(&mut self, found: &Tasks, now: Instant) {
         self.settle(now);
         let Some((known, told)) = self.look.take() else {
             return;
@@ -46,7 +49,7 @@ impl Trust {
             .cloned()
             .peekable();
         if changes.peek().is_some() {
-            let (_, untold) = self.untold.get_or_insert((now, BTreeSet::new()));
+            let (_, untold) = self.untold.get_or_insert((now, Tasks::new()));
             untold.extend(changes);
         } else if self.untold.is_none() {
             self.strikes = 0;

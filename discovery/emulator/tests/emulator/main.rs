@@ -8,6 +8,7 @@ mod ec2;
 mod ecs_lists;
 mod ecs_tasks;
 mod ecs_updates;
+mod events;
 mod faults;
 mod http_tasks;
 mod lifecycle;
