@@ -322,3 +322,41 @@ fn anchors_that_multiply_are_stopped() {
     }
     assert!(read(&text).is_err());
 }
+
+#[test]
+fn an_events_queue_is_the_url_or_the_name_of_a_standard_queue() {
+    let with = |queue: &str| {
+        let ecs =
+            format!("discovery: {{ecs: {{cluster: c, service: s, events_queue: '{queue}'}}}}");
+        let from = "targets:\n      - {address: 127.0.0.1, port: 32768}";
+        assert!(GOOD.contains(from));
+        read(&GOOD.replacen(from, &ecs, 1))
+    };
+    let long = "q".repeat(80);
+    for good in [
+        "longshore-events_1",
+        long.as_str(),
+        "https://sqs.eu-central-1.amazonaws.com/123456789012/events",
+        "http://127.0.0.1:4566/1/events",
+    ] {
+        with(good).unwrap_or_else(|errors| panic!("{good}: {errors}"));
+    }
+    let longer = "q".repeat(81);
+    for bad in [
+        "",
+        " ",
+        longer.as_str(),
+        "events.fifo",
+        "https://",
+        "https://sqs.eu-central-1.amazonaws.com/1/",
+        "https://sqs.eu-central-1.amazonaws.com/1/events.fifo",
+        "https://a b/1/events",
+        "arn:aws:sqs:eu-central-1:123456789012:events",
+    ] {
+        let errors = with(bad).expect_err(bad).to_string();
+        assert!(
+            errors.contains("discovery.ecs.events_queue: expected"),
+            "{errors}"
+        );
+    }
+}

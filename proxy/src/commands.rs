@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod demo;
+pub(crate) mod events_policy;
 pub(crate) mod run;
 mod table;
 pub(crate) mod targets;
