@@ -115,7 +115,7 @@ fn the_demo_ends_by_itself_after_its_time() {
 async fn targets(cluster: &Cluster, service: &str, more: &'static [&str]) -> (bool, String) {
     let file = TempFile::new(&format!(
         "listeners: [{{name: web, port: 1, default_action: [{{type: forward, target_group: app}}]}}]\n\
-         target_groups: [{{name: app, discovery: {{ecs: {{cluster: prod, service: {service}}}}}, health_check: {{path: /health}}}}]\n"
+         target_groups: [{{name: app, discovery: {{ecs: {{cluster: prod, service: {service}, events_queue: q}}}}, health_check: {{path: /health}}}}]\n"
     ));
     let endpoint = cluster.ecs.endpoint_url();
     // The emulator runs in this thread's runtime.
@@ -159,4 +159,10 @@ async fn targets_lists_what_discovery_sees_and_why_a_task_is_none() {
     );
     let (ok, text) = targets(&cluster, "no-such-service", &["--wait", "5s"]).await;
     assert!(!ok && text.contains("ServiceNotFoundException"), "{text}");
+    let calls = cluster.ecs.calls();
+    let queue = ["GetQueueUrl", "ReceiveMessage"].map(|call| calls.contains_key(call));
+    assert_eq!(
+        queue, [false; 2],
+        "it takes no event from the process that serves"
+    );
 }

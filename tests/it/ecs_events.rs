@@ -69,6 +69,46 @@ async fn a_started_task_serves_and_a_stopped_one_does_not_without_any_poll() {
 }
 
 #[tokio::test]
+async fn groups_on_one_queue_share_its_reader_and_hear_all_of_it() {
+    let cluster = Cluster::start().await;
+    cluster.service("web", 1).await;
+    cluster.service("api", 1).await;
+    cluster.ecs.events_queue(QUEUE, EventOptions::default());
+    let group = |name: &str| {
+        format!(
+            "  - name: {name}
+    discovery: {{ecs: {{cluster: prod, service: {name}, events_queue: {QUEUE}, {NEVER}}}}}
+    health_check: {{path: /health, interval: 1, timeout: 1}}
+"
+        )
+    };
+    let text = format!(
+        "listeners: [{{name: web, address: '127.0.0.1:1', default_action: [{{type: forward, target_group: web}}]}}]\ntarget_groups:\n{}{}",
+        group("web"),
+        group("api")
+    );
+    let aws = longshore_discovery::ecs::Aws::Emulator {
+        endpoint: cluster.ecs.endpoint_url(),
+    };
+    let balancer = balancer::start_with(&text, aws).await;
+    queue_works(&cluster).await;
+    let before = polls(&cluster);
+    cluster.ecs.scale("prod", "web", 3).expect("scaled");
+    cluster.ecs.scale("prod", "api", 2).expect("scaled");
+    eventually("both groups have their new tasks", async || {
+        let view = balancer.balancer.targets().await.expect("it runs");
+        let healthy = |group: usize| {
+            let targets = view.target_groups[group].targets.iter();
+            targets.filter(|target| target.state == "healthy").count()
+        };
+        ((healthy(0), healthy(1)) == (3, 2)).then_some(())
+    })
+    .await;
+    assert_eq!(polls(&cluster), before);
+    assert_eq!(cluster.ecs.calls()["GetQueueUrl"], 1, "one reader");
+}
+
+#[tokio::test]
 async fn doubled_and_reordered_events_by_way_of_sns_end_in_the_right_targets() {
     let seed = 21;
     println!("seed {seed}");

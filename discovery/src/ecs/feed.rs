@@ -203,3 +203,7 @@ fn hand_over(messages: Vec<Received>, events: &broadcast::Sender<Arc<TaskEvent>>
     }
     receipts
 }
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod tests;
