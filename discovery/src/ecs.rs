@@ -2,7 +2,7 @@
 //!
 //! A poll lists the ARNs of the service's tasks and describes only those that are new, not
 //! settled, or gone from the list (one call for 100 tasks). What it believes is decided by
-//! [`book`], without IO; what a task's address is, by [`resolve`]. With an events queue, [`feed`]
+//! [`book`], without IO; what a task's address is, by [`resolve`]. With an events queue, `feed`
 //! tells of each change about a second after it, and polls become rare.
 
 pub mod api;
