@@ -14,6 +14,7 @@ mod discovery;
 mod docs;
 mod framing;
 mod health;
+mod histories;
 mod limits;
 mod proxying;
 mod reload;
