@@ -4,6 +4,7 @@
 //! crate knows nothing of the proxy, and only [`ecs`]'s `sdk` module imports the AWS SDK.
 
 pub mod backoff;
+mod clock;
 pub mod ecs;
 mod fixed;
 mod target;
