@@ -59,3 +59,15 @@ pub struct EcsDiscovery {
     #[serde(default)]
     pub region: Option<String>,
 }
+
+/// A file with targets, in JSON or YAML.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileDiscovery {
+    /// The file. A relative path begins at the directory in which the process was started.
+    pub path: String,
+    /// From one look at the file to the next (default 2 s, 100 ms to 300 s). A look is one `stat`
+    /// as long as the file stays as it was.
+    #[serde(default)]
+    pub refresh_interval: Span<100, 300_000, 2_000>,
+}

@@ -1,4 +1,4 @@
-//! What the world says about targets: fixed lists and Amazon ECS.
+//! What the world says about targets: fixed lists, files and Amazon ECS.
 //!
 //! A source sends whole sets, or nothing (see `README.md` beside this crate for the rules). This
 //! crate knows nothing of the proxy, and only [`ecs`]'s `sdk` module imports the AWS SDK.
@@ -6,6 +6,7 @@
 pub mod backoff;
 mod clock;
 pub mod ecs;
+pub mod file;
 mod fixed;
 mod target;
 
