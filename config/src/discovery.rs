@@ -12,13 +12,16 @@ pub struct Discovery {
     /// The tasks of an Amazon ECS service.
     #[serde(default)]
     pub ecs: Option<EcsDiscovery>,
+    /// A file with targets, which other programs write.
+    #[serde(default)]
+    pub file: Option<FileDiscovery>,
 }
 
 impl Discovery {
     /// The keys of the sources that are there. Valid with exactly one.
     #[must_use]
     pub fn sources(&self) -> Vec<&'static str> {
-        let known = [(self.ecs.is_some(), "ecs")];
+        let known = [(self.ecs.is_some(), "ecs"), (self.file.is_some(), "file")];
         known
             .into_iter()
             .filter_map(|(there, key)| there.then_some(key))
@@ -31,6 +34,9 @@ impl Discovery {
         let mut identity = self.clone();
         if let Some(ecs) = &mut identity.ecs {
             ecs.poll_interval = Span::default();
+        }
+        if let Some(file) = &mut identity.file {
+            file.refresh_interval = Span::default();
         }
         identity
     }

@@ -207,7 +207,7 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
 fn discovery(scope: &mut Scope<'_, '_>, discovery: &Discovery) {
     match discovery.sources().as_slice() {
         [_] => {}
-        [] => scope.fault("a source is needed, such as `ecs`"),
+        [] => scope.fault("a source is needed, `ecs` or `file`"),
         several => scope.fault(format!(
             "a group has one source, found {}; remove the others",
             several.join(", ")
@@ -219,6 +219,13 @@ fn discovery(scope: &mut Scope<'_, '_>, discovery: &Discovery) {
                 if value.trim().is_empty() {
                     scope.fault_at(key, "a name is needed");
                 }
+            }
+        });
+    }
+    if let Some(file) = &discovery.file {
+        scope.key("file", |scope| {
+            if file.path.trim().is_empty() {
+                scope.fault_at("path", "the path of a file is needed");
             }
         });
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_config::{Config, TargetGroup};
-use longshore_discovery::Update;
 use longshore_discovery::ecs::{self, Aws, SdkApi};
+use longshore_discovery::{Update, file};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::{mpsc, oneshot};
@@ -147,7 +147,7 @@ impl Hands {
                     self.checks.insert(endpoint, Task(task));
                 }
                 Effect::Unwatch(endpoint) => drop(self.checks.remove(&endpoint)),
-                Effect::Discover(id, group) => self.discover(id, group, controller),
+                Effect::Discover(id, group) => self.discover(id, *group, controller),
                 Effect::Forget(id) => drop(self.sources.remove(&id)),
             }
         }
@@ -164,6 +164,8 @@ impl Hands {
             if let Some(spec) = discovery.ecs {
                 let api = SdkApi::connect(&aws, spec.region.as_deref()).await;
                 ecs::run(api, spec, updates, look_now, rng).await;
+            } else if let Some(spec) = discovery.file {
+                file::run(spec, updates, look_now, rng).await;
             }
         };
         let told = tell(id, inbox, self.outbox.clone());
