@@ -186,7 +186,7 @@ fn a_group_has_exactly_one_source_and_a_file_needs_its_path() {
     for (discovery, error) in [
         (
             "{}",
-            "f.yaml:14:16: target_groups[0].discovery: a source is needed, `ecs` or `file`",
+            "f.yaml:14:16: target_groups[0].discovery: a source is needed: `ecs`, `file` or `consul`",
         ),
         (
             "{ecs: {cluster: c, service: s}, file: {path: t.json}}",
@@ -195,6 +195,18 @@ fn a_group_has_exactly_one_source_and_a_file_needs_its_path() {
         (
             "{file: {path: ' '}}",
             "f.yaml:14:30: target_groups[0].discovery.file.path: the path of a file is needed",
+        ),
+        (
+            "{consul: {service: ''}}",
+            "f.yaml:14:35: target_groups[0].discovery.consul.service: a name is needed",
+        ),
+        (
+            "{consul: {service: web, token: 'se cret'}}",
+            "f.yaml:14:47: target_groups[0].discovery.consul.token: a token has 1 to 1024 visible ASCII characters",
+        ),
+        (
+            "{consul: {service: web, address: '127.0.0.1:0'}}",
+            "f.yaml:14:49: target_groups[0].discovery.consul.address: the port is 0; expected 1 to 65535",
         ),
         (
             "{file: {}}",
@@ -212,19 +224,27 @@ fn a_group_has_exactly_one_source_and_a_file_needs_its_path() {
 
 #[test]
 fn how_often_a_source_is_asked_does_not_change_which_source_it_is() {
-    let group = |file: &str| {
+    let group = |source: &str| {
         let fixed = "targets:\n      - {address: 127.0.0.1, port: 32768}";
-        let text = GOOD.replacen(fixed, &format!("discovery: {{file: {{{file}}}}}"), 1);
+        let text = GOOD.replacen(fixed, &format!("discovery: {{{source}}}"), 1);
         let group = read(&text).expect("valid").target_groups.remove(0);
         group.discovery.expect("there")
     };
-    let known = group("path: t.json");
+    let known = group("file: {path: t.json}");
     let file = known.file.as_ref().expect("a file");
     assert_eq!(file.refresh_interval.get().as_secs(), 2);
-    let slower = group("path: t.json, refresh_interval: 300s");
+    let slower = group("file: {path: t.json, refresh_interval: 300s}");
     assert_ne!(known, slower);
     assert_eq!(known.identity(), slower.identity());
-    assert_ne!(known.identity(), group("path: u.json").identity());
+    assert_ne!(known.identity(), group("file: {path: u.json}").identity());
+    let known = group("consul: {service: web, token: hush}");
+    assert!(!format!("{known:?}").contains("hush"), "a secret stays one");
+    let consul = known.consul.as_ref().expect("consul");
+    assert_eq!(consul.address.to_string(), "127.0.0.1:8500");
+    let other = group("consul: {service: web, token: new, wait: 5m}");
+    assert_eq!(known.identity(), other.identity());
+    let other = group("consul: {service: web, tag: v2}");
+    assert_ne!(known.identity(), other.identity());
 }
 
 #[test]

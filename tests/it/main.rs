@@ -9,6 +9,7 @@
 
 mod bodies;
 mod command;
+mod consul;
 mod differential;
 mod discovery;
 mod docs;

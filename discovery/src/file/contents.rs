@@ -4,13 +4,14 @@
 //! nothing of it is believed; one element that is no target is a problem, and the others count.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Map, Value};
 
 use super::syntax;
+use crate::element::{kind, shown, usable};
 use crate::target::{Problem, Target, TargetKey};
 
 /// The most targets of one file. Each has a health check; beyond this it is more likely that the
@@ -19,9 +20,6 @@ pub(super) const TARGETS_MAX: usize = 10_000;
 
 /// The most problems that are named; the others are counted. A file with more has one cause.
 const PROBLEMS_MAX: usize = 100;
-
-/// The most characters of the file that a message shows.
-const SHOWN_MAX: usize = 80;
 
 /// The shape that messages ask for.
 const SHAPE: &str = r#"[{"targets": ["10.0.0.1:8080"], "labels": {"zone": "a"}}] or {"targets": [{"address": "10.0.0.1", "port": 8080, "zone": "a"}]}"#;
@@ -269,43 +267,6 @@ fn address(text: &str) -> Result<SocketAddr, String> {
             }
         }
     })
-}
-
-/// Whether it is an address that can be one target's, and that address in its shortest form.
-fn usable(address: SocketAddr) -> Result<SocketAddr, String> {
-    let ip = address.ip().to_canonical();
-    let scoped = matches!(address, SocketAddr::V6(address) if address.scope_id() != 0);
-    let fault = if address.port() == 0 {
-        "the port is 0; expected 1 to 65535"
-    } else if ip.is_unspecified() {
-        "this address stands for all addresses of a host, and is not that of a target"
-    } else if ip.is_multicast() || ip == Ipv4Addr::BROADCAST {
-        "this address is that of many hosts, and not of a target"
-    } else if scoped {
-        "addresses with a scope (`%`) are not served"
-    } else {
-        return Ok(SocketAddr::new(ip, address.port()));
-    };
-    Err(format!("{address}: {fault}"))
-}
-
-/// A text of the file as messages show it.
-fn shown(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_MAX) {
-        Some((end, _)) => format!("{:?}…", text.get(..end).unwrap_or_default()),
-        None => format!("{text:?}"),
-    }
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "a mapping",
-    }
 }
 
 #[cfg(test)]

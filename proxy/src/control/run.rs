@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use longshore_config::{Config, TargetGroup};
 use longshore_discovery::ecs::{self, Aws, SdkApi};
-use longshore_discovery::{Update, file};
+use longshore_discovery::{Update, consul, file};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::{mpsc, oneshot};
@@ -166,6 +166,8 @@ impl Hands {
                 ecs::run(api, spec, updates, look_now, rng).await;
             } else if let Some(spec) = discovery.file {
                 file::run(spec, updates, look_now, rng).await;
+            } else if let Some(spec) = discovery.consul {
+                consul::run(spec, updates, look_now, rng).await;
             }
         };
         let told = tell(id, inbox, self.outbox.clone());
