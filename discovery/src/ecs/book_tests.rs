@@ -234,3 +234,56 @@ fn a_task_that_ecs_calls_running_stays_however_long_the_list_lacks_it() {
         assert_eq!(poll(&mut book, &[], Some(vec![task(1, 1)]), later), [1]);
     }
 }
+
+#[test]
+fn when_most_of_a_service_is_not_known_any_more_all_of_it_is_kept_for_five_minutes() {
+    let (mut book, start) = (Book::default(), Instant::now());
+    let all: Vec<Task> = (0..6).map(|id| task(id, 1)).collect();
+    let ids: Vec<u32> = (0..6).collect();
+    assert_eq!(poll(&mut book, &ids, Some(all), start).len(), 6);
+    // An empty list, and ECS knows none of them: the wrong answer of a moment, or the truth.
+    let mut now = start;
+    for _ in 0..29 {
+        now += Duration::from_secs(10);
+        assert_eq!(poll(&mut book, &[], Some(Vec::new()), now).len(), 6);
+        let (_, problems) = book.targets(&spec());
+        assert!(
+            book.frozen == 0 || problems[0].reason.contains("all at once"),
+            "{problems:?}"
+        );
+    }
+    assert_eq!(book.frozen, 6);
+    now += Duration::from_secs(20);
+    assert_eq!(
+        poll(&mut book, &[], Some(Vec::new()), now),
+        Vec::<u16>::new()
+    );
+}
+
+#[test]
+fn a_whole_service_that_says_that_it_stopped_goes_at_once() {
+    let (mut book, start) = (Book::default(), Instant::now());
+    let ids: Vec<u32> = (0..6).collect();
+    let all =
+        |version, make: fn(u32, i64) -> Task| ids.iter().map(|id| make(*id, version)).collect();
+    assert_eq!(poll(&mut book, &ids, Some(all(1, task)), start).len(), 6);
+    let later = start + Duration::from_secs(5);
+    assert_eq!(
+        poll(&mut book, &[], Some(all(2, stopped)), later),
+        Vec::<u16>::new()
+    );
+}
+
+#[test]
+fn a_few_tasks_that_are_not_known_any_more_go_without_the_guard() {
+    let (mut book, start) = (Book::default(), Instant::now());
+    let ids: Vec<u32> = (0..6).collect();
+    let all: Vec<Task> = ids.iter().map(|id| task(*id, 1)).collect();
+    poll(&mut book, &ids, Some(all), start);
+    let mut left = Vec::new();
+    for seconds in [5, 10] {
+        let now = start + Duration::from_secs(seconds);
+        left = poll(&mut book, &ids[2..], Some(Vec::new()), now);
+    }
+    assert_eq!(left, [2, 3, 4, 5]);
+}

@@ -8,10 +8,12 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_ecs::error::DisplayErrorContext;
+use aws_sdk_ecs::error::{DisplayErrorContext, ProvideErrorMetadata};
 use aws_sdk_ecs::types::{DesiredStatus, HealthStatus, TransportProtocol};
 
-use super::api::{ApiError, BATCH, Binding, Container, Described, EcsApi, Host, Task};
+use super::api::{ApiError, BATCH, Binding, Container, Described, EcsApi, ErrorKind, Host, Task};
+use super::budget::Budget;
+use super::now;
 
 /// The longest that one call may take, retries included.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
@@ -38,7 +40,19 @@ pub enum Aws {
     },
 }
 
+/// Calls a second at an emulator, which shares its limits with nobody.
+const EMULATOR_RATE: f64 = 500.0;
+
 impl Aws {
+    /// A budget for the calls to one region.
+    #[must_use]
+    pub fn budget(&self) -> Budget {
+        match self {
+            Self::Environment => Budget::default(),
+            Self::Emulator { .. } => Budget::of(EMULATOR_RATE),
+        }
+    }
+
     async fn config(&self, region: Option<&str>) -> SdkConfig {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
@@ -70,15 +84,44 @@ impl Aws {
 pub struct SdkApi {
     ecs: aws_sdk_ecs::Client,
     ec2: aws_sdk_ec2::Client,
+    budget: Arc<Budget>,
 }
 
 impl SdkApi {
-    /// Clients for a region, or for that of the environment.
-    pub async fn connect(aws: &Aws, region: Option<&str>) -> Self {
+    /// Clients for a region, or for that of the environment, which make their calls out of that
+    /// budget.
+    pub async fn connect(aws: &Aws, region: Option<&str>, budget: Arc<Budget>) -> Self {
         let config = aws.config(region).await;
         Self {
             ecs: aws_sdk_ecs::Client::new(&config),
             ec2: aws_sdk_ec2::Client::new(&config),
+            budget,
+        }
+    }
+
+    /// Waits for its turn to make a call.
+    async fn turn(&self) {
+        self.budget.take(now()).await;
+    }
+
+    /// What became of a call that failed.
+    fn failed<E>(&self, operation: &'static str, error: E) -> ApiError
+    where
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        let kind = match error.code() {
+            Some("ServiceNotFoundException") => ErrorKind::NoSuchService,
+            Some("ThrottlingException" | "Throttling" | "RequestLimitExceeded") => {
+                self.budget.throttled(now());
+                ErrorKind::Throttled
+            }
+            _ => ErrorKind::Other,
+        };
+        ApiError {
+            operation,
+            // The SDK's own text is "service error" and the like; the chain below it has the cause.
+            reason: DisplayErrorContext(error).to_string(),
+            kind,
         }
     }
 
@@ -99,7 +142,7 @@ impl SdkApi {
                 .page_size(1000)
                 .send();
             while let Some(page) = pages.next().await {
-                let page = page.map_err(|error| failed("DescribeInstances", error))?;
+                let page = page.map_err(|error| self.failed("DescribeInstances", error))?;
                 for instance in page
                     .reservations()
                     .iter()
@@ -141,8 +184,11 @@ impl EcsApi for SdkApi {
             .into_paginator()
             .page_size(100)
             .send();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failed("ListTasks", error))?;
+        while let Some(page) = {
+            self.turn().await;
+            pages.next().await
+        } {
+            let page = page.map_err(|error| self.failed("ListTasks", error))?;
             // The SDK takes an empty body for an answer without the list. A service without tasks
             // has a list without entries.
             let listed = page.task_arns.ok_or_else(|| hollow("ListTasks"))?;
@@ -157,6 +203,7 @@ impl EcsApi for SdkApi {
         arns: &[Arc<str>],
     ) -> Result<Described, ApiError> {
         debug_assert!(arns.len() <= BATCH, "batched by the caller");
+        self.turn().await;
         let answer = self
             .ecs
             .describe_tasks()
@@ -164,7 +211,7 @@ impl EcsApi for SdkApi {
             .set_tasks(Some(owned(arns)))
             .send()
             .await
-            .map_err(|error| failed("DescribeTasks", error))?;
+            .map_err(|error| self.failed("DescribeTasks", error))?;
         if answer.tasks().is_empty() && answer.failures().is_empty() {
             return Err(hollow("DescribeTasks"));
         }
@@ -184,6 +231,7 @@ impl EcsApi for SdkApi {
         cluster: &str,
         arns: &[Arc<str>],
     ) -> Result<Vec<Host>, ApiError> {
+        self.turn().await;
         let answer = self
             .ecs
             .describe_container_instances()
@@ -191,7 +239,7 @@ impl EcsApi for SdkApi {
             .set_container_instances(Some(owned(arns)))
             .send()
             .await
-            .map_err(|error| failed("DescribeContainerInstances", error))?;
+            .map_err(|error| self.failed("DescribeContainerInstances", error))?;
         if answer.container_instances().is_empty() && answer.failures().is_empty() {
             return Err(hollow("DescribeContainerInstances"));
         }
@@ -224,23 +272,13 @@ fn owned(arns: &[Arc<str>]) -> Vec<String> {
     arns.iter().map(ToString::to_string).collect()
 }
 
-fn failed(
-    operation: &'static str,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> ApiError {
-    ApiError {
-        operation,
-        // The SDK's own text is "service error" and the like; the chain below it has the cause.
-        reason: DisplayErrorContext(error).to_string(),
-    }
-}
-
 /// An answer that says nothing about what was asked. Taking it for "there is none" would lose
 /// targets.
 fn hollow(operation: &'static str) -> ApiError {
     ApiError {
         operation,
         reason: "the answer is empty".to_owned(),
+        kind: ErrorKind::Other,
     }
 }
 
