@@ -1,5 +1,8 @@
 //! Where a target group learns its targets.
 
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -12,25 +15,43 @@ pub struct Discovery {
     /// The tasks of an Amazon ECS service.
     #[serde(default)]
     pub ecs: Option<EcsDiscovery>,
+    /// A file with targets, which other programs write.
+    #[serde(default)]
+    pub file: Option<FileDiscovery>,
+    /// The passing instances of a service in Consul.
+    #[serde(default)]
+    pub consul: Option<ConsulDiscovery>,
 }
 
 impl Discovery {
     /// The keys of the sources that are there. Valid with exactly one.
     #[must_use]
     pub fn sources(&self) -> Vec<&'static str> {
-        let known = [(self.ecs.is_some(), "ecs")];
+        let known = [
+            (self.ecs.is_some(), "ecs"),
+            (self.file.is_some(), "file"),
+            (self.consul.is_some(), "consul"),
+        ];
         known
             .into_iter()
             .filter_map(|(there, key)| there.then_some(key))
             .collect()
     }
 
-    /// The same but for what does not change which targets it tells of: how often it is asked.
+    /// The same but for what does not change which targets it tells of: how often it is asked, and
+    /// with which token.
     #[must_use]
     pub fn identity(&self) -> Self {
         let mut identity = self.clone();
         if let Some(ecs) = &mut identity.ecs {
             ecs.poll_interval = Span::default();
+        }
+        if let Some(file) = &mut identity.file {
+            file.refresh_interval = Span::default();
+        }
+        if let Some(consul) = &mut identity.consul {
+            consul.wait = Span::default();
+            consul.token = None;
         }
         identity
     }
@@ -58,4 +79,63 @@ pub struct EcsDiscovery {
     /// Another region than that of the environment.
     #[serde(default)]
     pub region: Option<String>,
+}
+
+/// A file with targets, in JSON or YAML.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileDiscovery {
+    /// The file. A relative path begins at the directory in which the process was started.
+    pub path: String,
+    /// From one look at the file to the next (default 2 s, 100 ms to 300 s). A look is one `stat`
+    /// as long as the file stays as it was.
+    #[serde(default)]
+    pub refresh_interval: Span<100, 300_000, 2_000>,
+}
+
+/// The instances of a service that pass their checks in Consul, over plain HTTP.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConsulDiscovery {
+    /// Where an agent or a server is (default `127.0.0.1:8500`).
+    #[serde(default = "local_agent")]
+    pub address: SocketAddr,
+    /// Name of the service.
+    pub service: String,
+    /// Only instances with this tag.
+    #[serde(default)]
+    pub tag: Option<String>,
+    /// Another datacenter than that of the agent.
+    #[serde(default)]
+    pub datacenter: Option<String>,
+    /// An ACL token with `service:read` and `node:read`, at most 1024 bytes.
+    #[serde(default)]
+    pub token: Option<Secret>,
+    /// How long a query waits for a change before it is asked anew (default 30 s, 1 s to 600 s).
+    /// A change is answered at once, however long this is.
+    #[serde(default)]
+    pub wait: Span<1_000, 600_000, 30_000>,
+}
+
+fn local_agent() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 8500))
+}
+
+/// A text that does not show itself in logs.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text, for the one place that sends it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
 }

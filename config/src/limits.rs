@@ -25,3 +25,6 @@ pub const WEIGHT_MAX: u64 = 999;
 
 /// The highest priority of a rule (ALB: 1 to 50,000).
 pub const PRIORITY_MAX: u64 = 50_000;
+
+/// The longest token for Consul, in bytes. Consul's own are UUIDs of 36.
+pub const TOKEN_BYTES: usize = 1024;

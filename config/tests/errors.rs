@@ -181,6 +181,73 @@ fn each_fault_names_its_place_and_its_mend() {
 }
 
 #[test]
+fn a_group_has_exactly_one_source_and_a_file_needs_its_path() {
+    let fixed = "targets:\n      - {address: 127.0.0.1, port: 32768}";
+    for (discovery, error) in [
+        (
+            "{}",
+            "f.yaml:14:16: target_groups[0].discovery: a source is needed: `ecs`, `file` or `consul`",
+        ),
+        (
+            "{ecs: {cluster: c, service: s}, file: {path: t.json}}",
+            "f.yaml:14:16: target_groups[0].discovery: a group has one source, found ecs, file; remove the others",
+        ),
+        (
+            "{file: {path: ' '}}",
+            "f.yaml:14:30: target_groups[0].discovery.file.path: the path of a file is needed",
+        ),
+        (
+            "{consul: {service: ''}}",
+            "f.yaml:14:35: target_groups[0].discovery.consul.service: a name is needed",
+        ),
+        (
+            "{consul: {service: web, token: 'se cret'}}",
+            "f.yaml:14:47: target_groups[0].discovery.consul.token: a token has 1 to 1024 visible ASCII characters",
+        ),
+        (
+            "{consul: {service: web, address: '127.0.0.1:0'}}",
+            "f.yaml:14:49: target_groups[0].discovery.consul.address: the port is 0; expected 1 to 65535",
+        ),
+        (
+            "{file: {}}",
+            "f.yaml:14:23: target_groups[0].discovery.file: the key `path` is missing",
+        ),
+        (
+            "{file: {path: t.json, refresh_interval: 50ms}}",
+            "f.yaml:14:56: target_groups[0].discovery.file.refresh_interval: expected a duration from 100ms to 5m, such as 30, 500ms, 30s, 5m or 1d, found \"50ms\"",
+        ),
+    ] {
+        let errors = broken(fixed, &format!("discovery: {discovery}"));
+        assert_eq!(errors.trim_end(), error);
+    }
+}
+
+#[test]
+fn how_often_a_source_is_asked_does_not_change_which_source_it_is() {
+    let group = |source: &str| {
+        let fixed = "targets:\n      - {address: 127.0.0.1, port: 32768}";
+        let text = GOOD.replacen(fixed, &format!("discovery: {{{source}}}"), 1);
+        let group = read(&text).expect("valid").target_groups.remove(0);
+        group.discovery.expect("there")
+    };
+    let known = group("file: {path: t.json}");
+    let file = known.file.as_ref().expect("a file");
+    assert_eq!(file.refresh_interval.get().as_secs(), 2);
+    let slower = group("file: {path: t.json, refresh_interval: 300s}");
+    assert_ne!(known, slower);
+    assert_eq!(known.identity(), slower.identity());
+    assert_ne!(known.identity(), group("file: {path: u.json}").identity());
+    let known = group("consul: {service: web, token: hush}");
+    assert!(!format!("{known:?}").contains("hush"), "a secret stays one");
+    let consul = known.consul.as_ref().expect("consul");
+    assert_eq!(consul.address.to_string(), "127.0.0.1:8500");
+    let other = group("consul: {service: web, token: new, wait: 5m}");
+    assert_eq!(known.identity(), other.identity());
+    let other = group("consul: {service: web, tag: v2}");
+    assert_ne!(known.identity(), other.identity());
+}
+
+#[test]
 fn duplicate_names_and_addresses_are_errors() {
     let twice = GOOD.replacen(
         "target_groups:\n",

@@ -12,13 +12,14 @@ mod sdk;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore_config::EcsDiscovery;
 use rand::Rng;
 use tokio::sync::{Notify, mpsc};
 
 use crate::backoff;
+use crate::clock::now;
 use crate::target::{Problem, Update};
 use api::{ApiError, EcsApi, ErrorKind};
 use book::Book;
@@ -96,12 +97,6 @@ pub async fn run(
             () = async { tokio::time::sleep(POLL_SPACING).await; look_now.notified().await }, if failures == 0 => {}
         }
     }
-}
-
-/// The only clock of this crate: what is believed is decided elsewhere, with time as an argument.
-#[allow(clippy::disallowed_methods, reason = "this is the place")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// One look at the service. An error means that nothing was learnt about which tasks there are.

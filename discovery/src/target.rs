@@ -9,9 +9,11 @@ use std::time::Instant;
 /// again at once, and then the address is that of another service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetKey {
-    /// The task's ARN; `fixed` for a target of a fixed list.
+    /// The task's ARN; `fixed` for a target of a fixed list, `file` for one of a targets
+    /// file, `consul/NODE/ID` for an instance of a service in Consul.
     pub task: Arc<str>,
-    /// The container of the task; the written address for a target of a fixed list.
+    /// The container of the task; the written address for a target of a list or a
+    /// file, the name of the service in Consul.
     pub container: Arc<str>,
     /// The port inside the container.
     pub port: u16,

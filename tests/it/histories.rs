@@ -359,7 +359,7 @@ fn play(seed: u64) -> Result<usize, String> {
         let pause = Duration::from_millis(world.rng.random_range(50..8_000));
         world.pass(pause);
         let fault = |what: &str| Err(format!("seed {seed}, step {step}: {what}"));
-        for service in 0..2 {
+        for (service, before) in before.iter().enumerate() {
             if world.rng.random_range(0..4) == 0 {
                 continue;
             }
@@ -400,7 +400,7 @@ fn play(seed: u64) -> Result<usize, String> {
             } else {
                 let since = *world.blind_since[service].get_or_insert(world.now);
                 if world.now - since < PATIENCE {
-                    let lost: Vec<_> = before[service]
+                    let lost: Vec<_> = before
                         .keys()
                         .filter(|id| {
                             let task = &world.tasks[id];

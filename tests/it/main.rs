@@ -9,9 +9,11 @@
 
 mod bodies;
 mod command;
+mod consul;
 mod differential;
 mod discovery;
 mod docs;
+mod file_source;
 mod framing;
 mod health;
 mod histories;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use longshore_config::{Config, TargetGroup};
 use longshore_discovery::ecs::{self, Aws, Budget, SdkApi};
-use longshore_discovery::{Target, Update};
+use longshore_discovery::{Target, Update, consul, file};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -171,7 +171,7 @@ impl Hands {
                     self.checks.insert(endpoint, Task(task));
                 }
                 Effect::Unwatch(endpoint) => drop(self.checks.remove(&endpoint)),
-                Effect::Discover(id, group) => self.discover(id, group, controller),
+                Effect::Discover(id, group) => self.discover(id, *group, controller),
                 Effect::Forget(id) => drop(self.sources.remove(&id)),
             }
         }
@@ -192,6 +192,10 @@ impl Hands {
             if let Some(spec) = discovery.ecs {
                 let api = SdkApi::connect(&aws, spec.region.as_deref(), budget).await;
                 ecs::run(api, spec, updates, look_now, rng).await;
+            } else if let Some(spec) = discovery.file {
+                file::run(spec, updates, look_now, rng).await;
+            } else if let Some(spec) = discovery.consul {
+                consul::run(spec, updates, look_now, rng).await;
             }
         };
         let directory = self.state_directory.as_deref();
