@@ -50,6 +50,8 @@ struct World {
     specs: [EcsDiscovery; 2],
     controller: Controller,
     snapshot: Snapshot,
+    /// Tasks of which ECS has answered that they stopped.
+    told: BTreeSet<u32>,
     /// Since when each look of a service failed in a way that may lose a target.
     blind_since: [Option<Instant>; 2],
 }
@@ -125,6 +127,7 @@ impl World {
             specs: [spec(0), spec(1)],
             snapshot: controller.snapshot().expect("the first one"),
             controller,
+            told: BTreeSet::new(),
             blind_since: [None; 2],
         }
     }
@@ -285,7 +288,10 @@ impl World {
         clean
     }
 
-    fn describe(&self, arns: &[Arc<str>]) -> Described {
+    fn describe(&mut self, arns: &[Arc<str>]) -> Described {
+        let stopped = arns.iter().map(|arn| id(arn));
+        let stopped: Vec<u32> = stopped.filter(|id| !self.tasks[id].wanted).collect();
+        self.told.extend(stopped);
         let tasks = arns.iter().map(|arn| {
             let id = id(arn);
             self.tasks[&id].description(id)
@@ -365,6 +371,15 @@ fn play(seed: u64) -> Result<usize, String> {
             }
             let clean = world.look(service, chance);
             let candidates = world.candidates(service);
+            let risen: Vec<_> = candidates
+                .keys()
+                .filter(|id| world.told.contains(id))
+                .collect();
+            if !risen.is_empty() {
+                return fault(&format!(
+                    "targets although ECS told of their end: {risen:?}"
+                ));
+            }
             if clean {
                 world.blind_since[service] = None;
                 clean_looks += 1;
