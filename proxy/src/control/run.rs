@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use longshore_config::{Config, TargetGroup};
 use longshore_discovery::ecs::{self, Aws, Budget, SdkApi};
-use longshore_discovery::{Target, Update};
+use longshore_discovery::{Target, Update, dns};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -192,6 +192,9 @@ impl Hands {
             if let Some(spec) = discovery.ecs {
                 let api = SdkApi::connect(&aws, spec.region.as_deref(), budget).await;
                 ecs::run(api, spec, updates, look_now, rng).await;
+            } else if let Some(spec) = discovery.dns {
+                let resolver = dns::Resolver::new(&spec.servers);
+                dns::run(resolver, spec, updates, look_now, rng).await;
             }
         };
         let directory = self.state_directory.as_deref();
