@@ -21,6 +21,9 @@ pub struct Discovery {
     /// The passing instances of a service in Consul.
     #[serde(default)]
     pub consul: Option<ConsulDiscovery>,
+    /// The records of a name in DNS.
+    #[serde(default)]
+    pub dns: Option<DnsDiscovery>,
 }
 
 impl Discovery {
@@ -31,6 +34,7 @@ impl Discovery {
             (self.ecs.is_some(), "ecs"),
             (self.file.is_some(), "file"),
             (self.consul.is_some(), "consul"),
+            (self.dns.is_some(), "dns"),
         ];
         known
             .into_iter()
@@ -39,7 +43,7 @@ impl Discovery {
     }
 
     /// The same but for what does not change which targets it tells of: how often it is asked, and
-    /// with which token.
+    /// through whom.
     #[must_use]
     pub fn identity(&self) -> Self {
         let mut identity = self.clone();
@@ -52,6 +56,11 @@ impl Discovery {
         if let Some(consul) = &mut identity.consul {
             consul.wait = Span::default();
             consul.token = None;
+        }
+        if let Some(dns) = &mut identity.dns {
+            dns.servers.clear();
+            dns.min_interval = Span::default();
+            dns.max_interval = Span::default();
         }
         identity
     }
@@ -138,4 +147,48 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
+}
+
+/// The records of one name in DNS.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DnsDiscovery {
+    /// The whole name, with or without a dot at its end: no search domain is ever added. At most
+    /// 253 bytes of letters, digits, `-`, `_` and dots.
+    pub name: String,
+    /// Which records are asked for.
+    #[serde(default, rename = "type")]
+    pub record_type: DnsRecordType,
+    /// The port of all targets. Required for A and AAAA, whose records have none; not with SRV,
+    /// whose records have one each.
+    #[serde(default)]
+    pub port: Option<Port>,
+    /// The servers to ask, in this order, at most 4. Empty: those of `/etc/resolv.conf`.
+    #[serde(default)]
+    pub servers: Vec<SocketAddr>,
+    /// The shortest time from one look to the next (default 1 s, 100 ms to 300 s), even if the TTL
+    /// is shorter.
+    #[serde(default)]
+    pub min_interval: Span<100, 300_000, 1_000>,
+    /// The longest time from one look to the next (default 30 s, 100 ms to 300 s), even if the TTL
+    /// is longer.
+    #[serde(default)]
+    pub max_interval: Span<100, 300_000, 30_000>,
+}
+
+/// Records that lead to targets.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize, JsonSchema,
+)]
+pub enum DnsRecordType {
+    /// IPv4 addresses.
+    #[default]
+    #[serde(rename = "A")]
+    A,
+    /// IPv6 addresses.
+    #[serde(rename = "AAAA")]
+    Aaaa,
+    /// Hosts and their ports.
+    #[serde(rename = "SRV")]
+    Srv,
 }

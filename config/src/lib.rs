@@ -28,7 +28,9 @@ pub use action::{
     Action, ActionKind, FixedResponse, Forward, ForwardTarget, GroupStickiness, Redirect,
     RedirectStatus,
 };
-pub use discovery::{ConsulDiscovery, Discovery, EcsDiscovery, FileDiscovery, Secret};
+pub use discovery::{
+    ConsulDiscovery, Discovery, DnsDiscovery, DnsRecordType, EcsDiscovery, FileDiscovery, Secret,
+};
 pub use env::Environment;
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use file::{load, parse};

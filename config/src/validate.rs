@@ -2,6 +2,7 @@
 //! that this version does not serve.
 
 mod action;
+mod discovery;
 mod rule;
 
 use std::collections::BTreeMap;
@@ -9,8 +10,8 @@ use std::net::SocketAddr;
 
 use crate::node::Step;
 use crate::{
-    Config, Discovery, HealthCheck, Listener, ListenerProtocol, ProtocolVersion, Secret,
-    TargetGroup, TargetProtocol, limits,
+    Config, HealthCheck, Listener, ListenerProtocol, ProtocolVersion, TargetGroup, TargetProtocol,
+    limits,
 };
 
 /// Takes a path into the configuration and what is wrong there.
@@ -188,7 +189,7 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
                 "a group has either `targets` or `discovery`; remove one of the two",
             );
         }
-        scope.key("discovery", |scope| discovery(scope, found));
+        scope.key("discovery", |scope| discovery::source(scope, found));
     }
     let mut seen = BTreeMap::new();
     let mut index = 0_usize;
@@ -202,59 +203,6 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
     scope.key("health_check", |scope| {
         health_check(scope, &group.health_check)
     });
-}
-
-fn discovery(scope: &mut Scope<'_, '_>, discovery: &Discovery) {
-    match discovery.sources().as_slice() {
-        [_] => {}
-        [] => scope.fault("a source is needed: `ecs`, `file` or `consul`"),
-        several => scope.fault(format!(
-            "a group has one source, found {}; remove the others",
-            several.join(", ")
-        )),
-    }
-    if let Some(ecs) = &discovery.ecs {
-        scope.key("ecs", |scope| {
-            for (key, value) in [("cluster", &ecs.cluster), ("service", &ecs.service)] {
-                if value.trim().is_empty() {
-                    scope.fault_at(key, "a name is needed");
-                }
-            }
-        });
-    }
-    if let Some(file) = &discovery.file {
-        scope.key("file", |scope| {
-            if file.path.trim().is_empty() {
-                scope.fault_at("path", "the path of a file is needed");
-            }
-        });
-    }
-    if let Some(consul) = &discovery.consul {
-        scope.key("consul", |scope| {
-            check_port(scope, "address", consul.address);
-            if consul.service.trim().is_empty() {
-                scope.fault_at("service", "a name is needed");
-            }
-            for (key, value) in [("tag", &consul.tag), ("datacenter", &consul.datacenter)] {
-                if value.as_ref().is_some_and(|value| value.trim().is_empty()) {
-                    scope.fault_at(key, "a name is needed; without the key, any will do");
-                }
-            }
-            let token = consul.token.as_ref().map(Secret::reveal);
-            let sendable = |token: &str| {
-                (1..=limits::TOKEN_BYTES).contains(&token.len())
-                    && token.chars().all(|c| c.is_ascii_graphic())
-            };
-            if token.is_some_and(|token| !sendable(token)) {
-                // Without the value: an error may end in a log.
-                let most = limits::TOKEN_BYTES;
-                scope.fault_at(
-                    "token",
-                    format!("a token has 1 to {most} visible ASCII characters"),
-                );
-            }
-        });
-    }
 }
 
 fn health_check(scope: &mut Scope<'_, '_>, check: &HealthCheck) {

@@ -186,7 +186,7 @@ fn a_group_has_exactly_one_source_and_a_file_needs_its_path() {
     for (discovery, error) in [
         (
             "{}",
-            "f.yaml:14:16: target_groups[0].discovery: a source is needed: `ecs`, `file` or `consul`",
+            "f.yaml:14:16: target_groups[0].discovery: a source is needed: `ecs`, `file`, `consul` or `dns`",
         ),
         (
             "{ecs: {cluster: c, service: s}, file: {path: t.json}}",

@@ -140,6 +140,17 @@ fn only_the_sdk_file_uses_the_aws_sdk() {
 }
 
 #[test]
+fn only_one_file_uses_the_dns_library() {
+    for folder in ["config", "discovery", "proxy"] {
+        for path in with(folder, |text| text.contains("hickory_")) {
+            assert_eq!(path, "/discovery/src/dns/resolver.rs");
+        }
+    }
+    let files = with("discovery", |text| text.contains("hickory_resolver::"));
+    assert_eq!(files.len(), 1);
+}
+
+#[test]
 fn only_the_config_crate_reads_the_file() {
     for folder in ["discovery", "proxy"] {
         let files = with(folder, |text| text.contains("Deserialize"));

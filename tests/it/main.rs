@@ -12,6 +12,7 @@ mod command;
 mod consul;
 mod differential;
 mod discovery;
+mod dns_source;
 mod docs;
 mod file_source;
 mod framing;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use longshore_config::{Config, TargetGroup};
 use longshore_discovery::ecs::{self, Aws, Budget, SdkApi};
-use longshore_discovery::{Target, Update, consul, file};
+use longshore_discovery::{Target, Update, consul, dns, file};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -196,6 +196,9 @@ impl Hands {
                 file::run(spec, updates, look_now, rng).await;
             } else if let Some(spec) = discovery.consul {
                 consul::run(spec, updates, look_now, rng).await;
+            } else if let Some(spec) = discovery.dns {
+                let resolver = dns::Resolver::new(&spec.servers);
+                dns::run(resolver, spec, updates, look_now, rng).await;
             }
         };
         let directory = self.state_directory.as_deref();

@@ -1,0 +1,128 @@
+//! Where a group learns its targets.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Scope, check_port};
+use crate::{ConsulDiscovery, Discovery, DnsDiscovery, DnsRecordType, Secret, limits};
+
+/// A group's source.
+pub(super) fn source(scope: &mut Scope<'_, '_>, discovery: &Discovery) {
+    match discovery.sources().as_slice() {
+        [_] => {}
+        [] => scope.fault("a source is needed: `ecs`, `file`, `consul` or `dns`"),
+        several => scope.fault(format!(
+            "a group has one source, found {}; remove the others",
+            several.join(", ")
+        )),
+    }
+    if let Some(ecs) = &discovery.ecs {
+        scope.key("ecs", |scope| {
+            for (key, value) in [("cluster", &ecs.cluster), ("service", &ecs.service)] {
+                if value.trim().is_empty() {
+                    scope.fault_at(key, "a name is needed");
+                }
+            }
+        });
+    }
+    if let Some(file) = &discovery.file {
+        scope.key("file", |scope| {
+            if file.path.trim().is_empty() {
+                scope.fault_at("path", "the path of a file is needed");
+            }
+        });
+    }
+    if let Some(found) = &discovery.consul {
+        scope.key("consul", |scope| consul(scope, found));
+    }
+    if let Some(found) = &discovery.dns {
+        scope.key("dns", |scope| dns(scope, found));
+    }
+}
+
+fn consul(scope: &mut Scope<'_, '_>, consul: &ConsulDiscovery) {
+    check_port(scope, "address", consul.address);
+    if consul.service.trim().is_empty() {
+        scope.fault_at("service", "a name is needed");
+    }
+    for (key, value) in [("tag", &consul.tag), ("datacenter", &consul.datacenter)] {
+        if value.as_ref().is_some_and(|value| value.trim().is_empty()) {
+            scope.fault_at(key, "a name is needed; without the key, any will do");
+        }
+    }
+    let token = consul.token.as_ref().map(Secret::reveal);
+    let sendable = |token: &str| {
+        (1..=limits::TOKEN_BYTES).contains(&token.len())
+            && token.chars().all(|c| c.is_ascii_graphic())
+    };
+    if token.is_some_and(|token| !sendable(token)) {
+        // Without the value: an error may end in a log.
+        let most = limits::TOKEN_BYTES;
+        scope.fault_at(
+            "token",
+            format!("a token has 1 to {most} visible ASCII characters"),
+        );
+    }
+}
+
+fn dns(scope: &mut Scope<'_, '_>, dns: &DnsDiscovery) {
+    if let Some(fault) = dns_name_fault(&dns.name) {
+        scope.fault_at("name", fault);
+    }
+    match (dns.record_type, dns.port) {
+        (DnsRecordType::Srv, Some(_)) => {
+            scope.fault_at("port", "SRV records have their own ports; remove the key");
+        }
+        (DnsRecordType::A | DnsRecordType::Aaaa, None) => scope.fault(
+            "the key `port` is missing: A and AAAA records have no port (those of type SRV have)",
+        ),
+        _ => {}
+    }
+    if dns.servers.len() > limits::DNS_SERVERS {
+        scope.fault_at(
+            "servers",
+            format!(
+                "at most {} servers, found {}",
+                limits::DNS_SERVERS,
+                dns.servers.len()
+            ),
+        );
+    }
+    let mut seen: Vec<&SocketAddr> = Vec::new();
+    scope.each("servers", &dns.servers, |scope, server| {
+        if server.port() == 0 {
+            scope.fault("the port is 0; expected 1 to 65535, such as 53");
+        }
+        if seen.contains(&server) {
+            scope.fault(format!("{server} is there already"));
+        }
+        seen.push(server);
+    });
+    if dns.min_interval.get() > dns.max_interval.get() {
+        scope.fault_at(
+            "min_interval",
+            "the shortest time between two looks is above the longest, `max_interval`",
+        );
+    }
+}
+
+/// Why a text is no name that can be asked for.
+fn dns_name_fault(name: &str) -> Option<String> {
+    let bare = name.strip_suffix('.').unwrap_or(name);
+    if bare.parse::<IpAddr>().is_ok() {
+        return Some(format!(
+            "{name:?} is an address, which needs no look-up; write it under `targets`"
+        ));
+    }
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let label = |label: &str| {
+        !label.is_empty() && label.len() <= limits::DNS_LABEL_BYTES && label.chars().all(valid)
+    };
+    let fits = bare.len() <= limits::DNS_NAME_BYTES && bare.split('.').all(label);
+    (!fits).then(|| {
+        format!(
+            "expected a name such as app.internal, of at most {} letters, digits, `-`, `_` and dots, and at most {} between two dots; found {name:?}",
+            limits::DNS_NAME_BYTES,
+            limits::DNS_LABEL_BYTES
+        )
+    })
+}
