@@ -28,7 +28,7 @@ pub use action::{
     Action, ActionKind, FixedResponse, Forward, ForwardTarget, GroupStickiness, Redirect,
     RedirectStatus,
 };
-pub use discovery::{Discovery, EcsDiscovery};
+pub use discovery::{Discovery, DockerDiscovery, EcsDiscovery};
 pub use env::Environment;
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use file::{load, parse};

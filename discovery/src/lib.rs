@@ -1,9 +1,11 @@
-//! What the world says about targets: fixed lists and Amazon ECS.
+//! What the world says about targets: fixed lists, Amazon ECS and Docker.
 //!
 //! A source sends whole sets, or nothing (see `README.md` beside this crate for the rules). This
-//! crate knows nothing of the proxy, and only [`ecs`]'s `sdk` module imports the AWS SDK.
+//! crate knows nothing of the proxy. Only [`ecs`]'s `sdk` module imports the AWS SDK, and only
+//! [`docker`]'s `engine` module imports bollard.
 
 pub mod backoff;
+pub mod docker;
 pub mod ecs;
 mod fixed;
 mod target;

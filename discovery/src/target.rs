@@ -9,7 +9,7 @@ use std::time::Instant;
 /// again at once, and then the address is that of another service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetKey {
-    /// The task's ARN; `fixed` for a target of a fixed list.
+    /// The task's ARN; a container's full id; `fixed` for a target of a fixed list.
     pub task: Arc<str>,
     /// The container of the task; the written address for a target of a fixed list.
     pub container: Arc<str>,

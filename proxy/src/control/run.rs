@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use longshore_config::{Config, TargetGroup};
 use longshore_discovery::Update;
+use longshore_discovery::docker::{self, Engine};
 use longshore_discovery::ecs::{self, Aws, SdkApi};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -164,6 +165,8 @@ impl Hands {
             if let Some(spec) = discovery.ecs {
                 let api = SdkApi::connect(&aws, spec.region.as_deref()).await;
                 ecs::run(api, spec, updates, look_now, rng).await;
+            } else if let Some(spec) = discovery.docker {
+                docker::run(Engine::new(&spec), spec, updates, look_now, rng).await;
             }
         };
         let told = tell(id, inbox, self.outbox.clone());
