@@ -11,6 +11,7 @@ mod bodies;
 mod command;
 mod differential;
 mod discovery;
+mod docker_source;
 mod docs;
 mod framing;
 mod health;

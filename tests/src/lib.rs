@@ -10,6 +10,7 @@
 
 pub mod balancer;
 pub mod cluster;
+pub mod docker;
 pub mod origin;
 pub mod process;
 pub mod wire;
