@@ -1,7 +1,8 @@
 //! Where a target group learns its targets.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -24,6 +25,9 @@ pub struct Discovery {
     /// The records of a name in DNS.
     #[serde(default)]
     pub dns: Option<DnsDiscovery>,
+    /// The containers of one Docker engine.
+    #[serde(default)]
+    pub docker: Option<DockerDiscovery>,
 }
 
 impl Discovery {
@@ -35,6 +39,7 @@ impl Discovery {
             (self.file.is_some(), "file"),
             (self.consul.is_some(), "consul"),
             (self.dns.is_some(), "dns"),
+            (self.docker.is_some(), "docker"),
         ];
         known
             .into_iter()
@@ -61,6 +66,9 @@ impl Discovery {
             dns.servers.clear();
             dns.min_interval = Span::default();
             dns.max_interval = Span::default();
+        }
+        if let Some(docker) = &mut identity.docker {
+            docker.poll_interval = Span::default();
         }
         identity
     }
@@ -191,4 +199,44 @@ pub enum DnsRecordType {
     /// Hosts and their ports.
     #[serde(rename = "SRV")]
     Srv,
+}
+
+/// The containers of one Docker engine that have certain labels.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DockerDiscovery {
+    /// Where the engine listens: `unix://` and an absolute path, or `tcp://host:port` without TLS
+    /// (default `unix:///var/run/docker.sock`).
+    #[serde(default = "docker_endpoint")]
+    pub endpoint: String,
+    /// What a container must be labelled with, at least one; all must match. The value `""` means
+    /// that the label is there, whatever its value.
+    pub labels: BTreeMap<String, String>,
+    /// The port inside the container. Absent: the only TCP port.
+    #[serde(default)]
+    pub container_port: Option<Port>,
+    /// A network on which containers are reached at their own address. Absent: they are reached
+    /// at the port of the host that leads to them.
+    #[serde(default)]
+    pub network: Option<String>,
+    /// Where ports are reached that are published on all addresses of the host (default
+    /// 127.0.0.1). Not with `network`.
+    #[serde(default)]
+    pub host_address: Option<IpAddr>,
+    /// From one look at all containers to the next (default 15 s, 1 s to 300 s). Events bring
+    /// looks before that; this is for those that were lost.
+    #[serde(default)]
+    pub poll_interval: Span<1_000, 300_000, 15_000>,
+}
+
+impl DockerDiscovery {
+    /// See the field `host_address`.
+    #[must_use]
+    pub fn host_address(&self) -> IpAddr {
+        self.host_address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+}
+
+fn docker_endpoint() -> String {
+    "unix:///var/run/docker.sock".to_owned()
 }

@@ -29,7 +29,8 @@ pub use action::{
     RedirectStatus,
 };
 pub use discovery::{
-    ConsulDiscovery, Discovery, DnsDiscovery, DnsRecordType, EcsDiscovery, FileDiscovery, Secret,
+    ConsulDiscovery, Discovery, DnsDiscovery, DnsRecordType, DockerDiscovery, EcsDiscovery,
+    FileDiscovery, Secret,
 };
 pub use env::Environment;
 pub use error::{ConfigError, ConfigErrors, Position};

@@ -89,7 +89,7 @@ fn each_fault_of_a_dns_source_names_its_place_and_its_mend() {
 fn a_group_has_exactly_one_source() {
     let error = source("").expect_err("none");
     assert!(
-        error.contains("a source is needed: `ecs`, `file`, `consul` or `dns`"),
+        error.contains("a source is needed: `ecs`, `docker`, `consul`, `dns` or `file`"),
         "{error}"
     );
     let error = source("ecs: {cluster: a, service: b}, dns: {name: a, port: 1}").expect_err("two");

@@ -186,7 +186,7 @@ fn a_group_has_exactly_one_source_and_a_file_needs_its_path() {
     for (discovery, error) in [
         (
             "{}",
-            "f.yaml:14:16: target_groups[0].discovery: a source is needed: `ecs`, `file`, `consul` or `dns`",
+            "f.yaml:14:16: target_groups[0].discovery: a source is needed: `ecs`, `docker`, `consul`, `dns` or `file`",
         ),
         (
             "{ecs: {cluster: c, service: s}, file: {path: t.json}}",
@@ -388,4 +388,96 @@ fn anchors_that_multiply_are_stopped() {
         text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
     }
     assert!(read(&text).is_err());
+}
+
+#[test]
+fn a_docker_source_needs_an_endpoint_and_labels_that_can_be_meant() {
+    let with = |docker: &str| {
+        let group = format!(
+            "target_groups: [{{name: app, discovery: {{docker: {docker}}}}}]\nlisteners:\n  - {{name: web, port: 80, default_action: [{{type: forward, target_group: app}}]}}\n"
+        );
+        read(&group)
+    };
+    let labels = "labels: {com.docker.compose.service: web, any: \"\"}";
+    for good in [
+        labels.to_owned(),
+        format!("{labels}, endpoint: \"tcp://10.0.0.1:2375\", host_address: 10.0.0.1"),
+        format!("{labels}, endpoint: \"tcp://[::1]:2375\", poll_interval: 1s"),
+        format!("{labels}, network: front, container_port: 80, poll_interval: 300s"),
+    ] {
+        with(&format!("{{{good}}}")).expect("valid");
+    }
+    for (bad, place, word) in [
+        ("{}", "docker", "labels"),
+        ("{labels: {}}", "docker.labels", "at least one"),
+        ("{labels: {\"a=b\": c}}", "docker.labels", "without `=`"),
+        (
+            "{labels: {a: b}, endpoint: /var/run/docker.sock}",
+            "docker.endpoint",
+            "unix://",
+        ),
+        (
+            "{labels: {a: b}, endpoint: \"unix://docker.sock\"}",
+            "docker.endpoint",
+            "absolute",
+        ),
+        (
+            "{labels: {a: b}, endpoint: \"tcp://engine\"}",
+            "docker.endpoint",
+            "tcp://host:port",
+        ),
+        (
+            "{labels: {a: b}, endpoint: \"tcp://engine:0\"}",
+            "docker.endpoint",
+            "tcp://host:port",
+        ),
+        (
+            "{labels: {a: b}, endpoint: \"https://engine:1\"}",
+            "docker.endpoint",
+            "tcp://host:port",
+        ),
+        (
+            "{labels: {a: b}, network: \" \"}",
+            "docker.network",
+            "a name",
+        ),
+        (
+            "{labels: {a: b}, network: x, host_address: 1.2.3.4}",
+            "docker.host_address",
+            "remove one",
+        ),
+        (
+            "{labels: {a: b}, host_address: 0.0.0.0}",
+            "docker.host_address",
+            "connect to",
+        ),
+        (
+            "{labels: {a: b}, poll_interval: 500ms}",
+            "docker.poll_interval",
+            "1s",
+        ),
+        (
+            "{labels: {a: b}, container_port: 0}",
+            "docker.container_port",
+            "1 to 65535",
+        ),
+    ] {
+        let Err(errors) = with(bad) else {
+            panic!("{bad} was accepted");
+        };
+        let errors = errors.to_string();
+        assert!(
+            errors.contains(place) && errors.contains(word),
+            "{bad}: {errors}"
+        );
+    }
+}
+
+#[test]
+fn a_group_has_one_source() {
+    let errors = read(
+        "target_groups: [{name: app, discovery: {docker: {labels: {a: b}}, ecs: {cluster: c, service: s}}}]\nlisteners:\n  - {name: web, port: 80, default_action: [{type: forward, target_group: app}]}\n",
+    )
+    .expect_err("two sources");
+    assert!(errors.to_string().contains("found ecs, docker"), "{errors}");
 }

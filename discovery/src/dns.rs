@@ -18,6 +18,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use crate::backoff;
+use crate::clock::now;
 use crate::target::Update;
 use api::{Answer, DnsApi, Family, LookupError, Service};
 use book::{Book, Verdict};
@@ -95,12 +96,6 @@ pub async fn run(
             () = async { tokio::time::sleep(LOOK_SPACING).await; look_now.notified().await }, if may_hurry => {}
         }
     }
-}
-
-/// The only clock of this source: what is believed is decided elsewhere, with time as an argument.
-#[allow(clippy::disallowed_methods, reason = "this is the place")]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// From the end of a look to the next one.

@@ -9,8 +9,9 @@ use std::time::Instant;
 /// again at once, and then the address is that of another service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetKey {
-    /// The task's ARN; `fixed` for a target of a fixed list, `file` for one of a targets
-    /// file, `consul/NODE/ID` for an instance of a service in Consul.
+    /// The task's ARN; a container's full id; `fixed` for a target of a fixed list, `file` for one
+    /// of a targets file, `consul/NODE/ID` for an instance of a service in Consul, `dns:NAME` for
+    /// an address of a name.
     pub task: Arc<str>,
     /// The container of the task; the written address for a target of a list or a
     /// file, the name of the service in Consul.

@@ -151,6 +151,19 @@ fn only_one_file_uses_the_dns_library() {
 }
 
 #[test]
+fn only_the_engine_file_uses_bollard() {
+    for folder in ["config", "discovery", "proxy"] {
+        for path in with(folder, |text| text.contains("bollard::")) {
+            assert_eq!(path, "/discovery/src/docker/engine.rs");
+        }
+    }
+    assert_eq!(
+        with("discovery", |text| text.contains("bollard::")).len(),
+        1
+    );
+}
+
+#[test]
 fn only_the_config_crate_reads_the_file() {
     for folder in ["discovery", "proxy"] {
         let files = with(folder, |text| text.contains("Deserialize"));

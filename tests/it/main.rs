@@ -13,6 +13,7 @@ mod consul;
 mod differential;
 mod discovery;
 mod dns_source;
+mod docker_source;
 mod docs;
 mod file_source;
 mod framing;

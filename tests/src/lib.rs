@@ -11,6 +11,7 @@
 pub mod balancer;
 pub mod cluster;
 pub mod dns;
+pub mod docker;
 pub mod origin;
 pub mod process;
 pub mod wire;

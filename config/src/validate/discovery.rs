@@ -3,13 +3,15 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::{Scope, check_port};
-use crate::{ConsulDiscovery, Discovery, DnsDiscovery, DnsRecordType, Secret, limits};
+use crate::{
+    ConsulDiscovery, Discovery, DnsDiscovery, DnsRecordType, DockerDiscovery, Secret, limits,
+};
 
 /// A group's source.
 pub(super) fn source(scope: &mut Scope<'_, '_>, discovery: &Discovery) {
     match discovery.sources().as_slice() {
         [_] => {}
-        [] => scope.fault("a source is needed: `ecs`, `file`, `consul` or `dns`"),
+        [] => scope.fault("a source is needed: `ecs`, `docker`, `consul`, `dns` or `file`"),
         several => scope.fault(format!(
             "a group has one source, found {}; remove the others",
             several.join(", ")
@@ -33,6 +35,9 @@ pub(super) fn source(scope: &mut Scope<'_, '_>, discovery: &Discovery) {
     }
     if let Some(found) = &discovery.consul {
         scope.key("consul", |scope| consul(scope, found));
+    }
+    if let Some(found) = &discovery.docker {
+        scope.key("docker", |scope| docker(scope, found));
     }
     if let Some(found) = &discovery.dns {
         scope.key("dns", |scope| dns(scope, found));
@@ -60,6 +65,63 @@ fn consul(scope: &mut Scope<'_, '_>, consul: &ConsulDiscovery) {
         scope.fault_at(
             "token",
             format!("a token has 1 to {most} visible ASCII characters"),
+        );
+    }
+}
+
+fn docker(scope: &mut Scope<'_, '_>, docker: &DockerDiscovery) {
+    let unix = |path: &str| path.starts_with('/') && path.len() > 1;
+    let tcp = |at: &str| {
+        at.rsplit_once(':').is_some_and(|(host, port)| {
+            let port: Option<u16> = port.parse().ok();
+            !host.is_empty() && !at.contains('/') && port.is_some_and(|port| port > 0)
+        })
+    };
+    let endpoint = &docker.endpoint;
+    let known = endpoint.strip_prefix("unix://").is_some_and(unix)
+        || endpoint.strip_prefix("tcp://").is_some_and(tcp);
+    if !known {
+        scope.fault_at(
+            "endpoint",
+            format!(
+                "expected unix:// and an absolute path, such as unix:///var/run/docker.sock, or tcp://host:port; found {endpoint:?}"
+            ),
+        );
+    }
+    if docker.labels.is_empty() {
+        scope.fault_at(
+            "labels",
+            "at least one label is needed: without one, every container would be a target",
+        );
+    }
+    // `=` parts name and value in the engine's own filter.
+    if docker
+        .labels
+        .keys()
+        .any(|name| name.trim().is_empty() || name.contains('='))
+    {
+        scope.fault_at("labels", "a label has a name, without `=`");
+    }
+    if docker
+        .network
+        .as_ref()
+        .is_some_and(|network| network.trim().is_empty())
+    {
+        scope.fault_at("network", "a name is needed");
+    }
+    if docker.host_address.is_some() && docker.network.is_some() {
+        scope.fault_at(
+            "host_address",
+            "with `network`, containers are reached at their own address; remove one of the two",
+        );
+    }
+    if docker
+        .host_address
+        .is_some_and(|address| address.is_unspecified())
+    {
+        scope.fault_at(
+            "host_address",
+            "expected an address to connect to, such as 127.0.0.1",
         );
     }
 }

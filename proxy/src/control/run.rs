@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_config::{Config, TargetGroup};
+use longshore_discovery::docker::{self, Engine};
 use longshore_discovery::ecs::{self, Aws, Budget, SdkApi};
 use longshore_discovery::{Target, Update, consul, dns, file};
 use rand::rngs::SmallRng;
@@ -199,6 +200,8 @@ impl Hands {
             } else if let Some(spec) = discovery.dns {
                 let resolver = dns::Resolver::new(&spec.servers);
                 dns::run(resolver, spec, updates, look_now, rng).await;
+            } else if let Some(spec) = discovery.docker {
+                docker::run(Engine::new(&spec), spec, updates, look_now, rng).await;
             }
         };
         let directory = self.state_directory.as_deref();
