@@ -6,6 +6,9 @@
 
 pub mod api;
 pub mod book;
+pub mod known;
+mod lookup;
+pub mod port;
 pub mod resolve;
 mod sdk;
 
@@ -127,14 +130,6 @@ async fn poll(
         }
     }
     book.listed(&listed, began);
-    for batch in book.unknown_hosts().chunks(api::BATCH) {
-        match api.describe_hosts(&spec.cluster, batch).await {
-            Ok(hosts) => book.found_hosts(hosts),
-            Err(error) => problems.push(Problem {
-                subject: format!("{} container instances", batch.len()),
-                reason: format!("their addresses are not known: {error}"),
-            }),
-        }
-    }
+    problems.extend(lookup::look_up(api, spec, book).await);
     Ok(problems)
 }

@@ -27,10 +27,11 @@ use aws_sdk_ecs::types::{
     PortMapping,
 };
 use longshore_config::{EcsDiscovery, Port, Span};
-use longshore_discovery::Update;
-use longshore_discovery::ecs::api::{EcsApi, Host, Task};
-use longshore_discovery::ecs::resolve::{Unresolved, resolve};
+use longshore_discovery::ecs::api::{Definition, EcsApi, Host, Hosts, Task};
+use longshore_discovery::ecs::known::State;
+use longshore_discovery::ecs::resolve::{self, Unresolved};
 use longshore_discovery::ecs::{Aws, SdkApi, run};
+use longshore_discovery::{Target, Update};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::{Notify, mpsc};
@@ -76,7 +77,7 @@ async fn an_awsvpc_task_is_at_the_address_of_its_own_interface_and_the_container
             let address = interface.expect("an interface");
             assert_eq!(task.interface, Some(address));
 
-            let target = resolve(task, None, &spec("awsvpc", None), now()).expect("a target");
+            let target = resolve(task, None, &spec("awsvpc", None)).expect("a target");
             assert_eq!(target.address, (address, CONTAINER_PORT).into());
             assert_eq!(target.key.task, task.arn);
             assert!(!target.shared_port);
@@ -98,8 +99,9 @@ async fn a_container_instance_leads_to_the_private_address_of_its_ec2_instance()
             .describe_hosts("hosts", &[hosts[0].arn.clone(), hosts[1].arn.clone()])
             .await
             .expect("an answer");
-        found.sort_by_key(|host| host.arn != hosts[0].arn);
-        assert_eq!(found, hosts);
+        assert_eq!(found.unknown, []);
+        found.found.sort_by_key(|host| host.arn != hosts[0].arn);
+        assert_eq!(found.found, hosts);
     })
     .await;
 }
@@ -115,7 +117,7 @@ async fn an_awsvpc_task_on_a_container_instance_is_at_its_interface_and_not_at_i
         assert_eq!(task.host.as_ref(), Some(&host.arn));
         assert_eq!(task.interface, interface);
 
-        let target = resolve(&task, Some(&host), &spec("mixed", None), now()).expect("a target");
+        let target = resolve(&task, Some(&host), &spec("mixed", None)).expect("a target");
         assert_eq!(
             target.address,
             (interface.expect("an interface"), CONTAINER_PORT).into()
@@ -138,7 +140,7 @@ async fn a_bridge_task_without_bindings_waits() {
         let task = lab.describe(&arn).await;
         assert_eq!(task.host.as_ref(), Some(&host.arn));
         assert_eq!(task.interface, None);
-        let resolved = resolve(&task, Some(&host), &spec("bridge", None), now());
+        let resolved = resolve(&task, Some(&host), &spec("bridge", None));
         assert!(
             matches!(resolved, Err(Unresolved::Waiting(_))),
             "{resolved:?}"
@@ -157,12 +159,12 @@ async fn an_awsvpc_task_waits_for_the_configured_container() {
         let task = lab.describe(&started[0].0).await;
         assert_eq!(&*task.containers[0].name, "web");
         assert!(!task.containers[0].running);
-        let resolved = resolve(&task, None, &spec("container", Some("web")), now());
+        let resolved = resolve(&task, None, &spec("container", Some("web")));
         assert!(
             matches!(resolved, Err(Unresolved::Waiting(_))),
             "{resolved:?}"
         );
-        let resolved = resolve(&task, None, &spec("container", Some("wbe")), now());
+        let resolved = resolve(&task, None, &spec("container", Some("wbe")));
         assert!(
             matches!(resolved, Err(Unresolved::Wrong(_))),
             "{resolved:?}"
@@ -186,7 +188,7 @@ async fn a_stopped_task_leaves_the_list_and_is_described_as_stopped() {
         assert_eq!(task.last_status, "STOPPED");
         // Its interface is still in the answer.
         assert!(task.interface.is_some());
-        let resolved = resolve(&task, None, &spec("stopped", None), now());
+        let resolved = resolve(&task, None, &spec("stopped", None));
         assert_eq!(resolved, Err(Unresolved::Gone));
     })
     .await;
@@ -225,9 +227,9 @@ async fn unknown_ids_do_not_hide_known_ones() {
             .describe_hosts("unknown", &[missing.clone(), host.arn.clone()])
             .await
             .expect("an answer");
-        assert_eq!(found, [host]);
+        assert_eq!(found.found, [host]);
         let found = lab.api.describe_hosts("unknown", &[missing]).await;
-        assert_eq!(found, Ok(Vec::new()));
+        assert_eq!(found, Ok(Hosts::default()));
     })
     .await;
 }
@@ -315,6 +317,22 @@ fn arns(started: &[Started]) -> Vec<Arc<str>> {
 fn other_id(arn: &str) -> Arc<str> {
     let (path, _) = arn.rsplit_once('/').expect("an ARN with an id");
     format!("{path}/00000000-0000-0000-0000-000000000000").into()
+}
+
+/// With nothing known of the task's definition.
+fn resolve(task: &Task, host: Option<&Host>, spec: &EcsDiscovery) -> Result<Target, Unresolved> {
+    resolve_with(task, host, None, spec)
+}
+
+fn resolve_with(
+    task: &Task,
+    host: Option<&Host>,
+    definition: Option<&Definition>,
+    spec: &EcsDiscovery,
+) -> Result<Target, Unresolved> {
+    let host = host.map_or(State::Awaited(None), State::Here);
+    let definition = definition.map_or(State::Awaited(None), State::Here);
+    resolve::resolve(task, &host, &definition, spec, now())
 }
 
 fn now() -> std::time::Instant {

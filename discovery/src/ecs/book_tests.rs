@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use longshore_config::{EcsDiscovery, Span};
 
 use super::Book;
-use crate::ecs::api::{Binding, Container, Described, Host, Task};
+use crate::ecs::api::{Binding, Container, Definition, Described, Host, Hosts, PortMapping, Task};
 
 fn spec() -> EcsDiscovery {
     EcsDiscovery {
@@ -32,6 +32,7 @@ fn task(id: u32, version: i64) -> Task {
         unhealthy: false,
         zone: None,
         host: Some("host".into()),
+        definition: Some("definition".into()),
         interface: None,
         containers: vec![Container {
             name: "web".into(),
@@ -76,13 +77,21 @@ fn poll(book: &mut Book, ids: &[u32], described: Option<Vec<Task>>, now: Instant
         book.described(answer, now);
     }
     book.listed(&listed, now);
-    for arn in book.unknown_hosts() {
-        book.found_hosts(vec![Host {
+    for arn in book.unknown_hosts(now) {
+        let host = Host {
             arn,
             instance: "i-1".into(),
             address: [127, 0, 0, 2].into(),
             zone: Some("a".into()),
-        }]);
+        };
+        let found = vec![host];
+        book.found_hosts(
+            Hosts {
+                found,
+                ..Hosts::default()
+            },
+            now,
+        );
     }
     let (targets, _) = book.targets(&spec());
     targets.iter().map(|t| t.address.port() - 32768).collect()
@@ -183,8 +192,8 @@ fn hosts_are_forgotten_with_their_last_task() {
     let now = Instant::now();
     let mut book = Book::default();
     poll(&mut book, &[1], Some(vec![task(1, 1)]), now);
-    assert!(book.unknown_hosts().is_empty());
-    assert_eq!(book.hosts.len(), 1);
+    assert!(book.unknown_hosts(now).is_empty());
+    assert!(!book.hosts.is_empty());
     poll(&mut book, &[], Some(vec![stopped(1, 2)]), now);
     assert!(book.hosts.is_empty() && book.tasks.is_empty());
 }
@@ -233,4 +242,63 @@ fn a_task_that_ecs_calls_running_stays_however_long_the_list_lacks_it() {
         let later = now + Duration::from_secs(60 * minute);
         assert_eq!(poll(&mut book, &[], Some(vec![task(1, 1)]), later), [1]);
     }
+}
+
+#[test]
+fn a_definition_is_asked_for_once_and_forgotten_with_its_last_task() {
+    let now = Instant::now();
+    let mut book = Book::default();
+    let mut bare = task(1, 1);
+    bare.containers[0].bindings.clear();
+    assert!(poll(&mut book, &[1], Some(vec![bare.clone()]), now).is_empty());
+    let wanted = book.unknown_definitions(&spec(), now);
+    assert_eq!(wanted, ["definition".into()]);
+    let definition = Definition {
+        arn: "definition".into(),
+        network_mode: Some("host".into()),
+        ports: vec![PortMapping {
+            container: "web".into(),
+            port: 32768 + 7,
+        }],
+    };
+    book.definitions.found("definition".into(), definition, now);
+    let later = now + Duration::from_secs(3600);
+    assert!(book.unknown_definitions(&spec(), later).is_empty());
+    assert_eq!(poll(&mut book, &[1], Some(vec![bare]), later), [7]);
+    poll(&mut book, &[], Some(vec![stopped(1, 2)]), later);
+    assert!(book.definitions.is_empty());
+}
+
+#[test]
+fn a_host_that_is_not_known_holds_up_only_its_own_tasks() {
+    let now = Instant::now();
+    let mut book = Book::default();
+    let mut other = task(2, 1);
+    other.host = Some("other".into());
+    poll(&mut book, &[1], Some(vec![task(1, 1)]), now);
+    let mut now = now;
+    for _ in 0..3 {
+        now += Duration::from_secs(10);
+        book.described(
+            Described {
+                tasks: vec![other.clone()],
+                missing: vec![],
+            },
+            now,
+        );
+        book.listed(&list(&[1, 2]), now);
+        assert_eq!(book.unknown_hosts(now), ["other".into()]);
+        book.found_hosts(
+            Hosts {
+                found: vec![],
+                unknown: vec![("other".into(), "no permission".to_owned())],
+            },
+            now,
+        );
+        assert!(book.unknown_hosts(now).is_empty(), "it is given a pause");
+    }
+    let (targets, problems) = book.targets(&spec());
+    assert_eq!(targets.len(), 1);
+    assert!(problems[0].reason.contains("no permission"), "{problems:?}");
+    assert!(!book.is_unsettled(&spec()));
 }

@@ -1,0 +1,102 @@
+//! What the SDK's answers say, in plain data.
+
+use std::net::IpAddr;
+
+use aws_sdk_ecs::types::{ContainerDefinition, HealthStatus, TransportProtocol};
+
+use crate::ecs::api::{Binding, Container, Definition, PortMapping, Task};
+
+/// An address, if it is one.
+pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
+    text.parse().ok()
+}
+
+/// An element without an ARN is of no use; one bad element never fails the answer.
+pub(super) fn task(task: &aws_sdk_ecs::types::Task) -> Option<Task> {
+    Some(Task {
+        arn: task.task_arn()?.into(),
+        version: task.version(),
+        desired_running: task.desired_status() == Some("RUNNING"),
+        last_status: task.last_status().unwrap_or("UNKNOWN").to_owned(),
+        started_at: task.started_at().and_then(|at| at.to_millis().ok()),
+        unhealthy: task.health_status() == Some(&HealthStatus::Unhealthy),
+        zone: task.availability_zone().map(Into::into),
+        host: task.container_instance_arn().map(Into::into),
+        definition: task.task_definition_arn().map(Into::into),
+        interface: interface(task),
+        containers: task
+            .containers()
+            .iter()
+            .filter_map(|container| {
+                Some(Container {
+                    name: container.name()?.into(),
+                    running: container.last_status() == Some("RUNNING"),
+                    bindings: container
+                        .network_bindings()
+                        .iter()
+                        .filter_map(binding)
+                        .collect(),
+                })
+            })
+            .collect(),
+    })
+}
+
+/// The address of the task's own network interface. Attachments hold other things too (Service
+/// Connect, volumes), so they are chosen by type, never by place.
+fn interface(task: &aws_sdk_ecs::types::Task) -> Option<IpAddr> {
+    let attachment = task.attachments().iter().find(|attachment| {
+        matches!(attachment.r#type(), Some("ElasticNetworkInterface" | "eni"))
+            && !matches!(
+                attachment.status(),
+                Some("DETACHED" | "DETACHING" | "DELETED")
+            )
+    })?;
+    let detail = |name: &str| {
+        attachment
+            .details()
+            .iter()
+            .find(|detail| detail.name() == Some(name))
+            .and_then(|detail| parse_address(detail.value()?))
+    };
+    detail("privateIPv4Address").or_else(|| detail("privateIPv6Address"))
+}
+
+fn port(number: Option<i32>) -> Option<u16> {
+    u16::try_from(number?).ok().filter(|port| *port > 0)
+}
+
+fn binding(binding: &aws_sdk_ecs::types::NetworkBinding) -> Option<Binding> {
+    if binding.protocol() == Some(&TransportProtocol::Udp) {
+        return None;
+    }
+    Some(Binding {
+        container_port: port(binding.container_port())?,
+        host_port: port(binding.host_port())?,
+    })
+}
+
+/// A revision of a task definition.
+pub(super) fn definition(arn: &str, definition: &aws_sdk_ecs::types::TaskDefinition) -> Definition {
+    Definition {
+        arn: arn.into(),
+        network_mode: definition.network_mode().map(|mode| mode.as_str().into()),
+        ports: definition
+            .container_definitions()
+            .iter()
+            .flat_map(ports)
+            .collect(),
+    }
+}
+
+fn ports(container: &ContainerDefinition) -> impl Iterator<Item = PortMapping> {
+    container.port_mappings().iter().filter_map(|mapping| {
+        if mapping.protocol() == Some(&TransportProtocol::Udp) {
+            return None;
+        }
+        Some(PortMapping {
+            container: container.name()?.into(),
+            port: port(mapping.container_port())?,
+        })
+    })
+}
