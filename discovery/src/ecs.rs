@@ -9,6 +9,7 @@ pub mod book;
 pub mod known;
 mod lookup;
 pub mod port;
+pub mod range;
 pub mod resolve;
 mod sdk;
 

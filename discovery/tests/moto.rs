@@ -345,6 +345,7 @@ fn spec(cluster: &str, container: Option<&str>) -> EcsDiscovery {
         service: "web".to_owned(),
         container: container.map(str::to_owned),
         container_port: Port::new(CONTAINER_PORT.into()),
+        port_name: None,
         poll_interval: Span::default(),
         region: None,
     }

@@ -91,6 +91,8 @@ pub struct Container {
     pub running: bool,
     /// Ports of the host that lead into it. Empty until it runs, and in awsvpc mode.
     pub bindings: Vec<Binding>,
+    /// The same for ranges of ports.
+    pub ranges: Vec<RangeBinding>,
 }
 
 /// A TCP port of the host that leads to one of the container.
@@ -110,6 +112,16 @@ impl Host {
     pub fn life(&self) -> Option<Duration> {
         (self.instance.starts_with(MANAGED_NODE)).then_some(NODE_ADDRESS_LIFE)
     }
+}
+
+/// TCP ports of the host that lead to as many of the container, in the same order. In the words
+/// of ECS, such as `8080-8085`, empty if it has none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeBinding {
+    /// The ports inside.
+    pub container_range: Arc<str>,
+    /// The ports of the host.
+    pub host_range: Arc<str>,
 }
 
 /// The answer to a question about container instances. One in neither part is not known yet.
@@ -145,13 +157,26 @@ pub struct Definition {
     pub ports: Vec<PortMapping>,
 }
 
-/// A TCP port in a task definition.
+/// A TCP port in a task definition, or a range of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortMapping {
     /// The container's name.
     pub container: Arc<str>,
-    /// The port inside it.
-    pub port: u16,
+    /// The ports inside it.
+    pub ports: MappedPorts,
+    /// Its name.
+    pub name: Option<Arc<str>>,
+    /// `http`, `http2` or `grpc`. Not looked at yet.
+    pub app_protocol: Option<Arc<str>>,
+}
+
+/// The ports of a mapping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MappedPorts {
+    /// One.
+    One(u16),
+    /// Several, in the words of ECS: `8080-8085`.
+    Range(Arc<str>),
 }
 
 /// Why a call failed.

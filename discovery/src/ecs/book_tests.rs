@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use longshore_config::{EcsDiscovery, Span};
 
 use super::Book;
-use crate::ecs::api::{Binding, Container, Definition, Described, Host, Hosts, PortMapping, Task};
+use crate::ecs::api::{
+    Binding, Container, Definition, Described, Host, Hosts, MappedPorts, PortMapping, Task,
+};
 
 fn spec() -> EcsDiscovery {
     EcsDiscovery {
@@ -13,6 +15,7 @@ fn spec() -> EcsDiscovery {
         service: "app".to_owned(),
         container: None,
         container_port: None,
+        port_name: None,
         poll_interval: Span::default(),
         region: None,
     }
@@ -41,6 +44,7 @@ fn task(id: u32, version: i64) -> Task {
                 container_port: 80,
                 host_port: 32768 + u16::try_from(id).expect("small"),
             }],
+            ranges: vec![],
         }],
     }
 }
@@ -258,7 +262,9 @@ fn a_definition_is_asked_for_once_and_forgotten_with_its_last_task() {
         network_mode: Some("host".into()),
         ports: vec![PortMapping {
             container: "web".into(),
-            port: 32768 + 7,
+            ports: MappedPorts::One(32768 + 7),
+            name: None,
+            app_protocol: None,
         }],
     };
     book.definitions.found("definition".into(), definition, now);

@@ -1,12 +1,14 @@
 //! Which port of a task is meant, and what leads to it. Pure; a port is never guessed.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use longshore_config::EcsDiscovery;
 
-use super::api::{Container, Definition, Task};
+use super::api::{Container, Definition, MappedPorts, PortMapping, Task};
 use super::known::State;
+use super::range::PortRange;
 use super::resolve::Unresolved;
 
 /// A port of a container and what leads to it.
@@ -22,12 +24,25 @@ pub struct Place {
     pub own: Option<IpAddr>,
 }
 
-/// A port that a container has.
+/// What the configuration asks for.
+struct Wanted {
+    container: Option<Arc<str>>,
+    port: Option<u16>,
+}
+
+/// Ports that containers have, and what leads to them.
+#[derive(Default)]
+struct Offers<'t> {
+    good: Vec<Offer<'t>>,
+    /// Ranges that are none.
+    malformed: Vec<String>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Offer<'t> {
     container: &'t Arc<str>,
-    inside: u16,
-    outside: u16,
+    inside: PortRange,
+    outside: PortRange,
 }
 
 /// Whether the task definition is needed to know the port.
@@ -37,6 +52,7 @@ pub fn wants_definition(task: &Task, spec: &EcsDiscovery) -> bool {
         return false;
     }
     match task.interface {
+        _ if spec.port_name.is_some() => true,
         Some(_) => spec.container_port.is_none(),
         // Either it is in host mode, or its bindings were not told yet.
         None => !has_bindings(task),
@@ -45,7 +61,7 @@ pub fn wants_definition(task: &Task, spec: &EcsDiscovery) -> bool {
 
 fn has_bindings(task: &Task) -> bool {
     let mut containers = task.containers.iter();
-    containers.any(|container| !container.bindings.is_empty())
+    containers.any(|container| !container.bindings.is_empty() || !container.ranges.is_empty())
 }
 
 /// The place that the configuration means.
@@ -58,24 +74,25 @@ pub fn place(
     spec: &EcsDiscovery,
 ) -> Result<Place, Unresolved> {
     let candidates = candidates(task, spec)?;
+    let wanted = wanted(&candidates, definition, spec)?;
     if task.interface.is_some() {
-        let place = own_interface(&candidates, definition, spec)?;
+        let place = own_interface(&candidates, definition, &wanted, spec)?;
         return Ok(Place {
             own: task.interface,
             ..place
         });
     }
     if has_bindings(task) {
-        return bound(&candidates, spec);
+        return bound(&candidates, &wanted);
     }
-    let definition = known(definition, "ECS tells no host port for it yet")?;
+    let definition = known(definition, NOT_BOUND)?;
     match definition.network_mode.as_deref() {
-        Some("host") => defined(&candidates, definition, spec),
+        Some("host") => defined(&candidates, definition, &wanted),
         None | Some("bridge" | "default") => {
             // The agent may tell the bindings a moment after the status, but not those of ports
             // that nobody mapped.
-            offers(&candidates, definition, spec).map(|_| ())?;
-            Err(waits("ECS tells no host port for it yet"))
+            offers(&candidates, definition)?;
+            Err(waits(NOT_BOUND))
         }
         Some("awsvpc") => Err(waits("ECS tells no network interface for it yet")),
         Some(other) => Err(Unresolved::Wrong(format!(
@@ -127,6 +144,63 @@ fn candidates<'t>(task: &'t Task, spec: &EcsDiscovery) -> Result<Vec<&'t Contain
     Ok(named)
 }
 
+/// What the configuration asks for. A name is looked up in the definition.
+fn wanted(
+    candidates: &[&Container],
+    definition: &State<'_, Definition>,
+    spec: &EcsDiscovery,
+) -> Result<Wanted, Unresolved> {
+    let Some(name) = &spec.port_name else {
+        return Ok(Wanted {
+            container: None,
+            port: spec.container_port.map(|port| port.number()),
+        });
+    };
+    let definition = known(definition, NOT_ASKED)?;
+    let own = |mapping: &&PortMapping| candidates.iter().any(|c| c.name == mapping.container);
+    let mappings = || definition.ports.iter().filter(own);
+    let named: Vec<&PortMapping> = mappings()
+        .filter(|mapping| mapping.name.as_deref() == Some(name))
+        .collect();
+    let [mapping] = named.as_slice() else {
+        let names: Vec<&str> = mappings().filter_map(|m| m.name.as_deref()).collect();
+        return Err(Unresolved::Wrong(format!(
+            "its task definition has {} port named {name:?}; it names: {}",
+            if named.is_empty() {
+                "no"
+            } else {
+                "more than one"
+            },
+            names.join(", ")
+        )));
+    };
+    let range = mapped(mapping).map_err(|text| malformed(&[text]))?;
+    match range.single() {
+        Some(port) => Ok(Wanted {
+            container: Some(Arc::clone(&mapping.container)),
+            port: Some(port),
+        }),
+        None => Err(Unresolved::Wrong(format!(
+            "its port {name:?} is ambiguous; set `container_port` to one of {range} instead"
+        ))),
+    }
+}
+
+/// The ports of a mapping, or the text that names none.
+fn mapped(mapping: &PortMapping) -> Result<PortRange, String> {
+    match &mapping.ports {
+        MappedPorts::One(port) => Ok(PortRange::one(*port)),
+        MappedPorts::Range(text) => PortRange::parse(text).ok_or_else(|| format!("{text:?}")),
+    }
+}
+
+fn malformed(texts: &[String]) -> Unresolved {
+    Unresolved::Wrong(format!(
+        "ECS tells port ranges for it that are none: {}",
+        texts.join(", ")
+    ))
+}
+
 /// awsvpc: the port is that of the container, and the task has an address of its own.
 ///
 /// All containers of the task share that address. So if only the port is configured, the identity
@@ -134,11 +208,11 @@ fn candidates<'t>(task: &'t Task, spec: &EcsDiscovery) -> Result<Vec<&'t Contain
 fn own_interface(
     candidates: &[&Container],
     definition: &State<'_, Definition>,
+    wanted: &Wanted,
     spec: &EcsDiscovery,
 ) -> Result<Place, Unresolved> {
     let Some(port) = spec.container_port else {
-        let definition = known(definition, "its task definition was not asked for yet")?;
-        return defined(candidates, definition, spec);
+        return defined(candidates, known(definition, NOT_ASKED)?, wanted);
     };
     let container = match &spec.container {
         None => "*".into(),
@@ -157,33 +231,43 @@ fn own_interface(
 }
 
 const NOT_RUNNING: &str = "its container does not run yet";
+const NOT_ASKED: &str = "its task definition was not asked for yet";
+const NOT_BOUND: &str = "ECS tells no host port for it yet";
 
 /// bridge: a port of the host leads to the container.
-fn bound(candidates: &[&Container], spec: &EcsDiscovery) -> Result<Place, Unresolved> {
-    let running = candidates.iter().filter(|container| container.running);
-    let offers: Vec<Offer<'_>> = running
-        .flat_map(|container| {
-            container.bindings.iter().map(|binding| Offer {
-                container: &container.name,
-                inside: binding.container_port,
-                outside: binding.host_port,
-            })
-        })
-        .collect();
-    if let Some(place) = only(&offers, spec)? {
+fn bound(candidates: &[&Container], wanted: &Wanted) -> Result<Place, Unresolved> {
+    let mut offers = Offers::default();
+    for container in candidates.iter().filter(|container| container.running) {
+        let ports = container.bindings.iter().map(|binding| Offer {
+            container: &container.name,
+            inside: PortRange::one(binding.container_port),
+            outside: PortRange::one(binding.host_port),
+        });
+        offers.good.extend(ports);
+        for binding in &container.ranges {
+            let (inside, outside) = (&binding.container_range, &binding.host_range);
+            match (PortRange::parse(inside), PortRange::parse(outside)) {
+                (Some(inside), Some(outside)) if inside.fits(outside) => offers.good.push(Offer {
+                    container: &container.name,
+                    inside,
+                    outside,
+                }),
+                _ => offers.malformed.push(format!("{inside:?} at {outside:?}")),
+            }
+        }
+    }
+    if let Some(place) = only(&offers, wanted)? {
         return Ok(place);
     }
     if candidates.iter().any(|container| !container.running) {
         return Err(waits(NOT_RUNNING));
     }
-    match spec.container_port {
-        Some(port) if !offers.is_empty() => Err(Unresolved::Wrong(format!(
-            "its container port {} has no port of the host; mapped are {}",
-            port.get(),
-            insides(&offers)
+    match wanted.port {
+        Some(port) if !offers.good.is_empty() => Err(Unresolved::Wrong(format!(
+            "its container port {port} has no port of the host; mapped are {offers}"
         ))),
         // The agent may tell the bindings a moment after the status.
-        _ => Err(waits("ECS tells no host port for it yet")),
+        _ => Err(waits(NOT_BOUND)),
     }
 }
 
@@ -191,15 +275,13 @@ fn bound(candidates: &[&Container], spec: &EcsDiscovery) -> Result<Place, Unreso
 fn defined(
     candidates: &[&Container],
     definition: &Definition,
-    spec: &EcsDiscovery,
+    wanted: &Wanted,
 ) -> Result<Place, Unresolved> {
-    let offers = offers(candidates, definition, spec)?;
-    let Some(place) = only(&offers, spec)? else {
-        let port = spec.container_port.map(|port| port.get());
+    let offers = offers(candidates, definition)?;
+    let Some(place) = only(&offers, wanted)? else {
         return Err(Unresolved::Wrong(format!(
-            "its container port {} is not in its task definition; mapped are {}",
-            port.unwrap_or_default(),
-            insides(&offers)
+            "its container port {} is not in its task definition; mapped are {offers}",
+            wanted.port.unwrap_or_default(),
         )));
     };
     let runs = candidates
@@ -216,61 +298,88 @@ fn defined(
 fn offers<'d>(
     candidates: &[&Container],
     definition: &'d Definition,
-    spec: &EcsDiscovery,
-) -> Result<Vec<Offer<'d>>, Unresolved> {
-    let offers: Vec<Offer<'_>> = definition
-        .ports
-        .iter()
-        .filter(|port| candidates.iter().any(|known| known.name == port.container))
-        .map(|port| Offer {
-            container: &port.container,
-            inside: port.port,
-            outside: port.port,
-        })
-        .collect();
-    if offers.is_empty() {
+) -> Result<Offers<'d>, Unresolved> {
+    let mut offers = Offers::default();
+    for mapping in &definition.ports {
+        if candidates.iter().all(|own| own.name != mapping.container) {
+            continue;
+        }
+        match mapped(mapping) {
+            Ok(ports) => offers.good.push(Offer {
+                container: &mapping.container,
+                inside: ports,
+                outside: ports,
+            }),
+            Err(text) => offers.malformed.push(text),
+        }
+    }
+    if offers.good.is_empty() && offers.malformed.is_empty() {
+        let names: Vec<&str> = candidates.iter().map(|own| &*own.name).collect();
         return Err(Unresolved::Wrong(format!(
             "its task definition maps no TCP port of {}",
-            spec.container.as_deref().unwrap_or("any container")
+            names.join(", ")
         )));
     }
     Ok(offers)
 }
 
 /// The only offer that fits. None: none does.
-fn only(offers: &[Offer<'_>], spec: &EcsDiscovery) -> Result<Option<Place>, Unresolved> {
+fn only(offers: &Offers<'_>, wanted: &Wanted) -> Result<Option<Place>, Unresolved> {
     let mut fitting: Vec<&Offer<'_>> = offers
+        .good
         .iter()
         .filter(|offer| {
-            spec.container_port
-                .is_none_or(|port| port.number() == offer.inside)
+            wanted
+                .container
+                .as_ref()
+                .is_none_or(|own| own == offer.container)
+        })
+        .filter(|offer| {
+            wanted
+                .port
+                .is_none_or(|port| offer.inside.offset(port).is_some())
         })
         .collect();
     // Docker tells a port once for IPv4 and once for IPv6.
     fitting.sort();
     fitting.dedup();
-    match fitting.as_slice() {
-        [] => Ok(None),
-        [offer] => Ok(Some(Place {
-            container: Arc::clone(offer.container),
-            inside: offer.inside,
-            outside: offer.outside,
-            own: None,
-        })),
-        several => {
-            let choices: Vec<String> = several
-                .iter()
-                .map(|offer| format!("{}:{}", offer.container, offer.inside))
-                .collect();
-            Err(Unresolved::Wrong(format!(
-                "its port is ambiguous; set `container` and `container_port` to one of {}",
-                choices.join(", ")
-            )))
-        }
+    if !offers.malformed.is_empty() && (fitting.is_empty() || wanted.port.is_none()) {
+        // It may be the one that is meant.
+        return Err(malformed(&offers.malformed));
+    }
+    if let [offer] = fitting.as_slice()
+        && let Some(inside) = wanted.port.or(offer.inside.single())
+    {
+        let offset = offer.inside.offset(inside);
+        return Ok(offset.and_then(|offset| {
+            Some(Place {
+                container: Arc::clone(offer.container),
+                inside,
+                outside: offer.outside.at(offset)?,
+                own: None,
+            })
+        }));
+    }
+    if fitting.is_empty() {
+        return Ok(None);
+    }
+    let choices: Vec<String> = fitting
+        .iter()
+        .map(|offer| format!("{}:{}", offer.container, offer.inside))
+        .collect();
+    Err(Unresolved::Wrong(format!(
+        "its port is ambiguous; set `container` and `container_port` to one of {}",
+        choices.join(", ")
+    )))
+}
+
+impl fmt::Display for Offers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ports: Vec<String> = self.good.iter().map(|o| o.inside.to_string()).collect();
+        f.write_str(&ports.join(", "))
     }
 }
 
-fn insides(offers: &[Offer<'_>]) -> String {
-    let ports: Vec<String> = offers.iter().map(|o| o.inside.to_string()).collect();
-    ports.join(", ")
-}
+#[cfg(test)]
+#[path = "port_tests.rs"]
+mod tests;

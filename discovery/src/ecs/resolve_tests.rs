@@ -3,7 +3,7 @@ use std::time::Instant;
 use longshore_config::{EcsDiscovery, Port, Span};
 
 use super::{Unresolved, resolve};
-use crate::ecs::api::{Binding, Container, Definition, Host, PortMapping, Task};
+use crate::ecs::api::{Binding, Container, Definition, Host, MappedPorts, PortMapping, Task};
 use crate::ecs::known::State;
 use crate::ecs::port::wants_definition;
 use crate::target::Target;
@@ -14,6 +14,7 @@ fn spec(container: Option<&str>, port: Option<u64>) -> EcsDiscovery {
         service: "app".to_owned(),
         container: container.map(ToOwned::to_owned),
         container_port: port.and_then(Port::new),
+        port_name: None,
         poll_interval: Span::default(),
         region: None,
     }
@@ -30,6 +31,7 @@ fn container(name: &str, bindings: &[(u16, u16)]) -> Container {
                 host_port,
             })
             .collect(),
+        ranges: vec![],
     }
 }
 
@@ -67,7 +69,9 @@ fn definition(mode: Option<&str>, ports: &[(&str, u16)]) -> Definition {
             .iter()
             .map(|&(container, port)| PortMapping {
                 container: container.into(),
-                port,
+                ports: MappedPorts::One(port),
+                name: None,
+                app_protocol: None,
             })
             .collect(),
     }
@@ -233,7 +237,7 @@ fn an_awsvpc_task_without_a_configured_port_has_the_only_one_of_its_definition()
     let none = definition(Some("awsvpc"), &[]);
     is_wrong(
         defined(&task, &none, &spec(None, None)),
-        "maps no TCP port of any container",
+        "maps no TCP port of web, sidecar",
     );
 }
 

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
-use aws_sdk_ecs::types::{ContainerDefinition, HealthStatus, TransportProtocol};
+use aws_sdk_ecs::types::{ContainerDefinition, HealthStatus, NetworkBinding, TransportProtocol};
 
-use crate::ecs::api::{Binding, Container, Definition, PortMapping, Task};
+use crate::ecs::api::{
+    Binding, Container, Definition, MappedPorts, PortMapping, RangeBinding, Task,
+};
 
 /// An address, if it is one.
 pub(super) fn parse_address(text: &str) -> Option<IpAddr> {
@@ -31,11 +33,8 @@ pub(super) fn task(task: &aws_sdk_ecs::types::Task) -> Option<Task> {
                 Some(Container {
                     name: container.name()?.into(),
                     running: container.last_status() == Some("RUNNING"),
-                    bindings: container
-                        .network_bindings()
-                        .iter()
-                        .filter_map(binding)
-                        .collect(),
+                    bindings: tcp(container).filter_map(binding).collect(),
+                    ranges: tcp(container).filter_map(range).collect(),
                 })
             })
             .collect(),
@@ -62,17 +61,27 @@ fn interface(task: &aws_sdk_ecs::types::Task) -> Option<IpAddr> {
     detail("privateIPv4Address").or_else(|| detail("privateIPv6Address"))
 }
 
+fn tcp(container: &aws_sdk_ecs::types::Container) -> impl Iterator<Item = &NetworkBinding> {
+    let bindings = container.network_bindings().iter();
+    bindings.filter(|binding| binding.protocol() != Some(&TransportProtocol::Udp))
+}
+
 fn port(number: Option<i32>) -> Option<u16> {
     u16::try_from(number?).ok().filter(|port| *port > 0)
 }
 
-fn binding(binding: &aws_sdk_ecs::types::NetworkBinding) -> Option<Binding> {
-    if binding.protocol() == Some(&TransportProtocol::Udp) {
-        return None;
-    }
+fn binding(binding: &NetworkBinding) -> Option<Binding> {
     Some(Binding {
         container_port: port(binding.container_port())?,
         host_port: port(binding.host_port())?,
+    })
+}
+
+fn range(binding: &NetworkBinding) -> Option<RangeBinding> {
+    let (inside, outside) = (binding.container_port_range(), binding.host_port_range());
+    (inside.is_some() || outside.is_some()).then(|| RangeBinding {
+        container_range: inside.unwrap_or_default().into(),
+        host_range: outside.unwrap_or_default().into(),
     })
 }
 
@@ -94,9 +103,15 @@ fn ports(container: &ContainerDefinition) -> impl Iterator<Item = PortMapping> {
         if mapping.protocol() == Some(&TransportProtocol::Udp) {
             return None;
         }
+        let ports = match mapping.container_port_range() {
+            Some(range) => MappedPorts::Range(range.into()),
+            None => MappedPorts::One(port(mapping.container_port())?),
+        };
         Some(PortMapping {
             container: container.name()?.into(),
-            port: port(mapping.container_port())?,
+            ports,
+            name: mapping.name().map(Into::into),
+            app_protocol: mapping.app_protocol().map(|known| known.as_str().into()),
         })
     })
 }
