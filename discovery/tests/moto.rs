@@ -7,6 +7,8 @@
 //! * Containers stay PENDING under a RUNNING task, and only the first of a task is shown.
 //! * `CreateService` starts no tasks and `ListTasks` ignores `serviceName`. The tasks here are
 //!   started by hand, each test in a cluster of its own.
+//! * Systems Manager does not answer `DescribeInstanceInformation`, and a container instance must
+//!   be an instance of EC2: there is no ECS Anywhere.
 //! * There are no pages, no `version` and no zone of a task; unknown tasks give no failures.
 //!
 //! `tests/run` installs moto and runs this.
@@ -23,11 +25,11 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_ecs::config::Credentials;
 use aws_sdk_ecs::types::{
-    AwsVpcConfiguration, ContainerDefinition, LaunchType, NetworkConfiguration, NetworkMode,
-    PortMapping,
+    ApplicationProtocol, AwsVpcConfiguration, ContainerDefinition, LaunchType,
+    NetworkConfiguration, NetworkMode, PortMapping, TransportProtocol,
 };
 use longshore_config::{EcsDiscovery, Port, Span};
-use longshore_discovery::ecs::api::{Definition, EcsApi, Host, Hosts, Task};
+use longshore_discovery::ecs::api::{Definition, EcsApi, Host, Hosts, MappedPorts, Task};
 use longshore_discovery::ecs::known::State;
 use longshore_discovery::ecs::resolve::{self, Unresolved};
 use longshore_discovery::ecs::{Aws, SdkApi, run};
@@ -136,7 +138,7 @@ async fn a_bridge_task_without_bindings_waits() {
     within(async {
         let lab = Lab::new(&moto, "bridge").await;
         let host = lab.add_host().await;
-        let arn = lab.start_in_bridge_mode(&host).await;
+        let arn = lab.start(NetworkMode::Bridge, &host).await;
         let task = lab.describe(&arn).await;
         assert_eq!(task.host.as_ref(), Some(&host.arn));
         assert_eq!(task.interface, None);
@@ -145,6 +147,46 @@ async fn a_bridge_task_without_bindings_waits() {
             matches!(resolved, Err(Unresolved::Waiting(_))),
             "{resolved:?}"
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_task_in_host_mode_is_at_its_host_and_the_named_port_of_its_definition() {
+    let Some(moto) = Moto::shared() else { return };
+    within(async {
+        let lab = Lab::new(&moto, "host").await;
+        let host = lab.add_host().await;
+        let arn = lab.start(NetworkMode::Host, &host).await;
+        let mut task = lab.describe(&arn).await;
+        // Moto leaves it PENDING for ever.
+        task.containers[0].running = true;
+
+        let definition = task.definition.clone().expect("an ARN");
+        let definition = lab
+            .api
+            .describe_definition(&definition)
+            .await
+            .expect("an answer");
+        assert_eq!(definition.network_mode.as_deref(), Some("host"));
+        let [port] = definition.ports.as_slice() else {
+            panic!("the TCP port alone: {definition:?}");
+        };
+        assert_eq!(port.ports, MappedPorts::One(CONTAINER_PORT));
+        assert_eq!(port.name.as_deref(), Some("http"));
+        assert_eq!(port.app_protocol.as_deref(), Some("http2"));
+
+        let spec = EcsDiscovery {
+            container_port: None,
+            port_name: Some("http".to_owned()),
+            ..spec("host", None)
+        };
+        let target = resolve_with(&task, Some(&host), Some(&definition), &spec);
+        let target = target.expect("a target");
+        assert_eq!(target.address, (host.address, CONTAINER_PORT).into());
+        assert!(target.shared_port);
+        let unknown = lab.api.describe_definition("nothing:1").await;
+        assert!(unknown.is_err(), "{unknown:?}");
     })
     .await;
 }
@@ -439,6 +481,14 @@ impl Lab {
             .port_mappings(
                 PortMapping::builder()
                     .container_port(CONTAINER_PORT.into())
+                    .name("http")
+                    .app_protocol(ApplicationProtocol::Http2)
+                    .build(),
+            )
+            .port_mappings(
+                PortMapping::builder()
+                    .container_port(53)
+                    .protocol(TransportProtocol::Udp)
                     .build(),
             )
             .build();
@@ -499,12 +549,12 @@ impl Lab {
         started(&answer.tasks()[0])
     }
 
-    async fn start_in_bridge_mode(&self, host: &Host) -> Arc<str> {
+    async fn start(&self, mode: NetworkMode, host: &Host) -> Arc<str> {
         let answer = self
             .ecs
             .start_task()
             .cluster(self.cluster)
-            .task_definition(self.define(NetworkMode::Bridge).await)
+            .task_definition(self.define(mode).await)
             .container_instances(&*host.arn)
             .send()
             .await

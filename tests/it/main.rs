@@ -12,6 +12,7 @@ mod command;
 mod differential;
 mod discovery;
 mod docs;
+mod ecs_hosts;
 mod ecs_modes;
 mod framing;
 mod health;

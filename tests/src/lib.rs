@@ -12,6 +12,7 @@ pub mod balancer;
 pub mod cluster;
 pub mod origin;
 pub mod process;
+pub mod services;
 pub mod wire;
 
 use std::future::Future;

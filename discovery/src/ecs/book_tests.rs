@@ -308,3 +308,46 @@ fn a_host_that_is_not_known_holds_up_only_its_own_tasks() {
     assert!(problems[0].reason.contains("no permission"), "{problems:?}");
     assert!(!book.is_unsettled(&spec()));
 }
+
+#[test]
+fn the_address_of_a_machine_outside_aws_is_asked_for_again_and_that_of_an_instance_is_not() {
+    let now = Instant::now();
+    let mut book = Book::default();
+    let mut outside = task(2, 1);
+    outside.host = Some("outside".into());
+    book.described(
+        Described {
+            tasks: vec![task(1, 1), outside],
+            missing: vec![],
+        },
+        now,
+    );
+    book.listed(&list(&[1, 2]), now);
+    let host = |arn: &str, instance: &str, last| Host {
+        arn: arn.into(),
+        instance: instance.into(),
+        address: [127, 0, 0, last].into(),
+        zone: None,
+    };
+    let found = |found| Hosts {
+        found,
+        ..Hosts::default()
+    };
+    let both = vec![host("host", "i-1", 2), host("outside", "mi-1", 3)];
+    book.found_hosts(found(both), now);
+    let minutes = |minutes: u64| now + Duration::from_secs(60 * minutes);
+    assert!(book.unknown_hosts(minutes(4)).is_empty());
+    assert_eq!(book.unknown_hosts(minutes(5)), ["outside".into()]);
+    let addresses = |book: &Book| -> Vec<String> {
+        let (targets, _) = book.targets(&spec());
+        targets.iter().map(|t| t.address.ip().to_string()).collect()
+    };
+    let denied = Hosts {
+        found: vec![],
+        unknown: vec![("outside".into(), "no permission".to_owned())],
+    };
+    book.found_hosts(denied, minutes(5));
+    assert_eq!(addresses(&book), ["127.0.0.2", "127.0.0.3"]);
+    book.found_hosts(found(vec![host("outside", "mi-1", 4)]), minutes(6));
+    assert_eq!(addresses(&book), ["127.0.0.2", "127.0.0.4"]);
+}

@@ -44,7 +44,9 @@ async fn definitions(api: &impl EcsApi, spec: &EcsDiscovery, book: &mut Book) {
                 book.definitions.found(arn, definition, now());
                 continue;
             }
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => {
+                format!("{error} (it needs the permission ecs:DescribeTaskDefinition)")
+            }
             Err(_) => late(),
         };
         book.definitions.refused(arn, reason, now());

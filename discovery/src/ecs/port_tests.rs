@@ -253,7 +253,7 @@ fn a_named_port_waits_for_the_definition_and_for_its_binding() {
     let definition = definition("bridge", &[("web", one(8080), Some("http"))]);
     let unbound = task(vec![container("web", &[], &[])]);
     fails(with(&unbound, &definition, &named("http")), "waiting");
-    let mut down = bridge.clone();
+    let mut down = bridge;
     down.containers[0].running = false;
     fails(with(&down, &definition, &named("http")), "waiting");
 }

@@ -63,11 +63,12 @@ impl Aws {
     }
 }
 
-/// ECS and EC2 through the SDK.
+/// ECS, EC2 and Systems Manager through the SDK.
 #[derive(Debug, Clone)]
 pub struct SdkApi {
     ecs: aws_sdk_ecs::Client,
     ec2: aws_sdk_ec2::Client,
+    ssm: aws_sdk_ssm::Client,
 }
 
 impl SdkApi {
@@ -77,6 +78,7 @@ impl SdkApi {
         Self {
             ecs: aws_sdk_ecs::Client::new(&config),
             ec2: aws_sdk_ec2::Client::new(&config),
+            ssm: aws_sdk_ssm::Client::new(&config),
         }
     }
 }

@@ -40,7 +40,7 @@ pub enum Effect {
     /// Check it no more.
     Unwatch(u64),
     /// Learn this group's targets from its source.
-    Discover(GroupId, GroupConfig),
+    Discover(GroupId, Box<GroupConfig>),
     /// Stop that.
     Forget(GroupId),
 }
@@ -270,7 +270,7 @@ impl Controller {
             },
         );
         if config.discovery.is_some() {
-            effects.push(Effect::Discover(id, config.clone()));
+            effects.push(Effect::Discover(id, Box::new(config.clone())));
         }
         id
     }
@@ -294,7 +294,7 @@ impl Controller {
         };
         if group.config.discovery != config.discovery {
             effects.push(Effect::Forget(id));
-            effects.push(Effect::Discover(id, config.clone()));
+            effects.push(Effect::Discover(id, Box::new(config.clone())));
         }
         let checks_change = group.config.health_check != config.health_check;
         group.config = config.clone();

@@ -147,7 +147,7 @@ impl Hands {
                     self.checks.insert(endpoint, Task(task));
                 }
                 Effect::Unwatch(endpoint) => drop(self.checks.remove(&endpoint)),
-                Effect::Discover(id, group) => self.discover(id, group, controller),
+                Effect::Discover(id, group) => self.discover(id, *group, controller),
                 Effect::Forget(id) => drop(self.sources.remove(&id)),
             }
         }

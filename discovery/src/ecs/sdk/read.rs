@@ -41,8 +41,8 @@ pub(super) fn task(task: &aws_sdk_ecs::types::Task) -> Option<Task> {
     })
 }
 
-/// The address of the task's own network interface. Attachments hold other things too (Service
-/// Connect, volumes), so they are chosen by type, never by place.
+/// The address of the task's own network interface: IPv4 if it has one. Attachments hold other
+/// things too (Service Connect, volumes), so they are chosen by type, never by place.
 fn interface(task: &aws_sdk_ecs::types::Task) -> Option<IpAddr> {
     let attachment = task.attachments().iter().find(|attachment| {
         matches!(attachment.r#type(), Some("ElasticNetworkInterface" | "eni"))
@@ -58,7 +58,21 @@ fn interface(task: &aws_sdk_ecs::types::Task) -> Option<IpAddr> {
             .find(|detail| detail.name() == Some(name))
             .and_then(|detail| parse_address(detail.value()?))
     };
-    detail("privateIPv4Address").or_else(|| detail("privateIPv6Address"))
+    // The containers tell the same, and the IPv6 address only they by a documented name.
+    let shown = || {
+        let interfaces = task
+            .containers()
+            .iter()
+            .flat_map(|c| c.network_interfaces());
+        interfaces.filter(|own| {
+            own.attachment_id()
+                .is_none_or(|id| Some(id) == attachment.id())
+        })
+    };
+    detail("privateIPv4Address")
+        .or_else(|| shown().find_map(|own| parse_address(own.private_ipv4_address()?)))
+        .or_else(|| shown().find_map(|own| parse_address(own.ipv6_address()?)))
+        .or_else(|| detail("privateIPv6Address"))
 }
 
 fn tcp(container: &aws_sdk_ecs::types::Container) -> impl Iterator<Item = &NetworkBinding> {
