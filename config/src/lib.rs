@@ -84,6 +84,9 @@ pub struct Runtime {
     /// How long SIGTERM waits for requests in flight before the process ends anyway
     /// (default 30 s).
     pub drain_timeout: Span<0, 3_600_000, 30_000>,
+    /// Where the last good targets of each discovered group are kept, so that a restart serves
+    /// while discovery does not answer. Absent: nowhere.
+    pub state_directory: Option<std::path::PathBuf>,
 }
 
 /// ALB's load balancer attributes (`aws_lb`), for every listener.

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod book;
+mod budget;
 pub mod known;
 mod lookup;
 pub mod port;
@@ -23,13 +24,14 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::backoff;
 use crate::target::{Problem, Update};
-use api::{ApiError, EcsApi};
+use api::{ApiError, EcsApi, ErrorKind};
 use book::Book;
+pub use budget::Budget;
 pub use sdk::{Aws, SdkApi};
 
-/// The longest that one poll may take. The SDK has time limits of its own for each call; this one
-/// bounds their sum.
-const POLL_LIMIT: Duration = Duration::from_secs(60);
+/// The longest that one poll may take. Each call has a time limit of its own; this one bounds their
+/// sum, and their waits for a turn: 50,000 tasks are 1,000 calls.
+const POLL_LIMIT: Duration = Duration::from_secs(600);
 
 /// The shortest time between two polls, however often a fresh look is asked for.
 const POLL_SPACING: Duration = Duration::from_millis(500);
@@ -115,11 +117,13 @@ async fn poll(
     book: &mut Book,
 ) -> Result<Vec<Problem>, ApiError> {
     let began = now();
-    let listed: BTreeSet<Arc<str>> = api
-        .list_tasks(&spec.cluster, &spec.service)
-        .await?
-        .into_iter()
-        .collect();
+    let listed: BTreeSet<Arc<str>> = match api.list_tasks(&spec.cluster, &spec.service).await {
+        Ok(arns) => arns.into_iter().collect(),
+        // It was deleted, and its tasks with it, if they say so themselves. A service that was
+        // never seen is more likely a wrong name.
+        Err(error) if error.kind == ErrorKind::NoSuchService && !book.is_empty() => BTreeSet::new(),
+        Err(error) => return Err(error),
+    };
     let mut problems = Vec::new();
     for batch in book.to_describe(&listed, spec, began).chunks(api::BATCH) {
         match api.describe_tasks(&spec.cluster, batch).await {
@@ -131,6 +135,6 @@ async fn poll(
         }
     }
     book.listed(&listed, began);
-    problems.extend(lookup::look_up(api, spec, book).await);
+    lookup::look_up(api, spec, book).await;
     Ok(problems)
 }

@@ -428,7 +428,7 @@ impl Lab {
             ec2,
             cluster,
             subnet,
-            api: SdkApi::connect(&aws, Some(REGION)).await,
+            api: SdkApi::connect(&aws, Some(REGION), Arc::default()).await,
         }
     }
 

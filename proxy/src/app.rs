@@ -118,6 +118,7 @@ impl Balancer {
         let ready = Arc::new(AtomicBool::new(false));
         let control_thread = {
             let outbox = control.clone();
+            let state = config.runtime.state_directory.clone();
             let admin = Admin {
                 control: control.clone(),
                 workers: Arc::clone(&workers),
@@ -135,7 +136,16 @@ impl Balancer {
                             }
                         });
                     }
-                    run::run(count, shared, options.aws, options.seed, outbox, inbox).await;
+                    run::run(
+                        count,
+                        shared,
+                        options.aws,
+                        state,
+                        options.seed,
+                        outbox,
+                        inbox,
+                    )
+                    .await;
                 });
                 Ok(())
             })?
@@ -195,6 +205,9 @@ impl Balancer {
     pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
         if worker_count(&config) != self.workers.len() {
             return Err(StartError::NeedsRestart("runtime.workers"));
+        }
+        if config.runtime.state_directory != self.config.runtime.state_directory {
+            return Err(StartError::NeedsRestart("runtime.state_directory"));
         }
         if config.admin != self.config.admin {
             return Err(StartError::NeedsRestart("admin"));

@@ -3,9 +3,12 @@
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod run;
+mod table;
+pub(crate) mod targets;
 
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use rand::RngExt as _;
 use tracing_subscriber::EnvFilter;
@@ -48,6 +51,12 @@ pub(crate) fn block_on(future: impl Future<Output = ExitCode>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A duration of a command line, written as in the file.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    longshore_config::parse_duration(text)
+        .ok_or_else(|| "expected a duration such as 10s, 500ms or 5m".to_owned())
 }
 
 /// A seed for everything that is drawn at random.

@@ -8,6 +8,7 @@ pub mod controller;
 pub mod health;
 pub mod ids;
 mod registry;
+mod remembered;
 pub mod run;
 pub mod snapshot;
 pub mod threshold;

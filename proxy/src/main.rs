@@ -25,6 +25,8 @@ enum Command {
     Run(commands::run::Arguments),
     /// Check a file and print every error with its place.
     Check(commands::check::Arguments),
+    /// List what discovery sees now, and why a task is no target. Fails if a source does.
+    Targets(commands::targets::Arguments),
     /// Show it at work, without AWS and without a file.
     Demo(commands::demo::Arguments),
     /// Print the JSON Schema of the file, for editors.
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Check(arguments) => commands::check::run(&arguments),
+        Command::Targets(arguments) => commands::targets::run(&arguments),
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Schema => commands::schema(),
     }

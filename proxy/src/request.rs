@@ -18,6 +18,9 @@ pub mod rules;
 mod upload;
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::control::ids::GroupId;
@@ -89,7 +92,10 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         let lease = match choose(client, group, &mut attempts) {
             Choice::Lease(lease) => lease,
             Choice::Wait => {
-                wait_for_target(client, group, &mut attempts).await;
+                let waited = wait_for_target(client, group, &mut attempts);
+                if unless_gone(client, link, waited).await.is_none() {
+                    return Next::Close;
+                }
                 continue;
             }
             Choice::Answer(reason) => {
@@ -109,8 +115,9 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         );
         match attempted.await {
             Ok((response, connection)) => {
+                let close = inbound.close;
                 return relay(
-                    client, link, response, connection, upload, lease, &limits, outcome,
+                    client, link, response, close, connection, upload, lease, &limits, outcome,
                 )
                 .await;
             }
@@ -301,11 +308,16 @@ async fn attempt(
     let pooled = if attempts.wants_fresh_connection() {
         None
     } else {
-        pool.take(lease.local(), !inbound.replayable)
+        let now = client.worker.timers.now();
+        pool.take(lease.local(), !inbound.replayable, now)
     };
     let mut connection = match pooled {
         Some(connection) => connection,
-        None => connect(pool, lease.local(), limits.connect, attempts.trusts()).await?,
+        None => {
+            let connected = connect(pool, lease.local(), limits.connect, attempts.trusts());
+            let connected = unless_gone(client, link, connected).await;
+            connected.ok_or(AttemptError::ClientGone)??
+        }
     };
     let asked = exchange::ask(
         client,
@@ -319,7 +331,23 @@ async fn attempt(
     Ok((asked.await?, connection))
 }
 
-/// Hands a target's response to the client.
+/// What comes of a future, or nothing if the client leaves before.
+async fn unless_gone<T>(
+    client: &Client,
+    link: &mut Link,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = future.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        link.poll_gone(&client.worker.buffers, cx).map(|()| None)
+    })
+    .await
+}
+
+/// Hands a target's response to the client. `asked_to_close`: the client sends no other request.
 #[allow(
     clippy::too_many_arguments,
     reason = "each is one thing that ends with the response"
@@ -328,6 +356,7 @@ async fn relay(
     client: &Client,
     link: &mut Link,
     mut response: Response,
+    asked_to_close: bool,
     mut connection: Connection,
     mut upload: Upload,
     lease: Lease,
@@ -340,7 +369,7 @@ async fn relay(
         link,
         &mut connection,
         &mut upload,
-        &mut response.download,
+        &mut response,
         &lease,
         limits,
     );
@@ -354,29 +383,28 @@ async fn relay(
                 worker
                     .pool
                     .give_back(connection, lease.local(), &worker.buffers, now);
-            } else if !response.reusable && connection.served > 1 {
-                // Some targets close after each response; only one that kept its connections open
-                // before may have a reason to say so now.
-                connection.lost(Loss::Announced);
+            } else if !response.reusable {
+                connection.ended(Loss::Announced);
             }
             match (uploaded, response.close) {
                 (true, false) => Next::Request,
-                (true, true) => Next::Close,
-                (false, _) => Next::Linger,
+                (true, true) if asked_to_close && link.wire.input.is_empty() => Next::Close,
+                // The next request may be on its way already, and nobody would read it.
+                _ => Next::Linger,
             }
         }
-        // The client has its response, and what it still sends matters to nobody.
-        Err(RelayError::Client | RelayError::RequestBody) if response.download.is_read() => {
-            if !link.is_pending() {
-                outcome.complete();
+        Err(error) => {
+            let whole = response.download.is_read() && !link.is_pending();
+            match error {
+                // The client has its response, and what it still sends matters to nobody.
+                RelayError::Client | RelayError::RequestBody if whole => outcome.complete(),
+                RelayError::Client | RelayError::RequestBody => {}
+                RelayError::Target | RelayError::Expired => {
+                    lease.failed();
+                    outcome.cut_short();
+                }
             }
-            Next::Close
-        }
-        Err(RelayError::Client) => Next::Close,
-        Err(RelayError::Target | RelayError::Expired | RelayError::RequestBody) => {
-            lease.failed();
-            outcome.cut_short();
-            if response.until_close {
+            if response.until_close && !whole {
                 Next::Reset
             } else {
                 Next::Close
@@ -396,9 +424,11 @@ async fn respond(
     mut body: Body,
     answer: Answer,
 ) -> Next {
+    client.attempts_end();
     client.worker.metrics.answered(answer.reason);
     outcome.respond(answer.status.as_u16());
-    let discardable = matches!(body, Body::Length(length) if length <= DISCARD_MAX);
+    let discardable =
+        body.is_done() || matches!(body, Body::Length(length) if length <= DISCARD_MAX);
     let close = answer.close || inbound.close || !discardable || client.should_close();
     let connection = inbound.connection(close);
     let date = client.worker.date();
@@ -410,7 +440,7 @@ async fn respond(
     if close {
         // What it may still be sending would make the kernel reset the connection, and the reset
         // could overtake the answer.
-        return if body.is_done() && !answer.close {
+        return if body.is_done() && inbound.close && !answer.close {
             Next::Close
         } else {
             Next::Linger
@@ -431,6 +461,7 @@ fn reason_for(error: &AttemptError) -> Reason {
         AttemptError::Closed { .. } => Reason::TargetClosed,
         AttemptError::Malformed(_) => Reason::TargetMalformed,
         AttemptError::ResponseTimeout => Reason::TargetTimeout,
+        AttemptError::RequestTimeout => Reason::RequestBodyTimeout,
         AttemptError::Expired => Reason::DeregistrationDelayElapsed,
         AttemptError::RequestBody(_) | AttemptError::ClientGone => Reason::RequestBodyIncomplete,
     }

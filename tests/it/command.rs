@@ -1,6 +1,7 @@
 //! The command: what it prints and how it ends.
 
-use longshore_tests::process::{Process, TempFile, free_port, output};
+use longshore_tests::cluster::Cluster;
+use longshore_tests::process::{Process, TempFile, free_port, output, output_with};
 use longshore_tests::wire::Wire;
 use longshore_tests::within;
 
@@ -108,4 +109,54 @@ fn the_demo_ends_by_itself_after_its_time() {
     let port = free_port().to_string();
     let mut process = Process::start(&["demo", "--port", &port, "--tasks", "1", "--for", "100ms"]);
     assert!(process.wait().success());
+}
+
+/// `longshore targets` at an emulator: whether it succeeded, and what it printed.
+async fn targets(cluster: &Cluster, service: &str, more: &'static [&str]) -> (bool, String) {
+    let file = TempFile::new(&format!(
+        "listeners: [{{name: web, port: 1, default_action: [{{type: forward, target_group: app}}]}}]\n\
+         target_groups: [{{name: app, discovery: {{ecs: {{cluster: prod, service: {service}}}}}, health_check: {{path: /health}}}}]\n"
+    ));
+    let endpoint = cluster.ecs.endpoint_url();
+    // The emulator runs in this thread's runtime.
+    let run = tokio::task::spawn_blocking(move || {
+        let environment = [
+            ("AWS_ENDPOINT_URL", endpoint.as_str()),
+            ("AWS_REGION", "eu-central-1"),
+            ("AWS_ACCESS_KEY_ID", "x"),
+            ("AWS_SECRET_ACCESS_KEY", "x"),
+        ];
+        let path = file.path().to_str().expect("text");
+        let mut arguments = vec!["targets", "-c", path];
+        arguments.extend(more);
+        output_with(&arguments, &environment)
+    });
+    let got = within("the command's end", run).await.expect("ran");
+    let text = String::from_utf8(got.stdout).expect("text");
+    (got.status.success(), text)
+}
+
+#[tokio::test]
+async fn targets_lists_what_discovery_sees_and_why_a_task_is_none() {
+    let cluster = Cluster::start().await;
+    cluster.service("web", 2).await;
+    let (ok, text) = targets(&cluster, "web", &[]).await;
+    assert!(ok && text.starts_with("app (ecs): 2 targets\n"), "{text}");
+    for task in cluster.tasks_of("web") {
+        let line = text.lines().find(|line| line.contains(&task.id));
+        let line = line.unwrap_or_else(|| panic!("{} is not in\n{text}", task.id));
+        assert!(
+            line.contains(&task.addresses[0].to_string()) && line.contains("healthy"),
+            "{line}"
+        );
+    }
+    let (ok, json) = targets(&cluster, "web", &["--json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let listed = json["target_groups"][0]["targets"].as_array();
+    assert!(
+        ok && listed.is_some_and(|targets| targets.len() == 2),
+        "{json}"
+    );
+    let (ok, text) = targets(&cluster, "no-such-service", &["--wait", "5s"]).await;
+    assert!(!ok && text.contains("ServiceNotFoundException"), "{text}");
 }

@@ -119,8 +119,9 @@ async fn note(
         .iter()
         .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
         .filter(|(name, _)| {
+            // Names that an application may take for one of these are the balancer's too.
             !matches!(
-                name.as_str(),
+                name.replace('_', "-").as_str(),
                 "connection"
                     | "keep-alive"
                     | "proxy-connection"

@@ -370,3 +370,88 @@ async fn a_crashed_tasks_port_that_goes_to_another_service_gets_none_of_its_requ
     })
     .await;
 }
+
+/// A directory that is gone with the test.
+struct Directory(std::path::PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let name = format!("longshore-state-{}-{name}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    fn key(&self) -> String {
+        format!("runtime: {{state_directory: '{}'}}\n", self.0.display())
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap_or_default();
+    }
+}
+
+#[tokio::test]
+async fn a_restart_while_the_api_fails_serves_from_the_last_good_targets() {
+    let directory = Directory::new("restart");
+    let cluster = Cluster::start().await;
+    cluster.service("web", 3).await;
+    let check = "health_check: {path: /health, interval: 1, timeout: 1}";
+    let first = cluster.balance_on(&directory.key(), &["web"], check).await;
+    first.wait_for("healthy", 3).await;
+    let record = directory.0.join("targets-web.json");
+    eventually("the targets are kept", async || {
+        let text = std::fs::read_to_string(&record).ok()?;
+        (text.matches("started_at").count() == 3).then_some(())
+    })
+    .await;
+    first.balancer.drain().await;
+    cluster
+        .ecs
+        .faults()
+        .fail(Faults::ALL, Fault::ServerError, Times::UntilCleared);
+    let second = cluster.balance_on(&directory.key(), &["web"], check).await;
+    let mut client = Wire::connect(second.address()).await;
+    for _ in 0..20 {
+        let got = within("a response", client.get("/")).await;
+        assert_eq!(got.status(), 200, "{:?}", got.reason());
+    }
+    second.wait_for("healthy", 3).await;
+    let group = second.group().await;
+    assert_eq!(group.discovery, "stale");
+    assert!(group.discovery_age_seconds.is_some(), "{group:?}");
+    // What discovery says in the end counts, whole.
+    cluster.ecs.scale("prod", "web", 1).expect("scaled");
+    cluster.ecs.faults().clear();
+    second.wait_for("healthy", 1).await;
+    assert_eq!(second.group().await.discovery, "fresh");
+}
+
+#[tokio::test]
+async fn a_remembered_target_that_is_gone_gets_no_request() {
+    let directory = Directory::new("gone");
+    let cluster = Cluster::start().await;
+    cluster.service("web", 1).await;
+    let check = "health_check: {path: /health, interval: 1, timeout: 1}";
+    let first = cluster.balance_on(&directory.key(), &["web"], check).await;
+    first.wait_for("healthy", 1).await;
+    let record = directory.0.join("targets-web.json");
+    eventually("the target is kept", async || record.exists().then_some(())).await;
+    first.balancer.drain().await;
+    cluster
+        .ecs
+        .faults()
+        .fail(Faults::ALL, Fault::ServerError, Times::UntilCleared);
+    cluster.ecs.scale("prod", "web", 0).expect("scaled");
+    eventually("the task is gone", async || {
+        cluster.tasks_of("web").is_empty().then_some(())
+    })
+    .await;
+    let second = cluster.balance_on(&directory.key(), &["web"], check).await;
+    let mut client = Wire::connect(second.address()).await;
+    let got = within("an answer", client.get("/")).await;
+    assert_eq!(
+        (got.status(), got.reason()),
+        (503, Some("no_checked_target"))
+    );
+}

@@ -68,7 +68,7 @@ async fn hosts_of_both_kinds_are_found_by_one_question_and_one_kind_without_the_
     let aws = Aws::Emulator {
         endpoint: cluster.ecs.endpoint_url(),
     };
-    let api = SdkApi::connect(&aws, None).await;
+    let api = SdkApi::connect(&aws, None, Arc::new(aws.budget())).await;
     let ask = async || {
         let hosts = api.describe_hosts("prod", &arns).await.expect("an answer");
         let found: Vec<_> = hosts.found.iter().map(|host| host.address).collect();
@@ -102,7 +102,7 @@ async fn many_machines_outside_aws_are_asked_for_by_fifties() {
     let aws = Aws::Emulator {
         endpoint: cluster.ecs.endpoint_url(),
     };
-    let api = SdkApi::connect(&aws, None).await;
+    let api = SdkApi::connect(&aws, None, Arc::new(aws.budget())).await;
     let hosts = api.describe_hosts("prod", &arns).await.expect("an answer");
     assert_eq!((hosts.found.len(), hosts.unknown.len()), (100, 0));
     assert_eq!(cluster.ecs.calls()["DescribeInstanceInformation"], 2);

@@ -6,7 +6,7 @@ use longshore_tests::balancer::{fixed, start};
 use longshore_tests::origin::{Origin, read};
 use longshore_tests::process::{Process, TempFile, free_port};
 use longshore_tests::wire::Wire;
-use longshore_tests::within;
+use longshore_tests::{eventually, within};
 
 const NO_CHECK: &str = "health_check: {enabled: false}";
 
@@ -264,4 +264,72 @@ async fn the_wait_for_a_response_counts_from_the_end_of_the_upload() {
         client.send("x").await;
     }
     assert_eq!(within("a response", client.response()).await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_upload_that_stalls_is_answered_with_408_and_is_not_the_targets_fault() {
+    let origin = Origin::raw(|mut wire| async move {
+        wire.rest().await;
+    })
+    .await;
+    let top = "load_balancer: {idle_timeout: 1}";
+    let balancer = start(&fixed(&[origin.address], NO_CHECK, top)).await;
+    let mut client = Wire::connect(balancer.address()).await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\npart")
+        .await;
+    let got = within("an answer", client.response()).await;
+    assert_eq!(
+        (got.status(), got.reason()),
+        (408, Some("request_body_timeout"))
+    );
+    assert_eq!(got.head.get("connection"), Some("close"));
+    assert_eq!(balancer.group().await.targets[0].failures, 0);
+}
+
+#[tokio::test]
+async fn empty_lines_after_a_request_are_no_request() {
+    let origin = Origin::ok("ok").await;
+    let top = "load_balancer: {request_header_timeout: 1, idle_timeout: 2}";
+    let balancer = start(&fixed(&[origin.address], NO_CHECK, top)).await;
+    let mut client = Wire::connect(balancer.address()).await;
+    client
+        .send("GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n\r\n")
+        .await;
+    assert_eq!(within("a response", client.response()).await.status(), 200);
+    let began = Instant::now();
+    let rest = within("the end", client.rest()).await;
+    assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest));
+    assert!(began.elapsed() >= Duration::from_millis(1_900));
+}
+
+#[tokio::test]
+async fn an_answer_to_a_client_that_stalls_harms_no_other_when_its_target_ends() {
+    let origin = Origin::raw(|mut wire| async move {
+        wire.rest().await;
+    })
+    .await;
+    let top = "runtime: {workers: 1}";
+    let group = format!("{NO_CHECK}\nderegistration_delay: 0");
+    let mut balancer = start(&fixed(&[origin.address], &group, top)).await;
+    let mut stalled = Wire::connect(balancer.address()).await;
+    stalled
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nx")
+        .await;
+    eventually("the request is at the target", async || {
+        (origin.connections() == 1).then_some(())
+    })
+    .await;
+    let address = balancer.address();
+    let without = longshore_tests::balancer::config(&fixed(&[], &group, top));
+    balancer.balancer.reload(without).await.expect("reloaded");
+    let got = within("an answer", stalled.response()).await;
+    assert_eq!(
+        (got.status(), got.reason()),
+        (502, Some("deregistration_delay_elapsed"))
+    );
+    // The rest of its body never comes, and the only worker goes on.
+    let mut other = Wire::connect(address).await;
+    let got = within("an answer", other.get("/")).await;
+    assert_eq!((got.status(), got.reason()), (503, Some("no_targets")));
 }

@@ -16,6 +16,7 @@ mod ecs_hosts;
 mod ecs_modes;
 mod framing;
 mod health;
+mod histories;
 mod limits;
 mod proxying;
 mod reload;

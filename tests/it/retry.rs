@@ -9,6 +9,7 @@ use longshore_tests::wire::Wire;
 use longshore_tests::{eventually, within};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const NO_CHECK: &str = "health_check: {enabled: false}";
 
@@ -301,4 +302,31 @@ async fn a_response_with_both_lengths_is_framed_by_its_chunks() {
     let got = within("a response", client.get("/")).await;
     assert_eq!(got.text(), "abcdefgh");
     assert_eq!(got.head.get("content-length"), None);
+}
+
+#[tokio::test]
+async fn a_response_that_is_cut_short_never_looks_whole_to_an_http_1_0_client() {
+    // Its end is the end of the connection, so only a reset tells it from a whole one.
+    for cut in [
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nzz\r\n",
+    ] {
+        let origin = Origin::raw(move |mut wire| async move {
+            read(&mut wire).await;
+            wire.send(cut).await;
+        })
+        .await;
+        let balancer = start(&fixed(&[origin.address], NO_CHECK, "")).await;
+        let mut stream = tokio::net::TcpStream::connect(balancer.address())
+            .await
+            .expect("connected");
+        stream
+            .write_all(b"GET / HTTP/1.0\r\n\r\n")
+            .await
+            .expect("sent");
+        let mut got = Vec::new();
+        let ended = within("the end", stream.read_to_end(&mut got)).await;
+        let error = ended.expect_err("not a plain end");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{cut:?}");
+    }
 }

@@ -74,7 +74,12 @@ impl Cluster {
 
     /// The same, with more keys for each group, one a line.
     pub async fn balance_with(&self, services: &[&str], group: &str) -> Running {
-        let mut text = "listeners:\n".to_owned();
+        self.balance_on("", services, group).await
+    }
+
+    /// The same, with more keys of the file.
+    pub async fn balance_on(&self, top: &str, services: &[&str], group: &str) -> Running {
+        let mut text = format!("{top}listeners:\n");
         for (index, name) in services.iter().enumerate() {
             text.push_str(&format!(
                 "  - {{name: {name}, address: '127.0.0.1:{}', default_action: [{{type: forward, target_group: {name}}}]}}\n",

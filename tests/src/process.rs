@@ -28,8 +28,15 @@ pub fn binary() -> PathBuf {
 /// Runs a command to its end.
 #[must_use]
 pub fn output(arguments: &[&str]) -> Output {
+    output_with(arguments, &[])
+}
+
+/// The same, with more environment variables.
+#[must_use]
+pub fn output_with(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     Command::new(binary())
         .args(arguments)
+        .envs(environment.iter().copied())
         .stdin(Stdio::null())
         .output()
         .expect("runs")

@@ -187,4 +187,17 @@ pub struct ApiError {
     pub operation: &'static str,
     /// What AWS or the network said.
     pub reason: String,
+    /// What follows from it.
+    pub kind: ErrorKind,
+}
+
+/// What follows from an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// There is no service of that name, or it was deleted.
+    NoSuchService,
+    /// There were too many calls.
+    Throttled,
+    /// Nothing more than that the call failed.
+    Other,
 }

@@ -28,6 +28,13 @@ const MISSING_LIMIT: u32 = 2;
 /// the container's own health check, and the host port after a restart within the task.
 const DESCRIPTION_LIFE: Duration = Duration::from_secs(60);
 
+/// When more than half of so many tasks or more would go at once, without an answer that says that
+/// they stopped, that is more likely an error than the truth.
+const SHRINK_MIN: usize = 4;
+
+/// How long such tasks are kept.
+const SHRINK_LIMIT: Duration = Duration::from_secs(300);
+
 /// The state of one service.
 #[derive(Debug, Default)]
 pub struct Book {
@@ -36,6 +43,8 @@ pub struct Book {
     pub hosts: Known<Host>,
     /// Task definitions.
     pub definitions: Known<Definition>,
+    /// How many tasks are kept by the shrink guard.
+    frozen: usize,
 }
 
 #[derive(Debug)]
@@ -53,6 +62,12 @@ struct Entry {
 }
 
 impl Book {
+    /// Nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
     /// The tasks to describe, given the ARNs that are listed now: new ones, those that are no
     /// targets yet, those that left the list, and those whose description is old.
     #[must_use]
@@ -121,15 +136,32 @@ impl Book {
             entry.listed_at = Some(began);
             entry.absent_since = None;
         }
+        let known = self.tasks.len();
+        let waited = |entry: &Entry| {
+            let since = entry.absent_since.unwrap_or(began);
+            began.saturating_duration_since(since)
+        };
+        // Gone by a word of ECS, or for want of one.
+        let stopped = |entry: &Entry| entry.task.as_ref().is_none_or(|task| !task.desired_running);
+        let unheard =
+            |entry: &Entry| entry.missing >= MISSING_LIMIT || waited(entry) >= UNCONFIRMED_LIMIT;
+        let mut doubtful = 0;
+        for (arn, entry) in &mut self.tasks {
+            if !listed.contains(arn) {
+                entry.absent_since.get_or_insert(began);
+                doubtful += usize::from(!stopped(entry) && unheard(entry));
+            }
+        }
+        let shrinks = known >= SHRINK_MIN && doubtful * 2 > known;
+        self.frozen = 0;
         self.tasks.retain(|arn, entry| {
             if listed.contains(arn) {
                 return true;
             }
-            let since = *entry.absent_since.get_or_insert(began);
-            let stopped = entry.task.as_ref().is_none_or(|task| !task.desired_running);
-            !stopped
-                && entry.missing < MISSING_LIMIT
-                && began.saturating_duration_since(since) < UNCONFIRMED_LIMIT
+            let frozen = shrinks && unheard(entry) && waited(entry) < SHRINK_LIMIT;
+            let stays = !stopped(entry) && (frozen || !unheard(entry));
+            self.frozen += usize::from(stays && frozen);
+            stays
         });
         let described = || self.tasks.values().filter_map(|entry| entry.task.as_ref());
         let used = described().filter_map(|task| task.host.as_ref());
@@ -190,6 +222,15 @@ impl Book {
     pub fn targets(&self, spec: &EcsDiscovery) -> (Vec<Target>, Vec<Problem>) {
         let mut targets = Vec::new();
         let mut problems = Vec::new();
+        if self.frozen > 0 {
+            problems.push(Problem {
+                subject: format!("{} tasks", self.frozen),
+                reason: format!(
+                    "kept for at most {} s: they left the list all at once, and ECS does not say that they stopped",
+                    SHRINK_LIMIT.as_secs()
+                ),
+            });
+        }
         for (arn, entry) in &self.tasks {
             match self.resolve(entry, spec) {
                 Ok(target) => targets.push(target),
@@ -227,3 +268,11 @@ impl Book {
 )]
 #[path = "book_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests stand outside: they choose the times that they hand in"
+)]
+#[path = "book_known_tests.rs"]
+mod known_tests;

@@ -5,11 +5,9 @@ use std::time::{Duration, Instant};
 use longshore_config::{EcsDiscovery, Span};
 
 use super::Book;
-use crate::ecs::api::{
-    Binding, Container, Definition, Described, Host, Hosts, MappedPorts, PortMapping, Task,
-};
+use crate::ecs::api::{Binding, Container, Described, Host, Hosts, Task};
 
-fn spec() -> EcsDiscovery {
+pub(super) fn spec() -> EcsDiscovery {
     EcsDiscovery {
         cluster: "prod".to_owned(),
         service: "app".to_owned(),
@@ -21,11 +19,11 @@ fn spec() -> EcsDiscovery {
     }
 }
 
-fn arn(id: u32) -> Arc<str> {
+pub(super) fn arn(id: u32) -> Arc<str> {
     format!("arn:aws:ecs:r:1:task/prod/{id}").into()
 }
 
-fn task(id: u32, version: i64) -> Task {
+pub(super) fn task(id: u32, version: i64) -> Task {
     Task {
         arn: arn(id),
         version,
@@ -49,19 +47,24 @@ fn task(id: u32, version: i64) -> Task {
     }
 }
 
-fn stopped(id: u32, version: i64) -> Task {
+pub(super) fn stopped(id: u32, version: i64) -> Task {
     Task {
         desired_running: false,
         ..task(id, version)
     }
 }
 
-fn list(ids: &[u32]) -> BTreeSet<Arc<str>> {
+pub(super) fn list(ids: &[u32]) -> BTreeSet<Arc<str>> {
     ids.iter().map(|id| arn(*id)).collect()
 }
 
 /// One poll in which `described` is what ECS answers, or None where the call fails.
-fn poll(book: &mut Book, ids: &[u32], described: Option<Vec<Task>>, now: Instant) -> Vec<u16> {
+pub(super) fn poll(
+    book: &mut Book,
+    ids: &[u32],
+    described: Option<Vec<Task>>,
+    now: Instant,
+) -> Vec<u16> {
     let listed = list(ids);
     let asked = book.to_describe(&listed, &spec(), now);
     if let Some(tasks) = described {
@@ -249,105 +252,54 @@ fn a_task_that_ecs_calls_running_stays_however_long_the_list_lacks_it() {
 }
 
 #[test]
-fn a_definition_is_asked_for_once_and_forgotten_with_its_last_task() {
-    let now = Instant::now();
-    let mut book = Book::default();
-    let mut bare = task(1, 1);
-    bare.containers[0].bindings.clear();
-    assert!(poll(&mut book, &[1], Some(vec![bare.clone()]), now).is_empty());
-    let wanted = book.unknown_definitions(&spec(), now);
-    assert_eq!(wanted, ["definition".into()]);
-    let definition = Definition {
-        arn: "definition".into(),
-        network_mode: Some("host".into()),
-        ports: vec![PortMapping {
-            container: "web".into(),
-            ports: MappedPorts::One(32768 + 7),
-            name: None,
-            app_protocol: None,
-        }],
-    };
-    book.definitions.found("definition".into(), definition, now);
-    let later = now + Duration::from_secs(3600);
-    assert!(book.unknown_definitions(&spec(), later).is_empty());
-    assert_eq!(poll(&mut book, &[1], Some(vec![bare]), later), [7]);
-    poll(&mut book, &[], Some(vec![stopped(1, 2)]), later);
-    assert!(book.definitions.is_empty());
-}
-
-#[test]
-fn a_host_that_is_not_known_holds_up_only_its_own_tasks() {
-    let now = Instant::now();
-    let mut book = Book::default();
-    let mut other = task(2, 1);
-    other.host = Some("other".into());
-    poll(&mut book, &[1], Some(vec![task(1, 1)]), now);
-    let mut now = now;
-    for _ in 0..3 {
+fn when_most_of_a_service_is_not_known_any_more_all_of_it_is_kept_for_five_minutes() {
+    let (mut book, start) = (Book::default(), Instant::now());
+    let all: Vec<Task> = (0..6).map(|id| task(id, 1)).collect();
+    let ids: Vec<u32> = (0..6).collect();
+    assert_eq!(poll(&mut book, &ids, Some(all), start).len(), 6);
+    // An empty list, and ECS knows none of them: the wrong answer of a moment, or the truth.
+    let mut now = start;
+    for _ in 0..29 {
         now += Duration::from_secs(10);
-        book.described(
-            Described {
-                tasks: vec![other.clone()],
-                missing: vec![],
-            },
-            now,
+        assert_eq!(poll(&mut book, &[], Some(Vec::new()), now).len(), 6);
+        let (_, problems) = book.targets(&spec());
+        assert!(
+            book.frozen == 0 || problems[0].reason.contains("all at once"),
+            "{problems:?}"
         );
-        book.listed(&list(&[1, 2]), now);
-        assert_eq!(book.unknown_hosts(now), ["other".into()]);
-        book.found_hosts(
-            Hosts {
-                found: vec![],
-                unknown: vec![("other".into(), "no permission".to_owned())],
-            },
-            now,
-        );
-        assert!(book.unknown_hosts(now).is_empty(), "it is given a pause");
     }
-    let (targets, problems) = book.targets(&spec());
-    assert_eq!(targets.len(), 1);
-    assert!(problems[0].reason.contains("no permission"), "{problems:?}");
-    assert!(!book.is_unsettled(&spec()));
+    assert_eq!(book.frozen, 6);
+    now += Duration::from_secs(20);
+    assert_eq!(
+        poll(&mut book, &[], Some(Vec::new()), now),
+        Vec::<u16>::new()
+    );
 }
 
 #[test]
-fn the_address_of_a_machine_outside_aws_is_asked_for_again_and_that_of_an_instance_is_not() {
-    let now = Instant::now();
-    let mut book = Book::default();
-    let mut outside = task(2, 1);
-    outside.host = Some("outside".into());
-    book.described(
-        Described {
-            tasks: vec![task(1, 1), outside],
-            missing: vec![],
-        },
-        now,
+fn a_whole_service_that_says_that_it_stopped_goes_at_once() {
+    let (mut book, start) = (Book::default(), Instant::now());
+    let ids: Vec<u32> = (0..6).collect();
+    let all =
+        |version, make: fn(u32, i64) -> Task| ids.iter().map(|id| make(*id, version)).collect();
+    assert_eq!(poll(&mut book, &ids, Some(all(1, task)), start).len(), 6);
+    let later = start + Duration::from_secs(5);
+    assert_eq!(
+        poll(&mut book, &[], Some(all(2, stopped)), later),
+        Vec::<u16>::new()
     );
-    book.listed(&list(&[1, 2]), now);
-    let host = |arn: &str, instance: &str, last| Host {
-        arn: arn.into(),
-        instance: instance.into(),
-        address: [127, 0, 0, last].into(),
-        zone: None,
-    };
-    let found = |found| Hosts {
-        found,
-        ..Hosts::default()
-    };
-    let both = vec![host("host", "i-1", 2), host("outside", "mi-1", 3)];
-    book.found_hosts(found(both), now);
-    let minutes = |minutes: u64| now + Duration::from_secs(60 * minutes);
-    assert!(book.unknown_hosts(minutes(4)).is_empty());
-    assert_eq!(book.unknown_hosts(minutes(5)), ["outside".into()]);
-    let addresses = |book: &Book| -> Vec<String> {
-        let (targets, _) = book.targets(&spec());
-        targets.iter().map(|t| t.address.ip().to_string()).collect()
-    };
-    let denied = Hosts {
-        found: vec![],
-        unknown: vec![("outside".into(), "no permission".to_owned())],
-    };
-    book.found_hosts(denied, minutes(5));
-    assert_eq!(addresses(&book), ["127.0.0.2", "127.0.0.3"]);
-    book.found_hosts(found(vec![host("outside", "mi-1", 4)]), minutes(6));
-    assert_eq!(addresses(&book), ["127.0.0.2", "127.0.0.4"]);
+}
+
+#[test]
+fn a_few_tasks_that_are_not_known_any_more_go_without_the_guard() {
+    let (mut book, start) = (Book::default(), Instant::now());
+    let ids: Vec<u32> = (0..6).collect();
+    let all: Vec<Task> = ids.iter().map(|id| task(*id, 1)).collect();
+    poll(&mut book, &ids, Some(all), start);
+    let mut left = Vec::new();
+    for seconds in [5, 10] {
+        let now = start + Duration::from_secs(seconds);
+        left = poll(&mut book, &ids[2..], Some(Vec::new()), now);
+    }
+    assert_eq!(left, [2, 3, 4, 5]);
 }

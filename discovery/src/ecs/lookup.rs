@@ -1,6 +1,7 @@
 //! What a look asks about beside the tasks: hosts and task definitions. Whatever fails here
 //! concerns single tasks and never the look.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_config::EcsDiscovery;
@@ -9,25 +10,20 @@ use tokio::time::{Instant, timeout_at};
 use super::api::{BATCH, EcsApi};
 use super::book::Book;
 use super::now;
-use crate::target::Problem;
 
-/// The longest that all questions of one kind may take in one look: with both kinds, a list and a
-/// description that are slow as well, a look still ends in its time.
+/// The longest that all questions of one kind may take in one look: the targets that are known are
+/// not sent before they end.
 const LIMIT: Duration = Duration::from_secs(12);
 
 /// The most task definitions in one look: each is a call. A service has two during a deployment,
 /// and more only if deployments overlap.
 const DEFINITIONS: usize = 5;
 
-/// Asks for what is wanted and not known. Returns what went wrong that is not the matter of one
-/// host or of one definition.
-pub(super) async fn look_up(
-    api: &impl EcsApi,
-    spec: &EcsDiscovery,
-    book: &mut Book,
-) -> Vec<Problem> {
+/// Asks for what is wanted and not known. What goes wrong becomes the reason of the tasks that
+/// want it.
+pub(super) async fn look_up(api: &impl EcsApi, spec: &EcsDiscovery, book: &mut Book) {
     definitions(api, spec, book).await;
-    hosts(api, spec, book).await
+    hosts(api, spec, book).await;
 }
 
 fn late() -> String {
@@ -53,8 +49,7 @@ async fn definitions(api: &impl EcsApi, spec: &EcsDiscovery, book: &mut Book) {
     }
 }
 
-async fn hosts(api: &impl EcsApi, spec: &EcsDiscovery, book: &mut Book) -> Vec<Problem> {
-    let mut problems = Vec::new();
+async fn hosts(api: &impl EcsApi, spec: &EcsDiscovery, book: &mut Book) {
     let began = now();
     for batch in book.unknown_hosts(began).chunks(BATCH) {
         let answer = api.describe_hosts(&spec.cluster, batch);
@@ -66,10 +61,8 @@ async fn hosts(api: &impl EcsApi, spec: &EcsDiscovery, book: &mut Book) -> Vec<P
             Ok(Err(error)) => error.to_string(),
             Err(_) => late(),
         };
-        problems.push(Problem {
-            subject: format!("{} container instances", batch.len()),
-            reason: format!("their addresses are not known: {reason}"),
-        });
+        for arn in batch {
+            book.hosts.refused(Arc::clone(arn), reason.clone(), now());
+        }
     }
-    problems
 }

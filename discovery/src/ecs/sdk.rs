@@ -9,10 +9,12 @@ use std::time::Duration;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_ecs::error::DisplayErrorContext;
+use aws_sdk_ecs::error::{DisplayErrorContext, ProvideErrorMetadata};
 use aws_sdk_ecs::types::DesiredStatus;
 
-use super::api::{ApiError, BATCH, Definition, Described, EcsApi, Hosts};
+use super::api::{ApiError, BATCH, Definition, Described, EcsApi, ErrorKind, Hosts};
+use super::budget::Budget;
+use super::now;
 
 /// The longest that one call may take, retries included.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
@@ -36,7 +38,19 @@ pub enum Aws {
     },
 }
 
+/// Calls a second at an emulator, which shares its limits with nobody.
+const EMULATOR_RATE: f64 = 500.0;
+
 impl Aws {
+    /// A budget for the calls to one region.
+    #[must_use]
+    pub fn budget(&self) -> Budget {
+        match self {
+            Self::Environment => Budget::default(),
+            Self::Emulator { .. } => Budget::of(EMULATOR_RATE),
+        }
+    }
+
     async fn config(&self, region: Option<&str>) -> SdkConfig {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
@@ -69,16 +83,45 @@ pub struct SdkApi {
     ecs: aws_sdk_ecs::Client,
     ec2: aws_sdk_ec2::Client,
     ssm: aws_sdk_ssm::Client,
+    budget: Arc<Budget>,
 }
 
 impl SdkApi {
-    /// Clients for a region, or for that of the environment.
-    pub async fn connect(aws: &Aws, region: Option<&str>) -> Self {
+    /// Clients for a region, or for that of the environment, which make their calls out of that
+    /// budget.
+    pub async fn connect(aws: &Aws, region: Option<&str>, budget: Arc<Budget>) -> Self {
         let config = aws.config(region).await;
         Self {
             ecs: aws_sdk_ecs::Client::new(&config),
             ec2: aws_sdk_ec2::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
+            budget,
+        }
+    }
+
+    /// Waits for its turn to make a call.
+    async fn turn(&self) {
+        self.budget.take(now()).await;
+    }
+
+    /// What became of a call that failed.
+    fn failed<E>(&self, operation: &'static str, error: E) -> ApiError
+    where
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        let kind = match error.code() {
+            Some("ServiceNotFoundException") => ErrorKind::NoSuchService,
+            Some("ThrottlingException" | "Throttling" | "RequestLimitExceeded") => {
+                self.budget.throttled(now());
+                ErrorKind::Throttled
+            }
+            _ => ErrorKind::Other,
+        };
+        ApiError {
+            operation,
+            // The SDK's own text is "service error" and the like; the chain below it has the cause.
+            reason: DisplayErrorContext(error).to_string(),
+            kind,
         }
     }
 }
@@ -95,8 +138,11 @@ impl EcsApi for SdkApi {
             .into_paginator()
             .page_size(100)
             .send();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failed("ListTasks", error))?;
+        while let Some(page) = {
+            self.turn().await;
+            pages.next().await
+        } {
+            let page = page.map_err(|error| self.failed("ListTasks", error))?;
             // The SDK takes an empty body for an answer without the list. A service without tasks
             // has a list without entries.
             let listed = page.task_arns.ok_or_else(|| hollow("ListTasks"))?;
@@ -111,6 +157,7 @@ impl EcsApi for SdkApi {
         arns: &[Arc<str>],
     ) -> Result<Described, ApiError> {
         debug_assert!(arns.len() <= BATCH, "batched by the caller");
+        self.turn().await;
         let answer = self
             .ecs
             .describe_tasks()
@@ -118,7 +165,7 @@ impl EcsApi for SdkApi {
             .set_tasks(Some(owned(arns)))
             .send()
             .await
-            .map_err(|error| failed("DescribeTasks", error))?;
+            .map_err(|error| self.failed("DescribeTasks", error))?;
         if answer.tasks().is_empty() && answer.failures().is_empty() {
             return Err(hollow("DescribeTasks"));
         }
@@ -134,6 +181,7 @@ impl EcsApi for SdkApi {
     }
 
     async fn describe_hosts(&self, cluster: &str, arns: &[Arc<str>]) -> Result<Hosts, ApiError> {
+        self.turn().await;
         let answer = self
             .ecs
             .describe_container_instances()
@@ -141,7 +189,7 @@ impl EcsApi for SdkApi {
             .set_container_instances(Some(owned(arns)))
             .send()
             .await
-            .map_err(|error| failed("DescribeContainerInstances", error))?;
+            .map_err(|error| self.failed("DescribeContainerInstances", error))?;
         if answer.container_instances().is_empty() && answer.failures().is_empty() {
             return Err(hollow("DescribeContainerInstances"));
         }
@@ -154,13 +202,14 @@ impl EcsApi for SdkApi {
     }
 
     async fn describe_definition(&self, arn: &str) -> Result<Definition, ApiError> {
+        self.turn().await;
         let answer = self
             .ecs
             .describe_task_definition()
             .task_definition(arn)
             .send()
             .await
-            .map_err(|error| failed("DescribeTaskDefinition", error))?;
+            .map_err(|error| self.failed("DescribeTaskDefinition", error))?;
         let definition = answer
             .task_definition()
             // One without containers does not exist.
@@ -174,22 +223,12 @@ fn owned(arns: &[Arc<str>]) -> Vec<String> {
     arns.iter().map(ToString::to_string).collect()
 }
 
-fn failed(
-    operation: &'static str,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> ApiError {
-    ApiError {
-        operation,
-        // The SDK's own text is "service error" and the like; the chain below it has the cause.
-        reason: DisplayErrorContext(error).to_string(),
-    }
-}
-
 /// An answer that says nothing about what was asked. Taking it for "there is none" would lose
 /// targets.
 fn hollow(operation: &'static str) -> ApiError {
     ApiError {
         operation,
         reason: "the answer is empty".to_owned(),
+        kind: ErrorKind::Other,
     }
 }

@@ -13,7 +13,8 @@ use longshore_config::Config;
 use longshore_discovery::ecs::Aws;
 use longshore_emulator::{Emulator, Host, HttpTasks, TaskDefinition};
 
-use super::{block_on, print_out, seed, start_log};
+use super::table::table;
+use super::{block_on, duration, print_out, seed, start_log};
 
 /// The one host of the demo: an address of its own, so that its ports are its own.
 const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
@@ -32,11 +33,6 @@ pub(crate) struct Arguments {
     /// End after that time, such as 10s. Without it Ctrl-C ends the demo.
     #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
     limit: Option<Duration>,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    longshore_config::parse_duration(text)
-        .ok_or_else(|| "expected a duration such as 10s, 500ms or 5m".to_owned())
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
@@ -147,7 +143,7 @@ fn greeting(port: u16, balancer: &Balancer, emulator: &Emulator, view: &TargetsV
         "\nLongshore serves http://127.0.0.1:{port}/ from one ECS service, whose tasks sit on dynamic\n\
          ports of one host. They were found through the AWS SDK, at an emulator in this process.\n\n"
     );
-    out.push_str(&table(view));
+    out.push_str(&rows(view));
     let ecs = emulator.address();
     let admin = balancer
         .admin_address()
@@ -166,23 +162,16 @@ fn greeting(port: u16, balancer: &Balancer, emulator: &Emulator, view: &TargetsV
 }
 
 /// The targets as a table.
-fn table(view: &TargetsView) -> String {
-    let head = ["TASK", "INSTANCE", "HOST", "PORT", "ZONE", "HEALTH"].map(str::to_owned);
-    let rows: Vec<[String; 6]> = targets(view)
+fn rows(view: &TargetsView) -> String {
+    let rows: Vec<Vec<String>> = targets(view)
         .map(|target| {
             let (host, port) = target
                 .address
                 .rsplit_once(':')
                 .unwrap_or((&target.address, ""));
-            [
-                target
-                    .id
-                    .split('/')
-                    .next()
-                    .unwrap_or_default()
-                    .chars()
-                    .take(12)
-                    .collect(),
+            let id = target.id.split('/').next().unwrap_or_default();
+            vec![
+                id.chars().take(12).collect(),
                 target.instance.clone().unwrap_or_default(),
                 host.to_owned(),
                 port.to_owned(),
@@ -191,16 +180,6 @@ fn table(view: &TargetsView) -> String {
             ]
         })
         .collect();
-    let all: Vec<&[String; 6]> = std::iter::once(&head).chain(&rows).collect();
-    let mut out = String::new();
-    for row in &all {
-        out.push_str("  ");
-        for (column, cell) in row.iter().enumerate() {
-            let width = all.iter().map(|row| row[column].len()).max().unwrap_or(0);
-            write!(out, "{cell:width$}  ").unwrap_or_default();
-        }
-        out.truncate(out.trim_end().len());
-        out.push('\n');
-    }
-    out
+    let head = ["TASK", "INSTANCE", "HOST", "PORT", "ZONE", "HEALTH"];
+    table(&head, &rows, 2)
 }

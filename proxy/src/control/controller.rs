@@ -16,7 +16,7 @@ use super::registry::{Addresses, Members};
 use super::snapshot::{Limits, Listener, Snapshot};
 use super::threshold::{Failure, Health, State, Thresholds};
 use crate::request::answer::Reason;
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::{Endpoint, Loss};
 use crate::upstream::picker::Cursors;
 use crate::upstream::target_group::TargetGroup;
 
@@ -25,6 +25,8 @@ use crate::upstream::target_group::TargetGroup;
 pub enum Event {
     /// A source spoke.
     Discovered(GroupId, Update),
+    /// Targets that were known before a restart, and how old that knowledge is.
+    Remembered(GroupId, Vec<Target>, Duration),
     /// A check of an endpoint ended. The number is the endpoint's, so that a late result of an
     /// endpoint that is gone concerns nobody.
     Checked(GroupId, u64, Result<(), Failure>),
@@ -100,6 +102,8 @@ pub(super) struct Draining {
 pub(super) struct Source {
     /// When it last answered.
     pub(super) answered: Option<Instant>,
+    /// When the targets that were known before the restart were.
+    pub(super) remembered: Option<Instant>,
     /// Why its latest look failed, if it did.
     pub(super) error: Option<String>,
     pub(super) failures: u64,
@@ -198,6 +202,9 @@ impl Controller {
         let mut effects = Vec::new();
         match event {
             Event::Discovered(id, update) => self.discovered(id, update, now, &mut effects),
+            Event::Remembered(id, targets, age) => {
+                self.remembered(id, targets, age, now, &mut effects);
+            }
             Event::Checked(id, endpoint, result) => self.checked(id, endpoint, result),
             Event::Tick => {}
         }
@@ -341,6 +348,36 @@ impl Controller {
                     self.stale.insert(id);
                 }
                 group.source.error = Some(error);
+            }
+        }
+    }
+
+    /// Takes what was known before a restart, as long as the source has not spoken. It must pass
+    /// its health check like any newcomer, and a port that may have changed hands since is in
+    /// doubt until the source confirms it or turns out not to answer.
+    fn remembered(
+        &mut self,
+        id: GroupId,
+        targets: Vec<Target>,
+        age: Duration,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        if group.source.answered.is_some() || !group.config.health_check.enabled {
+            return;
+        }
+        tracing::info!(target_group = %group.name, targets = targets.len(), age_seconds = age.as_secs(), "the last good targets, from before the restart");
+        group.source.remembered = now.checked_sub(age);
+        for target in targets {
+            let (key, doubtful) = (target.key.clone(), target.shared_port);
+            self.register(id, target, now, effects);
+            let group = self.groups.get(&id);
+            let member = group.and_then(|group| group.members.get(&key));
+            if let Some(member) = member.filter(|_| doubtful) {
+                member.endpoint.lost_connection(now, Loss::Sudden);
             }
         }
     }
@@ -555,8 +592,11 @@ impl Group {
         let healthy = in_state(State::Healthy);
         let fail_open = healthy.is_empty();
         // All unhealthy: better to try than to refuse. Targets that were never checked are not
-        // among them; they are about to be.
-        let candidates = if fail_open {
+        // among them; they are about to be. Nor are those that only a file from before the restart
+        // knows: nobody has seen them since.
+        let candidates = if fail_open && self.source.answered.is_none() {
+            Box::default()
+        } else if fail_open {
             in_state(State::Unhealthy)
         } else {
             healthy
@@ -585,10 +625,11 @@ impl Group {
             .count() as u64
     }
 
-    /// How long ago the source answered.
+    /// How long ago the source answered, in this process or before a restart.
     pub(super) fn age(&self, now: Instant) -> Option<Duration> {
         self.source
             .answered
+            .or(self.source.remembered)
             .map(|at| now.saturating_duration_since(at))
     }
 }

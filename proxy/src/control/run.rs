@@ -1,20 +1,22 @@
 //! The control task: select → apply → store → start and stop what the effects say.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_config::{Config, TargetGroup};
-use longshore_discovery::Update;
-use longshore_discovery::ecs::{self, Aws, SdkApi};
+use longshore_discovery::ecs::{self, Aws, Budget, SdkApi};
+use longshore_discovery::{Target, Update};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::controller::{Controller, Effect, Event};
 use super::health;
 use super::ids::{GroupId, ListenerId};
+use super::remembered::{Place, Remembered};
 use super::snapshot::Shared;
 use super::view::TargetsView;
 use crate::clock;
@@ -25,6 +27,9 @@ pub(crate) const MESSAGES_MAX: usize = 4096;
 
 /// How many messages are applied before the result is published.
 const BURST_MAX: usize = 1024;
+
+/// The shortest time between two records of a group on disk.
+const SAVE_SPACING: Duration = Duration::from_secs(1);
 
 /// How often drained targets are looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -38,7 +43,16 @@ pub(crate) enum Message {
     /// Answered when every group knows where it stands.
     Settled(oneshot::Sender<()>),
     View(oneshot::Sender<TargetsView>),
-    Figures(oneshot::Sender<(u64, Vec<GroupFigures>)>),
+    Figures(oneshot::Sender<Figures>),
+}
+
+/// What a scrape wants to know of the control half.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    pub(crate) generation: u64,
+    pub(crate) groups: Vec<GroupFigures>,
+    /// AWS calls of discovery, and those that AWS refused as too many.
+    pub(crate) api_calls: (u64, u64),
 }
 
 /// A task that ends when nobody holds it any more.
@@ -55,16 +69,19 @@ pub(crate) async fn run(
     workers: usize,
     shared: Arc<Shared>,
     aws: Aws,
+    state_directory: Option<PathBuf>,
     seed: u64,
     outbox: mpsc::Sender<Message>,
     mut inbox: mpsc::Receiver<Message>,
 ) {
     let mut hands = Hands {
         aws,
+        state_directory,
         rng: SmallRng::seed_from_u64(seed),
         outbox,
         checks: HashMap::new(),
         sources: HashMap::new(),
+        budgets: BTreeMap::new(),
     };
     let mut controller = Controller::new(workers);
     let mut settled: Vec<oneshot::Sender<()>> = Vec::new();
@@ -101,7 +118,11 @@ pub(crate) async fn run(
                 // A receiver that is gone does not want its answer any more.
                 Message::View(reply) => drop(reply.send(controller.view(now))),
                 Message::Figures(reply) => {
-                    drop(reply.send((controller.generation(), controller.figures(now))));
+                    drop(reply.send(Figures {
+                        generation: controller.generation(),
+                        groups: controller.figures(now),
+                        api_calls: hands.api_calls(),
+                    }));
                 }
             }
         }
@@ -123,10 +144,13 @@ pub(crate) async fn run(
 /// What the control task has running in the world.
 struct Hands {
     aws: Aws,
+    state_directory: Option<PathBuf>,
     rng: SmallRng,
     outbox: mpsc::Sender<Message>,
     checks: HashMap<u64, Task>,
     sources: HashMap<GroupId, Task>,
+    /// By region; all groups share the account's limits.
+    budgets: BTreeMap<Option<String>, Arc<Budget>>,
 }
 
 impl Hands {
@@ -157,20 +181,38 @@ impl Hands {
         let (Some(discovery), Some(look_now)) = (group.discovery, controller.look_now(id)) else {
             return;
         };
+        let identity = discovery.identity();
         let rng = self.child();
         let (updates, inbox) = mpsc::channel(1);
         let aws = self.aws.clone();
+        let region = discovery.ecs.as_ref().and_then(|ecs| ecs.region.clone());
+        let budget = self.budgets.entry(region);
+        let budget = Arc::clone(budget.or_insert_with(|| Arc::new(aws.budget())));
         let source = async move {
             if let Some(spec) = discovery.ecs {
-                let api = SdkApi::connect(&aws, spec.region.as_deref()).await;
+                let api = SdkApi::connect(&aws, spec.region.as_deref(), budget).await;
                 ecs::run(api, spec, updates, look_now, rng).await;
             }
         };
-        let told = tell(id, inbox, self.outbox.clone());
+        let directory = self.state_directory.as_deref();
+        let place = directory.map(|directory| Place::new(directory, &group.name, &identity));
+        let outbox = self.outbox.clone();
         let task = tokio::spawn(async move {
-            tokio::join!(source, told);
+            if let Some(place) = &place
+                && let Some(remembered) = load(place.clone()).await
+            {
+                let event = Event::Remembered(id, remembered.targets, remembered.age);
+                outbox.send(Message::Event(event)).await.unwrap_or_default();
+            }
+            let (keep, kept) = watch::channel(Vec::new());
+            tokio::join!(source, tell(id, inbox, keep, outbox), save(place, kept));
         });
         self.sources.insert(id, Task(task));
+    }
+
+    fn api_calls(&self) -> (u64, u64) {
+        let counts = self.budgets.values().map(|budget| budget.counts());
+        counts.fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1))
     }
 
     /// A random source of its own for a task.
@@ -179,12 +221,55 @@ impl Hands {
     }
 }
 
-/// Hands on what a source says.
-async fn tell(id: GroupId, mut updates: mpsc::Receiver<Update>, outbox: mpsc::Sender<Message>) {
+/// Hands on what a source says, and its newest set to be kept if it differs from the one before.
+async fn tell(
+    id: GroupId,
+    mut updates: mpsc::Receiver<Update>,
+    keep: watch::Sender<Vec<Target>>,
+    outbox: mpsc::Sender<Message>,
+) {
     while let Some(update) = updates.recv().await {
+        if let Update::Set { targets, .. } = &update {
+            keep.send_if_modified(|kept| {
+                let same = kept.len() == targets.len()
+                    && kept.iter().zip(targets).all(|(a, b)| a.same_place(b));
+                if !same {
+                    kept.clone_from(targets);
+                }
+                !same
+            });
+        }
         let event = Event::Discovered(id, update);
         if outbox.send(Message::Event(event)).await.is_err() {
             return;
         }
+    }
+}
+
+/// The record of a group, read apart from the runtime: a disk may be slow.
+async fn load(place: Place) -> Option<Remembered> {
+    let read = tokio::task::spawn_blocking(move || place.load(clock::wall(), clock::now()));
+    match read.await {
+        Ok(Ok(remembered)) => remembered,
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the targets from before the restart are lost");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Writes a group's set to disk as it changes.
+async fn save(place: Option<Place>, mut kept: watch::Receiver<Vec<Target>>) {
+    let Some(place) = place else {
+        return;
+    };
+    while kept.changed().await.is_ok() {
+        let (place, targets) = (place.clone(), kept.borrow_and_update().clone());
+        let written = tokio::task::spawn_blocking(move || place.save(&targets, clock::wall()));
+        if let Ok(Err(error)) = written.await {
+            tracing::warn!(%error, "the targets are not kept for a restart");
+        }
+        tokio::time::sleep(SAVE_SPACING).await;
     }
 }

@@ -24,7 +24,8 @@ pub struct GroupView {
     pub name: String,
     /// `fixed`, or the key of the group's source.
     pub source: &'static str,
-    /// `fresh`, `stale` (the latest look failed; the last good targets serve) or `waiting` (never
+    /// `fresh`, `stale` (the latest look failed; the last good targets serve), `remembered` (never
+    /// answered since a restart; the last good targets from before it serve) or `waiting` (never
     /// answered).
     pub discovery: &'static str,
     /// Seconds since the source last answered.
@@ -118,6 +119,7 @@ impl Group {
             discovery: match (&self.source.error, self.source.answered) {
                 (Some(_), _) => "stale",
                 (None, Some(_)) => "fresh",
+                (None, None) if self.source.remembered.is_some() => "remembered",
                 (None, None) => "waiting",
             },
             discovery_age_seconds: if fixed {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::field::{Kind, kind};
+use super::field::{Kind, is_disguised, kind};
 
 /// The longest line with a chunk's size, extensions included, in bytes. The extensions are dropped
 /// (§7.1.1), so there is no reason to read many.
@@ -130,6 +130,9 @@ impl Chunks {
         let mut room = [httparse::EMPTY_HEADER; TRAILERS_COUNT_MAX];
         match httparse::parse_headers(input, &mut room) {
             Ok(httparse::Status::Complete((len, fields))) => {
+                if len > TRAILERS_MAX {
+                    return Err(BadChunk("long trailers"));
+                }
                 // httparse takes a bare LF for a line end.
                 let ends = memchr::memchr_iter(b'\n', &input[..len]);
                 if ends.into_iter().any(|at| at == 0 || input[at - 1] != b'\r') {
@@ -201,7 +204,9 @@ fn may_trail(name: &str) -> bool {
         "set-cookie",
         "trailer",
     ];
-    kind(name) == Kind::Other && !NEVER.iter().any(|never| name.eq_ignore_ascii_case(never))
+    kind(name) == Kind::Other
+        && !is_disguised(name)
+        && !NEVER.iter().any(|never| name.eq_ignore_ascii_case(never))
 }
 
 /// Writes a chunk's size. The data and a line end follow.

@@ -1,7 +1,10 @@
 use super::{BadChunk, Chunks, Part, push, push_end};
 
-/// Reads a body that comes in pieces of that size: content, trailers, and what was left over.
-fn read(input: &[u8], piece: usize) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), BadChunk> {
+/// Content, trailers, and what was left over.
+type Whole = (Vec<u8>, Vec<u8>, Vec<u8>);
+
+/// Reads a body that comes in pieces of that size.
+fn read(input: &[u8], piece: usize) -> Result<Whole, BadChunk> {
     let mut chunks = Chunks::default();
     let mut content = Vec::new();
     let mut held: Vec<u8> = Vec::new();

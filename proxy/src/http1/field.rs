@@ -67,6 +67,9 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
+/// The most options in the Connection fields of a head.
+const OPTIONS_MAX: usize = 32;
+
 /// What the Connection fields of a head say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
@@ -76,11 +79,23 @@ pub struct Options {
     pub keep_alive: bool,
     /// Names of fields that are for one connection only.
     pub names: bool,
+    count: usize,
 }
 
 impl Options {
+    /// More options than anybody needs. Each field of a head is compared with each, so their
+    /// number must have a bound.
+    #[must_use]
+    pub fn are_too_many(&self) -> bool {
+        self.count > OPTIONS_MAX
+    }
+
     /// Takes one Connection field in.
     pub fn add(&mut self, value: &[u8]) {
+        self.count += 1 + value.iter().filter(|byte| **byte == b',').count();
+        if self.are_too_many() {
+            return;
+        }
         for option in list(value) {
             if option.eq_ignore_ascii_case(b"close") {
                 self.close = true;
@@ -102,23 +117,44 @@ pub fn is_named(fields: &[Field<'_>], name: &str) -> bool {
         .any(|field| list(field.value).any(|option| option.eq_ignore_ascii_case(name.as_bytes())))
 }
 
-/// The value of a Content-Length field: digits alone. None if it is not one or too large.
+/// The value of a Content-Length field: digits alone. None if it is not one or beyond 63 bits,
+/// which a reader with signed numbers would read as another length.
 #[must_use]
 pub fn length(value: &[u8]) -> Option<u64> {
     if value.is_empty() {
         return None;
     }
-    value.iter().try_fold(0_u64, |length, byte| {
+    let length = value.iter().try_fold(0_i64, |length, byte| {
         if !byte.is_ascii_digit() {
             return None;
         }
-        length.checked_mul(10)?.checked_add(u64::from(byte - b'0'))
-    })
+        length.checked_mul(10)?.checked_add(i64::from(byte - b'0'))
+    })?;
+    u64::try_from(length).ok()
+}
+
+/// Whether a name is one of those that frame, route or trace a message once `_` is read as `-`.
+/// Many applications cannot tell the two apart (RFC 3875 §4.1.18), so a client could set for them
+/// what only a proxy may set.
+#[must_use]
+pub fn is_disguised(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    if bytes.len() > 17 || !bytes.contains(&b'_') {
+        return false;
+    }
+    let mut folded = [b'-'; 17];
+    for (place, byte) in folded.iter_mut().zip(bytes) {
+        if *byte != b'_' {
+            *place = *byte;
+        }
+    }
+    std::str::from_utf8(&folded[..bytes.len()])
+        .is_ok_and(|name| !matches!(kind(name), Kind::Other | Kind::Date))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Field, Kind, Options, is_named, kind, length};
+    use super::{Field, Kind, Options, is_disguised, is_named, kind, length};
 
     #[test]
     fn names_mean_the_same_in_any_case() {
@@ -150,8 +186,8 @@ mod tests {
     fn a_length_is_digits_and_nothing_else() {
         assert_eq!(length(b"0"), Some(0));
         assert_eq!(length(b"007"), Some(7));
-        assert_eq!(length(b"18446744073709551615"), Some(u64::MAX));
-        for bad in ["", "+1", "-1", "1 ", "1,1", "0x1", "18446744073709551616"] {
+        assert_eq!(length(b"9223372036854775807"), Some(u64::MAX / 2));
+        for bad in ["", "+1", "-1", "1 ", "1,1", "0x1", "9223372036854775808"] {
             assert_eq!(length(bad.as_bytes()), None, "{bad:?}");
         }
     }
@@ -165,7 +201,20 @@ mod tests {
             (true, true, false)
         );
         options.add(b"x-hop");
-        assert!(options.names);
+        assert!(options.names && !options.are_too_many());
+        options.add(&[b','; 40]);
+        assert!(options.are_too_many());
+        for (name, disguised) in [
+            ("X_Forwarded_For", true),
+            ("content_length", true),
+            ("Transfer_Encoding", true),
+            ("x_forwarded-proto", true),
+            ("X_Forwarded_Host", false),
+            ("my_header", false),
+            ("Content-Length", false),
+        ] {
+            assert_eq!(is_disguised(name), disguised, "{name}");
+        }
         let fields = [
             Field {
                 name: "Connection",

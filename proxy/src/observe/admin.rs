@@ -50,7 +50,7 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
-    let Some((generation, groups)) = ask(&admin, Message::Figures).await else {
+    let Some(figures) = ask(&admin, Message::Figures).await else {
         return gone();
     };
     let scrape = Scrape {
@@ -64,8 +64,9 @@ async fn metrics(State(admin): State<Admin>) -> Response {
             .iter()
             .map(|worker| worker.connections.get() as u64)
             .sum(),
-        generation,
-        groups,
+        generation: figures.generation,
+        groups: figures.groups,
+        api_calls: figures.api_calls,
     };
     match scrape.render() {
         Ok(text) => {

@@ -76,6 +76,8 @@ pub(crate) struct Scrape {
     pub(crate) connections: u64,
     pub(crate) generation: u64,
     pub(crate) groups: Vec<GroupFigures>,
+    /// AWS calls of discovery, and those that AWS refused as too many.
+    pub(crate) api_calls: (u64, u64),
 }
 
 /// The figures of one group.
@@ -134,7 +136,7 @@ impl Collector for Scrape {
             let count = ConstCounter::new(self.sum(|worker| &worker.reasons[index]));
             count.encode(reasons.encode_family(&[("reason", reason.name())])?)?;
         }
-        let counters: [(&str, &str, u64); 5] = [
+        let counters: [(&str, &str, u64); 7] = [
             (
                 "retries",
                 "Attempts that were followed by another",
@@ -159,6 +161,16 @@ impl Collector for Scrape {
                 "accept_errors",
                 "Accepts that failed for want of resources",
                 self.sum(|w| &w.accept_errors),
+            ),
+            (
+                "discovery_api_calls",
+                "Calls to AWS, pages counted one by one",
+                self.api_calls.0,
+            ),
+            (
+                "discovery_api_throttled",
+                "Calls that AWS refused as too many",
+                self.api_calls.1,
             ),
         ];
         for (name, help, value) in counters {

@@ -67,6 +67,9 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
             _ => {}
         }
     }
+    if options.are_too_many() {
+        return Err(Reason::MalformedRequest);
+    }
     let length = content_length
         .map(|value| length(value).ok_or(Reason::BadLength))
         .transpose()?;

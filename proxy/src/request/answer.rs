@@ -34,6 +34,8 @@ pub enum Reason {
     MethodNotAllowed,
     /// The client did not finish its request head in time.
     RequestHeaderTimeout,
+    /// The client did not send its request body in time.
+    RequestBodyTimeout,
     /// The client's request body stopped short or was malformed.
     RequestBodyIncomplete,
     /// The redirect's Location would be invalid.
@@ -62,7 +64,7 @@ pub enum Reason {
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
@@ -74,6 +76,7 @@ impl Reason {
         Self::UnsupportedTransferEncoding,
         Self::MethodNotAllowed,
         Self::RequestHeaderTimeout,
+        Self::RequestBodyTimeout,
         Self::RequestBodyIncomplete,
         Self::RedirectInvalid,
         Self::ListenerRemoved,
@@ -103,6 +106,7 @@ impl Reason {
             Self::UnsupportedTransferEncoding => "unsupported_transfer_encoding",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestHeaderTimeout => "request_header_timeout",
+            Self::RequestBodyTimeout => "request_body_timeout",
             Self::RequestBodyIncomplete => "request_body_incomplete",
             Self::RedirectInvalid => "redirect_invalid",
             Self::ListenerRemoved => "listener_removed",
@@ -135,7 +139,7 @@ impl Reason {
             Self::RequestHeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UnsupportedTransferEncoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::RequestHeaderTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::RequestHeaderTimeout | Self::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::RedirectInvalid => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ListenerRemoved
             | Self::GroupRemoved
@@ -183,6 +187,7 @@ impl Answer {
                     | Reason::MalformedRequest
                     | Reason::RequestHeaderTooLarge
                     | Reason::RequestHeaderTimeout
+                    | Reason::RequestBodyTimeout
                     | Reason::BadHost
                     | Reason::BadTarget
                     | Reason::BadLength

@@ -44,7 +44,9 @@ impl Attempts {
         self.count += 1;
         self.failure = Some(reason_for(error));
         match error {
-            AttemptError::RequestBody(_) | AttemptError::ClientGone => {}
+            AttemptError::RequestTimeout
+            | AttemptError::RequestBody(_)
+            | AttemptError::ClientGone => {}
             AttemptError::Doubtful => self.doubtful = true,
             AttemptError::Closed { sent, .. } => {
                 self.lost += usize::from(*sent);

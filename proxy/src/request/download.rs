@@ -46,6 +46,11 @@ impl Download {
         self.ended || self.body.is_done()
     }
 
+    /// Something is at hand that the client does not take.
+    pub(crate) fn waits_for_client(&self, link: &Link, input: usize) -> bool {
+        link.is_pending() || (!self.chunked && self.body.plain(input) > 0)
+    }
+
     /// Moves what can be moved. Ready when the client has all of it. `moved` is called when bytes
     /// have moved.
     pub(crate) fn poll(

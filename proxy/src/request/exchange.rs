@@ -11,7 +11,7 @@ use super::link::Link;
 use super::upload::{Upload, UploadError};
 use crate::control::snapshot::Limits;
 use crate::http1::body::Body;
-use crate::http1::field::{Kind, kind};
+use crate::http1::field::{Kind, is_named, kind};
 use crate::http1::head::{ResponseHead, room};
 use crate::serve::connection::Client;
 use crate::upstream::endpoint::Loss;
@@ -21,6 +21,9 @@ use crate::upstream::pool::Connection;
 
 /// The largest response head, in bytes (ALB: 32 K, beyond it 502).
 const RESPONSE_HEAD_MAX: usize = 32 * 1024;
+
+/// The most 1xx responses before the last one.
+const INTERIMS_MAX: usize = 16;
 
 /// What of a request matters for its response.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +77,7 @@ pub(crate) async fn ask(
     client.attempt_begins(lease.local(), limits.idle);
     let buffers = &client.worker.buffers;
     let mut failure = None;
+    let mut interims = 0;
     poll_fn(|cx| {
         if !upload.is_over() {
             let moved = || client.bytes_moved();
@@ -90,7 +94,14 @@ pub(crate) async fn ask(
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
-        if let Poll::Ready(response) = poll_head(client, link, connection, inbound, cx) {
+        // The body that a client holds back may never come after a final response.
+        let close = inbound.close || upload.is_held_back();
+        let inbound = Inbound { close, ..*inbound };
+        let head = poll_head(client, link, connection, &inbound, &mut interims, cx);
+        if let Poll::Ready(response) = head {
+            if upload.is_held_back() && response.is_ok() {
+                upload.stop();
+            }
             return Poll::Ready(response.map_err(|error| match error {
                 HeadError::Malformed(what) => AttemptError::Malformed(what),
                 HeadError::Closed(cause) => {
@@ -109,7 +120,11 @@ pub(crate) async fn ask(
         client
             .poll_quiet(lease.endpoint(), limits.idle, cx)
             .map(|quiet| {
+                let input = link.wire.input.len();
                 Err(match quiet {
+                    Quiet::TooLong if upload.waits_for_client(input) => {
+                        AttemptError::RequestTimeout
+                    }
                     Quiet::TooLong => AttemptError::ResponseTimeout,
                     Quiet::Expired => AttemptError::Expired,
                 })
@@ -136,16 +151,20 @@ fn poll_head(
     link: &mut Link,
     connection: &mut Connection,
     inbound: &Inbound,
+    interims: &mut usize,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Response, HeadError>> {
     loop {
-        if !connection.wire.input.is_empty() {
+        // Interim responses. If the client is gone, a later step finds out.
+        let flushed = link.poll_flush(cx);
+        if !connection.wire.input.is_empty() && flushed.is_ready() {
             match take_head(client, link, connection, inbound) {
                 Ok(Taken::Response(response)) => return Poll::Ready(Ok(response)),
                 Ok(Taken::Interim) => {
-                    // If the client is gone, the next step finds out.
-                    if link.poll_flush(cx).is_pending() {
-                        return Poll::Pending;
+                    *interims += 1;
+                    if *interims > INTERIMS_MAX {
+                        let what = "more interim responses than anybody needs";
+                        return Poll::Ready(Err(HeadError::Malformed(what)));
                     }
                     continue;
                 }
@@ -194,12 +213,16 @@ fn take_head(
     };
     let understood = headers::understand(&head, inbound.is_head)?;
     let len = head.len;
+    if len > RESPONSE_HEAD_MAX {
+        return Err("its head is too large");
+    }
     if head.status < 200 {
         // RFC 9110 §15.2: others are passed on. `100 Continue` is said by us (see `Upload`).
         if head.status != 100 && inbound.is_1_1 {
             push_status(&mut link.output, head.status, head.reason);
             for field in head.fields {
-                if kind(field.name) == Kind::Other {
+                let named = understood.names_fields && is_named(head.fields, field.name);
+                if kind(field.name) == Kind::Other && !named {
                     push_field(&mut link.output, field.name, field.value);
                 }
             }
@@ -248,18 +271,24 @@ pub(crate) async fn relay(
     link: &mut Link,
     connection: &mut Connection,
     upload: &mut Upload,
-    download: &mut Download,
+    response: &mut Response,
     lease: &Lease,
     limits: &Limits,
 ) -> Result<(), RelayError> {
     let buffers = &client.worker.buffers;
     let moved = || client.bytes_moved();
+    let close = response.close;
+    let download = &mut response.download;
     poll_fn(|cx| {
         // A target may answer before it has the whole request. Both directions move on their own:
         // a client that reads only after it has sent all would stop both.
         let uploaded = upload.is_over() || {
             match upload.poll(link, &mut connection.wire, buffers, moved, cx) {
-                Poll::Ready(Ok(()) | Err(UploadError::Target(_))) => true,
+                Poll::Ready(Ok(())) => true,
+                Poll::Ready(Err(UploadError::Target(_))) => {
+                    connection.lost(Loss::Sudden);
+                    true
+                }
                 Poll::Ready(Err(UploadError::Gone)) => {
                     return Poll::Ready(Err(RelayError::Client));
                 }
@@ -273,15 +302,19 @@ pub(crate) async fn relay(
             Poll::Ready(Ok(())) => true,
             Poll::Ready(Err(error)) => {
                 tracing::debug!(%error, peer = %client.peer, "a response stopped short");
-                if matches!(error, DownloadError::Client(_)) {
-                    return Poll::Ready(Err(RelayError::Client));
-                }
-                connection.lost(Loss::Sudden);
-                return Poll::Ready(Err(RelayError::Target));
+                return Poll::Ready(Err(match error {
+                    DownloadError::Client(_) => RelayError::Client,
+                    DownloadError::Target(_) => {
+                        connection.lost(Loss::Sudden);
+                        RelayError::Target
+                    }
+                    DownloadError::Body(_) => RelayError::Target,
+                }));
             }
             Poll::Pending => false,
         };
-        if uploaded && downloaded {
+        // After a last response nobody waits for the rest of the request.
+        if downloaded && (uploaded || close) {
             return Poll::Ready(Ok(()));
         }
         if uploaded && !link.is_pending() && link.poll_gone(buffers, cx).is_ready() {
@@ -291,8 +324,10 @@ pub(crate) async fn relay(
         Poll::Ready(Err(match quiet {
             Quiet::Expired => RelayError::Expired,
             // What was read for the client and not taken by it, or nothing but its upload is left.
-            Quiet::TooLong if downloaded || link.is_pending() => RelayError::Client,
-            Quiet::TooLong if !connection.wire.input.is_empty() => RelayError::Client,
+            Quiet::TooLong if downloaded => RelayError::Client,
+            Quiet::TooLong if download.waits_for_client(link, connection.wire.input.len()) => {
+                RelayError::Client
+            }
             Quiet::TooLong => RelayError::Target,
         }))
     })

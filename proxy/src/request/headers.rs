@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::admit::Admitted;
 use crate::http1::body::Body;
-use crate::http1::field::{Field, Kind, Options, is_named, kind, length};
+use crate::http1::field::{Field, Kind, Options, is_disguised, is_named, kind, length};
 use crate::http1::head::{RequestHead, ResponseHead};
 
 /// What a client's connection adds to each of its requests, made once for each connection.
@@ -80,7 +80,8 @@ pub fn write_request(
             | Kind::Expect
             | Kind::Forwarded => {}
             Kind::Date | Kind::Other => {
-                if !(admitted.names_fields && is_named(head.fields, field.name)) {
+                let named = admitted.names_fields && is_named(head.fields, field.name);
+                if !named && !is_disguised(field.name) {
                     push_field(out, field.name, field.value);
                 }
             }
@@ -98,7 +99,7 @@ pub fn write_request(
     if admitted.wants_trailers {
         // The one part of a field for one connection that holds from end to end here: trailers are
         // passed on (RFC 9110 §10.1.4).
-        out.extend_from_slice(b"TE: trailers\r\n");
+        out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
     }
     if address_is_due {
         out.extend_from_slice(&forwarded.address_line);
@@ -188,6 +189,9 @@ pub fn understand(head: &ResponseHead<'_>, to_head: bool) -> Result<Understood, 
             Kind::Date => has_date = true,
             _ => {}
         }
+    }
+    if options.are_too_many() {
+        return Err("more Connection options than anybody needs");
     }
     let bodiless = to_head || matches!(head.status, 100..=199 | 204 | 304);
     let body = if bodiless {

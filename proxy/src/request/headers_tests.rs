@@ -60,6 +60,7 @@ fn a_clients_own_scheme_and_port_are_replaced() {
         "Host: a",
         "X-Forwarded-Proto: https",
         "x-forwarded-port: 1",
+        "X_Forwarded_Proto: https",
         "X-Forwarded-Port: 2",
     ]);
     assert_eq!(got, format!("GET / HTTP/1.1\r\nHost: a\r\n{TAIL}"));
@@ -116,7 +117,7 @@ fn chunks_leave_no_length() {
     assert_eq!(
         got,
         format!(
-            "POST / HTTP/1.1\r\nHost: a\r\nTrailer: x-sum\r\nTransfer-Encoding: chunked\r\nTE: trailers\r\n{TAIL}"
+            "POST / HTTP/1.1\r\nHost: a\r\nTrailer: x-sum\r\nTransfer-Encoding: chunked\r\nConnection: TE\r\nTE: trailers\r\n{TAIL}"
         )
     );
 }

@@ -25,6 +25,35 @@ impl Link {
         }
     }
 
+    /// Takes storage for what is to be sent.
+    pub(crate) fn lend(&mut self, buffers: &Buffers) {
+        if self.output.capacity() == 0 {
+            self.output = buffers.output();
+        }
+    }
+
+    /// Gives back the storage for what is to be sent, if all of it was: idle connections have none.
+    pub(crate) fn give_back(&mut self, buffers: &Buffers) {
+        if !self.is_pending() {
+            buffers.put_output(std::mem::take(&mut self.output));
+            self.sent = 0;
+        }
+    }
+
+    /// Drops empty lines at the beginning of the input. True if nothing is left.
+    pub(crate) fn skip_empty_lines(&mut self) -> bool {
+        let input = &mut self.wire.input;
+        let blank = |byte: &u8| !matches!(byte, b'\r' | b'\n');
+        let count = input.data().iter().position(blank);
+        input.consume(count.unwrap_or(input.len()));
+        input.is_empty()
+    }
+
+    /// How much of what waits was sent.
+    pub(crate) fn sent(&self) -> usize {
+        self.sent
+    }
+
     /// Something waits to be sent.
     pub(crate) fn is_pending(&self) -> bool {
         self.sent < self.output.len()

@@ -42,6 +42,7 @@ pub fn may_retry(
         AttemptError::Malformed(_)
         | AttemptError::ResponseTimeout
         | AttemptError::Expired
+        | AttemptError::RequestTimeout
         | AttemptError::RequestBody(_)
         | AttemptError::ClientGone => false,
     }
@@ -76,6 +77,7 @@ mod tests {
         for error in [
             AttemptError::ResponseTimeout,
             AttemptError::Expired,
+            AttemptError::RequestTimeout,
             AttemptError::RequestBody("x"),
             AttemptError::ClientGone,
         ] {

@@ -19,8 +19,8 @@ pub(crate) struct Upload {
     /// Something may have reached the target.
     touched: bool,
     expects_continue: bool,
-    /// The target takes no more of it.
-    refused: bool,
+    /// It goes no further, though some is left.
+    stopped: bool,
 }
 
 /// Why an upload stopped.
@@ -43,7 +43,7 @@ impl Upload {
             sent: 0,
             touched: false,
             expects_continue,
-            refused: false,
+            stopped: false,
         }
     }
 
@@ -51,7 +51,7 @@ impl Upload {
     pub(crate) fn rewind(&mut self) {
         self.sent = 0;
         self.touched = false;
-        self.refused = false;
+        self.stopped = false;
     }
 
     /// Some of it may have reached a target.
@@ -66,7 +66,19 @@ impl Upload {
 
     /// It does not go on, because all of it was sent or the target takes no more.
     pub(crate) fn is_over(&self) -> bool {
-        self.refused || self.is_done()
+        self.stopped || self.is_done()
+    }
+
+    /// It stays as it is. A body that the client holds back may never come once it has a response,
+    /// and to ask for it then would be read as part of that response.
+    pub(crate) fn stop(&mut self) {
+        self.stopped = true;
+        self.expects_continue = false;
+    }
+
+    /// More can go only when the client has sent more.
+    pub(crate) fn waits_for_client(&self, input: usize) -> bool {
+        !self.is_over() && self.sent == self.output.len() && self.body.plain(input) == 0
     }
 
     /// The client has not been told to send its body: nobody can tell where its next request
@@ -104,7 +116,7 @@ impl Upload {
                         moved();
                     }
                     Err(error) => {
-                        self.refused = true;
+                        self.stopped = true;
                         return Poll::Ready(Err(UploadError::Target(error)));
                     }
                 }
@@ -120,8 +132,12 @@ impl Upload {
                 link.output
                     .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
             }
+            let sent = link.sent();
             if matches!(link.poll_flush(cx), Poll::Ready(Err(_))) {
                 return Poll::Ready(Err(UploadError::Gone));
+            }
+            if link.sent() != sent {
+                moved();
             }
             match std::task::ready!(link.wire.poll_fill(buffers, self.body.wants(), cx)) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(UploadError::Gone)),

@@ -28,8 +28,10 @@ use crate::upstream::pool::Local;
 /// that is on its way, which then gets an answer with `Connection: close`.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
 
-/// How long a connection that is to end waits for the client to read its last response.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a connection that is to end waits for a client that may still be sending: in all, and
+/// for its next byte.
+const LINGER: Duration = Duration::from_secs(30);
+const LINGER_QUIET: Duration = Duration::from_secs(5);
 
 /// Where a connection is in the cycle of its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +95,11 @@ impl Client {
         self.bytes_moved();
         self.slot.set(idle);
         self.slot.watch(local);
+    }
+
+    /// No target is asked any more.
+    pub(crate) fn attempts_end(&self) {
+        self.slot.unwatch();
     }
 
     /// A response's head is complete.
@@ -188,7 +195,9 @@ impl Client {
     /// Reads until there may be a whole head, or as much of one as there may be.
     async fn read_head(&self, link: &mut Link) -> Result<(), End> {
         if self.phase.get() == Phase::Idle {
-            if link.wire.input.is_empty() {
+            // RFC 9112 §2.2: empty lines before a request are no part of it, and none of them makes
+            // a connection one that owes a head.
+            while link.skip_empty_lines() {
                 self.read(link).await?;
             }
             self.enter(Phase::Head);
@@ -249,7 +258,9 @@ impl Client {
             if left.is_zero() {
                 return Poll::Ready(phase);
             }
-            // Something has moved since the limit was set.
+            // Something has moved since the limit was set. Or a target's end has woken us, which
+            // is nothing to this limit; and as that end stays, it would wake us for ever.
+            self.slot.unwatch();
             self.slot.set(left);
         }
     }
@@ -322,8 +333,10 @@ async fn converse(client: &Client, link: &mut Link) -> Next {
             }
             Err(End::Closed | End::Limit(_)) => return Next::Close,
         }
+        link.lend(&client.worker.buffers);
         match request::handle(client, link).await {
-            Next::More | Next::Request => {}
+            Next::More => {}
+            Next::Request => link.give_back(&client.worker.buffers),
             end => return end,
         }
     }
@@ -332,22 +345,27 @@ async fn converse(client: &Client, link: &mut Link) -> Next {
 /// Ends a connection whose client may still be sending. What it sends is read and dropped: bytes
 /// that nobody reads make the kernel reset the connection, which can overtake the last response.
 async fn linger(client: &Client, mut link: Link) {
-    let ended = tokio::time::timeout(LINGER, async {
+    // Whoever does not hear that the process ends should not keep it.
+    let (all, quiet) = if client.worker.is_draining() {
+        (DRAIN_IDLE, DRAIN_IDLE)
+    } else {
+        (LINGER, LINGER_QUIET)
+    };
+    let buffers = &client.worker.buffers;
+    let ended = tokio::time::timeout(all, async {
         link.wire.stream.shutdown().await?;
-        poll_fn(|cx| {
-            loop {
-                let buffers = &client.worker.buffers;
-                buffers.forget(&mut link.wire.input);
-                match std::task::ready!(link.wire.poll_fill(buffers, usize::MAX, cx)) {
-                    Ok(0) => return Poll::Ready(Ok(())),
-                    Ok(_) => {}
-                    Err(error) => return Poll::Ready(Err(error)),
-                }
+        loop {
+            buffers.forget(&mut link.wire.input);
+            let read = poll_fn(|cx| link.wire.poll_fill(buffers, usize::MAX, cx));
+            match tokio::time::timeout(quiet, read).await {
+                Ok(Ok(0)) | Err(_) => return Ok(()),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(error),
             }
-        })
-        .await
+        }
     });
-    if let Ok(Err(error)) = ended.await {
+    let ended: Result<std::io::Result<()>, _> = ended.await;
+    if let Ok(Err(error)) = ended {
         tracing::debug!(%error, peer = %client.peer, "a connection did not end well");
     }
     client.worker.buffers.forget(&mut link.wire.input);

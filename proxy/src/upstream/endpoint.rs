@@ -40,6 +40,8 @@ pub struct Endpoint {
     /// Requests in flight over all workers, for algorithms that need the global value.
     outstanding: AtomicU32,
     workers: Box<[WorkerSide]>,
+    /// It has kept a connection open for a second request.
+    reuses: AtomicBool,
     /// The open connections of all workers, if `shared_port`; see `evidence`.
     connections: Mutex<Vec<(u64, TcpStream)>>,
 }
@@ -78,6 +80,7 @@ impl Endpoint {
             lost: AtomicU64::new(0),
             outstanding: AtomicU32::new(0),
             workers: (0..workers.max(1)).map(|_| WorkerSide::default()).collect(),
+            reuses: AtomicBool::new(false),
             connections: Mutex::new(Vec::new()),
         })
     }
@@ -151,13 +154,29 @@ impl Endpoint {
             // The old process closed all of its connections before its port could be taken, so
             // one that is open now proves that this is still it.
             Evidence::Alive => true,
-            Evidence::Closed => false,
+            // Nobody may have taken note of the close yet.
+            Evidence::Closed => {
+                self.lost_connection(clock::now(), Loss::Sudden);
+                false
+            }
             Evidence::None => self.is_confirmed_since_loss(),
         };
         if sure || trusting {
             connections.push((connection, socket));
         }
         sure || trusting
+    }
+
+    /// It keeps connections open after a response.
+    pub(crate) fn reuses(&self) -> bool {
+        self.reuses.load(Ordering::Relaxed)
+    }
+
+    /// A connection serves its second request.
+    pub(crate) fn reused(&self) {
+        if !self.reuses() {
+            self.reuses.store(true, Ordering::Relaxed);
+        }
     }
 
     fn is_confirmed_since_loss(&self) -> bool {

@@ -34,6 +34,9 @@ pub enum AttemptError {
     /// The deregistration delay ended while the target was at work.
     #[error("the target's deregistration delay is over")]
     Expired,
+    /// The client did not send its request body in time.
+    #[error("the client's request body did not come in time")]
+    RequestTimeout,
     /// The client's request body ended early or was malformed.
     #[error("the client's request body: {0}")]
     RequestBody(&'static str),

@@ -100,13 +100,15 @@ impl Pool {
     /// An idle connection to the endpoint, the latest used first, on which nothing has happened as
     /// far as the event loop knows. `verify`: ask the kernel too; for requests that may not be
     /// sent twice.
-    pub(crate) fn take(&self, local: &Local, verify: bool) -> Option<Connection> {
+    pub(crate) fn take(&self, local: &Local, verify: bool, now: u64) -> Option<Connection> {
         loop {
             let connection = local.idle.borrow_mut().pop()?;
-            if connection.wire.is_quiet() && (!verify || connection.is_open()) {
+            let idle_for = now.saturating_sub(connection.idle_since);
+            if !connection.wire.is_quiet() || (verify && !connection.is_open()) {
+                connection.ended_idle(idle_for);
+            } else if idle_for < local.idle_limit.get() {
                 return Some(connection);
             }
-            connection.lost(Loss::Sudden);
         }
     }
 
@@ -127,6 +129,10 @@ impl Pool {
             return;
         }
         connection.idle_since = now;
+        // For others the sweep does it, if they are idle for long.
+        if local.endpoint.shared_port {
+            connection.watch(&self.closed);
+        }
         let mut idle = local.idle.borrow_mut();
         if idle.len() < IDLE_MAX {
             idle.push(connection);
@@ -152,6 +158,8 @@ impl Pool {
             served: 0,
             idle_since: 0,
             waker: None,
+            watched: false,
+            noted: Cell::new(false),
         };
         // While this waited, the target may have left and its port may have gone to another task.
         // A second handle is noted only now: the connection's drop takes it away again, and one
@@ -183,10 +191,6 @@ impl Pool {
                     connection.watch(&self.closed);
                     return true;
                 }
-                // The target may have closed it a moment ago, unseen: then that is the sign.
-                if !connection.is_open() {
-                    connection.lost(Loss::Sudden);
-                }
                 false
             });
             !(retired && Rc::strong_count(local) == 1)
@@ -215,15 +219,16 @@ impl Local {
             return;
         };
         let connection = &mut idle[index];
-        connection.waker = None;
+        connection.watched = false;
         if connection.wire.is_quiet() {
             connection.watch(closed);
             return;
         }
         let connection = idle.swap_remove(index);
         drop(idle);
-        self.learn_idle_limit(now.saturating_sub(connection.idle_since));
-        connection.lost(Loss::Sudden);
+        let idle_for = now.saturating_sub(connection.idle_since);
+        self.learn_idle_limit(idle_for);
+        connection.ended_idle(idle_for);
     }
 
     /// The target closed a connection that was idle for so long. From now on we close ours before
@@ -244,15 +249,37 @@ pub(crate) struct Connection {
     /// Requests that it was used for, the present one included.
     pub(crate) served: u64,
     idle_since: u64,
-    /// Wakes the reaper when something happens while it is idle. Only connections that are idle
-    /// for a while have one: under load they are not idle long enough to be worth it.
+    /// Wakes the reaper when something happens while it is idle.
     waker: Option<Waker>,
+    /// The waker is in place.
+    watched: bool,
+    /// That the target closed it was noted.
+    noted: Cell<bool>,
 }
 
 impl Connection {
-    /// It ended without our doing.
+    /// It ended without our doing, in the middle of a request.
     pub(crate) fn lost(&self, loss: Loss) {
+        self.noted.set(true);
         self.endpoint.lost_connection(clock::now(), loss);
+    }
+
+    /// It ended without our doing, after a response. Some targets close after each response; only
+    /// for one that keeps its connections is that a sign.
+    pub(crate) fn ended(&self, loss: Loss) {
+        if self.endpoint.reuses() {
+            self.lost(loss);
+        }
+        self.noted.set(true);
+    }
+
+    /// It ended while it was idle for so many milliseconds.
+    fn ended_idle(&self, idle_for: u64) {
+        if idle_for >= IDLE_LIMIT_LEARNT_MIN_MILLIS {
+            self.lost(Loss::Sudden);
+        } else {
+            self.ended(Loss::Sudden);
+        }
     }
 
     fn is_open(&self) -> bool {
@@ -261,34 +288,44 @@ impl Connection {
 
     /// From here on the reaper is woken when the target closes the connection.
     fn watch(&mut self, closed: &Arc<ClosedQueue>) {
-        if self.waker.is_some() {
+        if self.watched {
             return;
         }
-        let waker = Waker::from(Arc::new(IdleWaker {
-            endpoint: self.endpoint.id,
-            connection: self.id,
-            queue: Arc::clone(closed),
-        }));
+        self.watched = true;
+        let waker = self.waker.get_or_insert_with(|| {
+            Waker::from(Arc::new(IdleWaker {
+                endpoint: self.endpoint.id,
+                connection: self.id,
+                queue: Arc::clone(closed),
+            }))
+        });
         let ready = self
             .wire
             .stream
-            .poll_read_ready(&mut Context::from_waker(&waker));
+            .poll_read_ready(&mut Context::from_waker(waker));
         if ready.is_ready() {
             waker.wake_by_ref();
         }
-        self.waker = Some(waker);
     }
 
     /// A request uses it.
     pub(crate) fn begin(&mut self) {
         self.served += 1;
-        self.waker = None;
+        self.watched = false;
+        if self.served > 1 {
+            self.endpoint.reused();
+        }
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         if self.endpoint.shared_port {
+            // The target may have closed it a moment ago, unseen: then that is a sign, and with
+            // this handle it would be lost.
+            if !self.noted.get() && peek(&SockRef::from(&self.wire.stream)) == Evidence::Closed {
+                self.ended(Loss::Sudden);
+            }
             self.endpoint.closed(self.id);
         }
     }
@@ -307,7 +344,8 @@ impl ClosedQueue {
     }
 }
 
-/// Wakes the reaper for one connection. A wake-up uses it up, so the queue has each once.
+/// Wakes the reaper for one connection. A wake-up takes it out of its place until the reaper has
+/// looked, so the queue has each connection once.
 struct IdleWaker {
     endpoint: u64,
     connection: u64,

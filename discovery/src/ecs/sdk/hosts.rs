@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::SdkApi;
 use super::read::parse_address;
-use super::{SdkApi, failed};
-use crate::ecs::api::{ApiError, Host, Hosts, MANAGED_NODE};
+use crate::ecs::api::{ApiError, ErrorKind, Host, Hosts, MANAGED_NODE};
 
 /// The most values in one EC2 filter (AWS: 200).
 const FILTER_VALUES: usize = 200;
@@ -106,7 +106,7 @@ impl SdkApi {
             .send();
         let mut found = BTreeMap::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failed("DescribeInstances", error))?;
+            let page = page.map_err(|error| self.failed("DescribeInstances", error))?;
             for instance in page
                 .reservations()
                 .iter()
@@ -137,7 +137,11 @@ impl SdkApi {
             .key("InstanceIds")
             .set_values(Some(ids))
             .build()
-            .map_err(|error| failed(OPERATION, error))?;
+            .map_err(|error| ApiError {
+                operation: OPERATION,
+                reason: error.to_string(),
+                kind: ErrorKind::Other,
+            })?;
         let mut pages = self
             .ssm
             .describe_instance_information()
@@ -147,7 +151,7 @@ impl SdkApi {
             .send();
         let mut found = BTreeMap::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| failed(OPERATION, error))?;
+            let page = page.map_err(|error| self.failed(OPERATION, error))?;
             for node in page.instance_information_list() {
                 if let (Some(id), Some(address)) = (
                     node.instance_id(),

@@ -1,0 +1,144 @@
+//! `longshore targets`: what discovery sees now.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use longshore::app::{Balancer, Options, StartError};
+use longshore::control::view::{GroupView, TargetsView};
+use longshore_discovery::ecs::Aws;
+
+use super::table::table;
+use super::{block_on, duration, print_out, seed, start_log};
+
+/// From one look at what is known to the next.
+const LOOK: Duration = Duration::from_millis(50);
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// The configuration file. Its listeners are not opened.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// Print JSON, in the form of the admin server's /targets.
+    #[arg(long)]
+    json: bool,
+    /// How long to wait for sources and first health checks.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    wait: Duration,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    start_log("error");
+    let mut config = match longshore_config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // The control half as it runs before requests, and nothing that accepts any.
+    config.listeners.clear();
+    config.admin = None;
+    config.runtime.state_directory = None;
+    block_on(async {
+        let options = Options {
+            aws: Aws::Environment,
+            seed: seed(),
+        };
+        let looked = async {
+            let balancer = Balancer::start(config, options).await?;
+            let view = look(&balancer, arguments.wait).await?;
+            balancer.drain().await;
+            Ok::<_, StartError>(view)
+        };
+        match looked.await {
+            Ok(view) => {
+                let failed = view.target_groups.iter().any(|group| !has_answered(group));
+                let text = if arguments.json {
+                    serde_json::to_string_pretty(&view).map(|json| json + "\n")
+                } else {
+                    Ok(view.target_groups.iter().map(show).collect())
+                };
+                match text {
+                    Ok(text) if !failed => print_out(&text),
+                    Ok(text) => {
+                        print_out(&text);
+                        ExitCode::FAILURE
+                    }
+                    Err(error) => {
+                        eprintln!("longshore: {error}");
+                        ExitCode::FAILURE
+                    }
+                }
+            }
+            Err(error) => {
+                eprintln!("longshore: {error}");
+                ExitCode::FAILURE
+            }
+        }
+    })
+}
+
+/// What is known once every source has answered or failed and every target was checked, or after
+/// the wait.
+async fn look(balancer: &Balancer, wait: Duration) -> Result<TargetsView, StartError> {
+    let known = async {
+        loop {
+            let view = balancer.targets().await?;
+            let settled = view.target_groups.iter().all(|group| {
+                group.discovery != "waiting"
+                    && group.targets.iter().all(|target| target.state != "initial")
+            });
+            if settled {
+                return Ok(view);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    match tokio::time::timeout(wait, known).await {
+        Ok(view) => view,
+        Err(_) => balancer.targets().await,
+    }
+}
+
+fn has_answered(group: &GroupView) -> bool {
+    group.discovery == "fresh"
+}
+
+fn show(group: &GroupView) -> String {
+    let mut out = format!("{} ({})", group.name, group.source);
+    match &group.discovery_error {
+        Some(error) => out.push_str(&format!(": {error}\n")),
+        None if !has_answered(group) => out.push_str(": no answer yet\n"),
+        None => out.push_str(&format!(": {} targets\n", group.targets.len())),
+    }
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let rows: Vec<Vec<String>> = group
+        .targets
+        .iter()
+        .map(|target| {
+            vec![
+                target.id.clone(),
+                target.address.clone(),
+                text(&target.instance),
+                text(&target.zone),
+                target.state.to_owned(),
+                text(&target.description),
+            ]
+        })
+        .collect();
+    if !rows.is_empty() {
+        let head = ["TARGET", "ADDRESS", "INSTANCE", "ZONE", "HEALTH", "WHY"];
+        out.push_str(&table(&head, &rows, 2));
+    }
+    let rows: Vec<Vec<String>> = group
+        .not_targets
+        .iter()
+        .map(|problem| vec![problem.subject.clone(), problem.reason.clone()])
+        .collect();
+    if !rows.is_empty() {
+        out.push_str(&table(&["NO TARGET", "WHY"], &rows, 2));
+    }
+    out.push('\n');
+    out
+}
