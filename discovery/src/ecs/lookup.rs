@@ -66,3 +66,7 @@ async fn hosts(api: &impl EcsApi, spec: &EcsDiscovery, book: &mut Book) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "lookup_tests.rs"]
+mod tests;
