@@ -89,6 +89,10 @@ pub struct EcsDiscovery {
     /// The port inside the container; its host port is looked up. Absent: the only TCP port.
     #[serde(default)]
     pub container_port: Option<Port>,
+    /// The name of the port in the task definition (`portMappings[].name`), in place of
+    /// `container_port`.
+    #[serde(default)]
+    pub port_name: Option<String>,
     /// From one poll to the next (default 5 s, 50 ms to 300 s). A poll is one call for each 100
     /// tasks, out of 20 calls a second that the whole AWS account has; below 1 s is for emulators.
     #[serde(default)]

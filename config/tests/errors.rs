@@ -481,3 +481,22 @@ fn a_group_has_one_source() {
     .expect_err("two sources");
     assert!(errors.to_string().contains("found ecs, docker"), "{errors}");
 }
+
+#[test]
+fn a_port_of_ecs_is_chosen_by_number_or_by_name() {
+    let targets = "    targets:\n      - {address: 127.0.0.1, port: 32768}\n";
+    let ecs = |keys: &str| {
+        let text = format!("    discovery: {{ecs: {{cluster: prod, service: app, {keys}}}}}\n");
+        read(&GOOD.replacen(targets, &text, 1))
+    };
+    ecs("port_name: http").expect("valid");
+    ecs("container_port: 8080").expect("valid");
+    let errors = ecs("container_port: 8080, port_name: http").expect_err("both");
+    let errors = errors.to_string();
+    assert!(
+        errors.contains("discovery.ecs.port_name: the port is chosen by `container_port` already"),
+        "{errors}"
+    );
+    let errors = ecs("port_name: ''").expect_err("empty").to_string();
+    assert!(errors.contains("port_name: a name is needed"), "{errors}");
+}

@@ -10,7 +10,7 @@ mod resolver;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore_config::{DnsDiscovery, DnsRecordType};
 use rand::Rng;

@@ -7,6 +7,10 @@
 pub mod api;
 pub mod book;
 mod budget;
+pub mod known;
+mod lookup;
+pub mod port;
+pub mod range;
 pub mod resolve;
 mod sdk;
 
@@ -126,14 +130,6 @@ async fn poll(
         }
     }
     book.listed(&listed, began);
-    for batch in book.unknown_hosts().chunks(api::BATCH) {
-        match api.describe_hosts(&spec.cluster, batch).await {
-            Ok(hosts) => book.found_hosts(hosts),
-            Err(error) => problems.push(Problem {
-                subject: format!("{} container instances", batch.len()),
-                reason: format!("their addresses are not known: {error}"),
-            }),
-        }
-    }
+    lookup::look_up(api, spec, book).await;
     Ok(problems)
 }

@@ -45,8 +45,8 @@ pub struct Target {
     pub zone: Option<Arc<str>>,
     /// The EC2 instance (or managed instance) it runs on, if known.
     pub instance: Option<Arc<str>>,
-    /// Its port belongs to the host's dynamic range, and goes to another task, perhaps of another
-    /// service, as soon as this one ends. Connecting to it wants recent knowledge.
+    /// Its port is one of its host, and may go to another task, perhaps of another service, as soon
+    /// as this one ends. Connecting to it wants recent knowledge.
     pub shared_port: bool,
     /// When its task started, in milliseconds since 1970, if known: of two tasks that are told at
     /// one address, the younger one is there.

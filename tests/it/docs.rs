@@ -125,18 +125,15 @@ fn with(folder: &str, what: impl Fn(&str) -> bool) -> Vec<String> {
 }
 
 #[test]
-fn only_the_sdk_file_uses_the_aws_sdk() {
+fn only_the_sdk_files_use_the_aws_sdk() {
     for folder in ["config", "discovery", "proxy"] {
         for path in with(folder, |text| {
             text.contains("aws_sdk_") || text.contains("aws_config::")
         }) {
-            assert_eq!(path, "/discovery/src/ecs/sdk.rs");
+            assert!(path.starts_with("/discovery/src/ecs/sdk"), "{path}");
         }
     }
-    assert_eq!(
-        with("discovery", |text| text.contains("aws_sdk_ecs")).len(),
-        1
-    );
+    assert!(!with("discovery", |text| text.contains("aws_sdk_ecs")).is_empty());
 }
 
 #[test]

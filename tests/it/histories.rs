@@ -11,7 +11,7 @@ use longshore::control::ids::{GroupId, ListenerId};
 use longshore::control::snapshot::Snapshot;
 use longshore_config::{Config, EcsDiscovery};
 use longshore_discovery::Update;
-use longshore_discovery::ecs::api::{Binding, Container, Described, Host, Task};
+use longshore_discovery::ecs::api::{Binding, Container, Described, Host, Hosts, Task};
 use longshore_discovery::ecs::book::Book;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -90,6 +90,7 @@ impl Real {
             unhealthy: false,
             zone: None,
             host: Some(format!("host/{}", self.host).into()),
+            definition: None,
             interface: None,
             containers: vec![Container {
                 name: "web".into(),
@@ -98,6 +99,7 @@ impl Real {
                     container_port: 80,
                     host_port: self.port,
                 }],
+                ranges: vec![],
             }],
         }
     }
@@ -261,7 +263,7 @@ impl World {
         }
         self.books[service].listed(&listed, began);
         if !hosts_fail {
-            let hosts = self.books[service].unknown_hosts();
+            let hosts = self.books[service].unknown_hosts(began);
             let found = hosts.into_iter().map(|arn| {
                 let number = arn
                     .rsplit('/')
@@ -274,8 +276,11 @@ impl World {
                     arn,
                 }
             });
-            let found = found.collect();
-            self.books[service].found_hosts(found);
+            let hosts = Hosts {
+                found: found.collect(),
+                ..Hosts::default()
+            };
+            self.books[service].found_hosts(hosts, began);
         }
         let (targets, problems) = self.books[service].targets(&self.specs[service]);
         let at = self.now;

@@ -15,6 +15,8 @@ mod discovery;
 mod dns_source;
 mod docker_source;
 mod docs;
+mod ecs_hosts;
+mod ecs_modes;
 mod file_source;
 mod framing;
 mod health;

@@ -14,6 +14,7 @@ pub mod dns;
 pub mod docker;
 pub mod origin;
 pub mod process;
+pub mod services;
 pub mod wire;
 
 use std::future::Future;

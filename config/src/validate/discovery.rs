@@ -24,6 +24,17 @@ pub(super) fn source(scope: &mut Scope<'_, '_>, discovery: &Discovery) {
                     scope.fault_at(key, "a name is needed");
                 }
             }
+            if let Some(name) = &ecs.port_name {
+                if name.trim().is_empty() {
+                    scope.fault_at("port_name", "a name is needed");
+                }
+                if ecs.container_port.is_some() {
+                    scope.fault_at(
+                        "port_name",
+                        "the port is chosen by `container_port` already; remove one of the two",
+                    );
+                }
+            }
         });
     }
     if let Some(file) = &discovery.file {

@@ -11,4 +11,6 @@ mod ecs_updates;
 mod faults;
 mod http_tasks;
 mod lifecycle;
+mod modes;
 mod scheduling;
+mod ssm;
