@@ -28,7 +28,10 @@ pub use action::{
     Action, ActionKind, FixedResponse, Forward, ForwardTarget, GroupStickiness, Redirect,
     RedirectStatus,
 };
-pub use discovery::{Discovery, EcsDiscovery};
+pub use discovery::{
+    ConsulDiscovery, Discovery, DnsDiscovery, DnsRecordType, DockerDiscovery, EcsDiscovery,
+    FileDiscovery, Secret,
+};
 pub use env::Environment;
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use file::{load, parse};

@@ -25,3 +25,16 @@ pub const WEIGHT_MAX: u64 = 999;
 
 /// The highest priority of a rule (ALB: 1 to 50,000).
 pub const PRIORITY_MAX: u64 = 50_000;
+
+/// The longest token for Consul, in bytes. Consul's own are UUIDs of 36.
+pub const TOKEN_BYTES: usize = 1024;
+/// The longest name in DNS, in bytes, without a dot at its end (RFC 1035, section 2.3.4, less the
+/// bytes that only the wire has).
+pub const DNS_NAME_BYTES: usize = 253;
+
+/// The longest part of a name in DNS between two dots, in bytes (RFC 1035, section 2.3.4).
+pub const DNS_LABEL_BYTES: usize = 63;
+
+/// The most DNS servers for one group. They are asked one after the other, so more would make a
+/// look too long.
+pub const DNS_SERVERS: usize = 4;

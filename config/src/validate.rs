@@ -2,6 +2,7 @@
 //! that this version does not serve.
 
 mod action;
+mod discovery;
 mod rule;
 
 use std::collections::BTreeMap;
@@ -9,8 +10,8 @@ use std::net::SocketAddr;
 
 use crate::node::Step;
 use crate::{
-    Config, Discovery, HealthCheck, Listener, ListenerProtocol, ProtocolVersion, TargetGroup,
-    TargetProtocol, limits,
+    Config, HealthCheck, Listener, ListenerProtocol, ProtocolVersion, TargetGroup, TargetProtocol,
+    limits,
 };
 
 /// Takes a path into the configuration and what is wrong there.
@@ -188,7 +189,7 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
                 "a group has either `targets` or `discovery`; remove one of the two",
             );
         }
-        scope.key("discovery", |scope| discovery(scope, found));
+        scope.key("discovery", |scope| discovery::source(scope, found));
     }
     let mut seen = BTreeMap::new();
     let mut index = 0_usize;
@@ -202,51 +203,6 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
     scope.key("health_check", |scope| {
         health_check(scope, &group.health_check)
     });
-}
-
-fn discovery(scope: &mut Scope<'_, '_>, discovery: &Discovery) {
-    match discovery.sources().as_slice() {
-        [_] => {}
-        [] => scope.fault("a source is needed, such as `ecs`"),
-        several => scope.fault(format!(
-            "a group has one source, found {}; remove the others",
-            several.join(", ")
-        )),
-    }
-    if let Some(ecs) = &discovery.ecs {
-        scope.key("ecs", |scope| {
-            for (key, value) in [("cluster", &ecs.cluster), ("service", &ecs.service)] {
-                if value.trim().is_empty() {
-                    scope.fault_at(key, "a name is needed");
-                }
-            }
-            if let Some(queue) = &ecs.events_queue
-                && !is_queue(queue)
-            {
-                scope.fault_at(
-                    "events_queue",
-                    format!("expected the URL or the name of an SQS queue, found {queue:?}"),
-                );
-            }
-        });
-    }
-}
-
-/// Whether a text can be the URL of a queue, or a name: 1 to 80 letters, digits, `-` and `_`
-/// (SQS). A FIFO queue would hold back all events behind one that is being worked on.
-fn is_queue(text: &str) -> bool {
-    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    let name = match text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"))
-    {
-        Some(url) => match url.rsplit_once('/') {
-            Some((_, name)) if url.chars().all(|c| c.is_ascii_graphic()) => name,
-            _ => return false,
-        },
-        None => text,
-    };
-    (1..=80).contains(&name.len()) && name.chars().all(valid)
 }
 
 fn health_check(scope: &mut Scope<'_, '_>, check: &HealthCheck) {

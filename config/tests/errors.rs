@@ -181,6 +181,73 @@ fn each_fault_names_its_place_and_its_mend() {
 }
 
 #[test]
+fn a_group_has_exactly_one_source_and_a_file_needs_its_path() {
+    let fixed = "targets:\n      - {address: 127.0.0.1, port: 32768}";
+    for (discovery, error) in [
+        (
+            "{}",
+            "f.yaml:14:16: target_groups[0].discovery: a source is needed: `ecs`, `docker`, `consul`, `dns` or `file`",
+        ),
+        (
+            "{ecs: {cluster: c, service: s}, file: {path: t.json}}",
+            "f.yaml:14:16: target_groups[0].discovery: a group has one source, found ecs, file; remove the others",
+        ),
+        (
+            "{file: {path: ' '}}",
+            "f.yaml:14:30: target_groups[0].discovery.file.path: the path of a file is needed",
+        ),
+        (
+            "{consul: {service: ''}}",
+            "f.yaml:14:35: target_groups[0].discovery.consul.service: a name is needed",
+        ),
+        (
+            "{consul: {service: web, token: 'se cret'}}",
+            "f.yaml:14:47: target_groups[0].discovery.consul.token: a token has 1 to 1024 visible ASCII characters",
+        ),
+        (
+            "{consul: {service: web, address: '127.0.0.1:0'}}",
+            "f.yaml:14:49: target_groups[0].discovery.consul.address: the port is 0; expected 1 to 65535",
+        ),
+        (
+            "{file: {}}",
+            "f.yaml:14:23: target_groups[0].discovery.file: the key `path` is missing",
+        ),
+        (
+            "{file: {path: t.json, refresh_interval: 50ms}}",
+            "f.yaml:14:56: target_groups[0].discovery.file.refresh_interval: expected a duration from 100ms to 5m, such as 30, 500ms, 30s, 5m or 1d, found \"50ms\"",
+        ),
+    ] {
+        let errors = broken(fixed, &format!("discovery: {discovery}"));
+        assert_eq!(errors.trim_end(), error);
+    }
+}
+
+#[test]
+fn how_often_a_source_is_asked_does_not_change_which_source_it_is() {
+    let group = |source: &str| {
+        let fixed = "targets:\n      - {address: 127.0.0.1, port: 32768}";
+        let text = GOOD.replacen(fixed, &format!("discovery: {{{source}}}"), 1);
+        let group = read(&text).expect("valid").target_groups.remove(0);
+        group.discovery.expect("there")
+    };
+    let known = group("file: {path: t.json}");
+    let file = known.file.as_ref().expect("a file");
+    assert_eq!(file.refresh_interval.get().as_secs(), 2);
+    let slower = group("file: {path: t.json, refresh_interval: 300s}");
+    assert_ne!(known, slower);
+    assert_eq!(known.identity(), slower.identity());
+    assert_ne!(known.identity(), group("file: {path: u.json}").identity());
+    let known = group("consul: {service: web, token: hush}");
+    assert!(!format!("{known:?}").contains("hush"), "a secret stays one");
+    let consul = known.consul.as_ref().expect("consul");
+    assert_eq!(consul.address.to_string(), "127.0.0.1:8500");
+    let other = group("consul: {service: web, token: new, wait: 5m}");
+    assert_eq!(known.identity(), other.identity());
+    let other = group("consul: {service: web, tag: v2}");
+    assert_ne!(known.identity(), other.identity());
+}
+
+#[test]
 fn duplicate_names_and_addresses_are_errors() {
     let twice = GOOD.replacen(
         "target_groups:\n",
@@ -359,4 +426,115 @@ fn an_events_queue_is_the_url_or_the_name_of_a_standard_queue() {
             "{errors}"
         );
     }
+}
+
+#[test]
+fn a_docker_source_needs_an_endpoint_and_labels_that_can_be_meant() {
+    let with = |docker: &str| {
+        let group = format!(
+            "target_groups: [{{name: app, discovery: {{docker: {docker}}}}}]\nlisteners:\n  - {{name: web, port: 80, default_action: [{{type: forward, target_group: app}}]}}\n"
+        );
+        read(&group)
+    };
+    let labels = "labels: {com.docker.compose.service: web, any: \"\"}";
+    for good in [
+        labels.to_owned(),
+        format!("{labels}, endpoint: \"tcp://10.0.0.1:2375\", host_address: 10.0.0.1"),
+        format!("{labels}, endpoint: \"tcp://[::1]:2375\", poll_interval: 1s"),
+        format!("{labels}, network: front, container_port: 80, poll_interval: 300s"),
+    ] {
+        with(&format!("{{{good}}}")).expect("valid");
+    }
+    for (bad, place, word) in [
+        ("{}", "docker", "labels"),
+        ("{labels: {}}", "docker.labels", "at least one"),
+        ("{labels: {\"a=b\": c}}", "docker.labels", "without `=`"),
+        (
+            "{labels: {a: b}, endpoint: /var/run/docker.sock}",
+            "docker.endpoint",
+            "unix://",
+        ),
+        (
+            "{labels: {a: b}, endpoint: \"unix://docker.sock\"}",
+            "docker.endpoint",
+            "absolute",
+        ),
+        (
+            "{labels: {a: b}, endpoint: \"tcp://engine\"}",
+            "docker.endpoint",
+            "tcp://host:port",
+        ),
+        (
+            "{labels: {a: b}, endpoint: \"tcp://engine:0\"}",
+            "docker.endpoint",
+            "tcp://host:port",
+        ),
+        (
+            "{labels: {a: b}, endpoint: \"https://engine:1\"}",
+            "docker.endpoint",
+            "tcp://host:port",
+        ),
+        (
+            "{labels: {a: b}, network: \" \"}",
+            "docker.network",
+            "a name",
+        ),
+        (
+            "{labels: {a: b}, network: x, host_address: 1.2.3.4}",
+            "docker.host_address",
+            "remove one",
+        ),
+        (
+            "{labels: {a: b}, host_address: 0.0.0.0}",
+            "docker.host_address",
+            "connect to",
+        ),
+        (
+            "{labels: {a: b}, poll_interval: 500ms}",
+            "docker.poll_interval",
+            "1s",
+        ),
+        (
+            "{labels: {a: b}, container_port: 0}",
+            "docker.container_port",
+            "1 to 65535",
+        ),
+    ] {
+        let Err(errors) = with(bad) else {
+            panic!("{bad} was accepted");
+        };
+        let errors = errors.to_string();
+        assert!(
+            errors.contains(place) && errors.contains(word),
+            "{bad}: {errors}"
+        );
+    }
+}
+
+#[test]
+fn a_group_has_one_source() {
+    let errors = read(
+        "target_groups: [{name: app, discovery: {docker: {labels: {a: b}}, ecs: {cluster: c, service: s}}}]\nlisteners:\n  - {name: web, port: 80, default_action: [{type: forward, target_group: app}]}\n",
+    )
+    .expect_err("two sources");
+    assert!(errors.to_string().contains("found ecs, docker"), "{errors}");
+}
+
+#[test]
+fn a_port_of_ecs_is_chosen_by_number_or_by_name() {
+    let targets = "    targets:\n      - {address: 127.0.0.1, port: 32768}\n";
+    let ecs = |keys: &str| {
+        let text = format!("    discovery: {{ecs: {{cluster: prod, service: app, {keys}}}}}\n");
+        read(&GOOD.replacen(targets, &text, 1))
+    };
+    ecs("port_name: http").expect("valid");
+    ecs("container_port: 8080").expect("valid");
+    let errors = ecs("container_port: 8080, port_name: http").expect_err("both");
+    let errors = errors.to_string();
+    assert!(
+        errors.contains("discovery.ecs.port_name: the port is chosen by `container_port` already"),
+        "{errors}"
+    );
+    let errors = ecs("port_name: ''").expect_err("empty").to_string();
+    assert!(errors.contains("port_name: a name is needed"), "{errors}");
 }

@@ -10,19 +10,24 @@ pub mod book;
 mod budget;
 pub mod event;
 mod feed;
+pub mod known;
+mod lookup;
+pub mod port;
+pub mod range;
 pub mod resolve;
 mod sdk;
 mod trust;
 mod watch;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use longshore_config::EcsDiscovery;
 use rand::Rng;
 use tokio::sync::{Notify, mpsc};
 
 use crate::backoff;
+use crate::clock::{now, wall};
 use crate::target::Update;
 use api::EcsApi;
 pub use budget::Budget;
@@ -92,18 +97,4 @@ pub async fn run(
             return;
         }
     }
-}
-
-/// The only clocks of this crate: what is believed is decided elsewhere, with time as an argument.
-#[allow(clippy::disallowed_methods, reason = "this is the place")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-/// The wall clock, since 1970: events have no other time.
-#[allow(clippy::disallowed_methods, reason = "this is the place")]
-fn wall() -> Duration {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default()
 }

@@ -9,9 +9,12 @@ use std::time::Instant;
 /// again at once, and then the address is that of another service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TargetKey {
-    /// The task's ARN; `fixed` for a target of a fixed list.
+    /// The task's ARN; a container's full id; `fixed` for a target of a fixed list, `file` for one
+    /// of a targets file, `consul/NODE/ID` for an instance of a service in Consul, `dns:NAME` for
+    /// an address of a name.
     pub task: Arc<str>,
-    /// The container of the task; the written address for a target of a fixed list.
+    /// The container of the task; the written address for a target of a list or a
+    /// file, the name of the service in Consul.
     pub container: Arc<str>,
     /// The port inside the container.
     pub port: u16,
@@ -42,8 +45,8 @@ pub struct Target {
     pub zone: Option<Arc<str>>,
     /// The EC2 instance (or managed instance) it runs on, if known.
     pub instance: Option<Arc<str>>,
-    /// Its port belongs to the host's dynamic range, and goes to another task, perhaps of another
-    /// service, as soon as this one ends. Connecting to it wants recent knowledge.
+    /// Its port is one of its host, and may go to another task, perhaps of another service, as soon
+    /// as this one ends. Connecting to it wants recent knowledge.
     pub shared_port: bool,
     /// When its task started, in milliseconds since 1970, if known: of two tasks that are told at
     /// one address, the younger one is there.

@@ -7,6 +7,8 @@
 //! * Containers stay PENDING under a RUNNING task, and only the first of a task is shown.
 //! * `CreateService` starts no tasks and `ListTasks` ignores `serviceName`. The tasks here are
 //!   started by hand, each test in a cluster of its own.
+//! * Systems Manager does not answer `DescribeInstanceInformation`, and a container instance must
+//!   be an instance of EC2: there is no ECS Anywhere.
 //! * There are no pages, no `version` and no zone of a task; unknown tasks give no failures.
 //!
 //! `tests/run` installs moto and runs this.
@@ -23,14 +25,15 @@ use std::time::Duration;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_ecs::config::Credentials;
 use aws_sdk_ecs::types::{
-    AwsVpcConfiguration, ContainerDefinition, LaunchType, NetworkConfiguration, NetworkMode,
-    PortMapping,
+    ApplicationProtocol, AwsVpcConfiguration, ContainerDefinition, LaunchType,
+    NetworkConfiguration, NetworkMode, PortMapping, TransportProtocol,
 };
 use longshore_config::{EcsDiscovery, Port, Span};
-use longshore_discovery::Update;
-use longshore_discovery::ecs::api::{EcsApi, Host, Task};
-use longshore_discovery::ecs::resolve::{Unresolved, resolve};
+use longshore_discovery::ecs::api::{Definition, EcsApi, Host, Hosts, MappedPorts, Task};
+use longshore_discovery::ecs::known::State;
+use longshore_discovery::ecs::resolve::{self, Unresolved};
 use longshore_discovery::ecs::{Aws, SdkApi, run};
+use longshore_discovery::{Target, Update};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::{Notify, mpsc};
@@ -76,7 +79,7 @@ async fn an_awsvpc_task_is_at_the_address_of_its_own_interface_and_the_container
             let address = interface.expect("an interface");
             assert_eq!(task.interface, Some(address));
 
-            let target = resolve(task, None, &spec("awsvpc", None), now()).expect("a target");
+            let target = resolve(task, None, &spec("awsvpc", None)).expect("a target");
             assert_eq!(target.address, (address, CONTAINER_PORT).into());
             assert_eq!(target.key.task, task.arn);
             assert!(!target.shared_port);
@@ -98,8 +101,9 @@ async fn a_container_instance_leads_to_the_private_address_of_its_ec2_instance()
             .describe_hosts("hosts", &[hosts[0].arn.clone(), hosts[1].arn.clone()])
             .await
             .expect("an answer");
-        found.sort_by_key(|host| host.arn != hosts[0].arn);
-        assert_eq!(found, hosts);
+        assert_eq!(found.unknown, []);
+        found.found.sort_by_key(|host| host.arn != hosts[0].arn);
+        assert_eq!(found.found, hosts);
     })
     .await;
 }
@@ -115,7 +119,7 @@ async fn an_awsvpc_task_on_a_container_instance_is_at_its_interface_and_not_at_i
         assert_eq!(task.host.as_ref(), Some(&host.arn));
         assert_eq!(task.interface, interface);
 
-        let target = resolve(&task, Some(&host), &spec("mixed", None), now()).expect("a target");
+        let target = resolve(&task, Some(&host), &spec("mixed", None)).expect("a target");
         assert_eq!(
             target.address,
             (interface.expect("an interface"), CONTAINER_PORT).into()
@@ -134,15 +138,55 @@ async fn a_bridge_task_without_bindings_waits() {
     within(async {
         let lab = Lab::new(&moto, "bridge").await;
         let host = lab.add_host().await;
-        let arn = lab.start_in_bridge_mode(&host).await;
+        let arn = lab.start(NetworkMode::Bridge, &host).await;
         let task = lab.describe(&arn).await;
         assert_eq!(task.host.as_ref(), Some(&host.arn));
         assert_eq!(task.interface, None);
-        let resolved = resolve(&task, Some(&host), &spec("bridge", None), now());
+        let resolved = resolve(&task, Some(&host), &spec("bridge", None));
         assert!(
             matches!(resolved, Err(Unresolved::Waiting(_))),
             "{resolved:?}"
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_task_in_host_mode_is_at_its_host_and_the_named_port_of_its_definition() {
+    let Some(moto) = Moto::shared() else { return };
+    within(async {
+        let lab = Lab::new(&moto, "host").await;
+        let host = lab.add_host().await;
+        let arn = lab.start(NetworkMode::Host, &host).await;
+        let mut task = lab.describe(&arn).await;
+        // Moto leaves it PENDING for ever.
+        task.containers[0].running = true;
+
+        let definition = task.definition.clone().expect("an ARN");
+        let definition = lab
+            .api
+            .describe_definition(&definition)
+            .await
+            .expect("an answer");
+        assert_eq!(definition.network_mode.as_deref(), Some("host"));
+        let [port] = definition.ports.as_slice() else {
+            panic!("the TCP port alone: {definition:?}");
+        };
+        assert_eq!(port.ports, MappedPorts::One(CONTAINER_PORT));
+        assert_eq!(port.name.as_deref(), Some("http"));
+        assert_eq!(port.app_protocol.as_deref(), Some("http2"));
+
+        let spec = EcsDiscovery {
+            container_port: None,
+            port_name: Some("http".to_owned()),
+            ..spec("host", None)
+        };
+        let target = resolve_with(&task, Some(&host), Some(&definition), &spec);
+        let target = target.expect("a target");
+        assert_eq!(target.address, (host.address, CONTAINER_PORT).into());
+        assert!(target.shared_port);
+        let unknown = lab.api.describe_definition("nothing:1").await;
+        assert!(unknown.is_err(), "{unknown:?}");
     })
     .await;
 }
@@ -157,12 +201,12 @@ async fn an_awsvpc_task_waits_for_the_configured_container() {
         let task = lab.describe(&started[0].0).await;
         assert_eq!(&*task.containers[0].name, "web");
         assert!(!task.containers[0].running);
-        let resolved = resolve(&task, None, &spec("container", Some("web")), now());
+        let resolved = resolve(&task, None, &spec("container", Some("web")));
         assert!(
             matches!(resolved, Err(Unresolved::Waiting(_))),
             "{resolved:?}"
         );
-        let resolved = resolve(&task, None, &spec("container", Some("wbe")), now());
+        let resolved = resolve(&task, None, &spec("container", Some("wbe")));
         assert!(
             matches!(resolved, Err(Unresolved::Wrong(_))),
             "{resolved:?}"
@@ -186,7 +230,7 @@ async fn a_stopped_task_leaves_the_list_and_is_described_as_stopped() {
         assert_eq!(task.last_status, "STOPPED");
         // Its interface is still in the answer.
         assert!(task.interface.is_some());
-        let resolved = resolve(&task, None, &spec("stopped", None), now());
+        let resolved = resolve(&task, None, &spec("stopped", None));
         assert_eq!(resolved, Err(Unresolved::Gone));
     })
     .await;
@@ -225,9 +269,9 @@ async fn unknown_ids_do_not_hide_known_ones() {
             .describe_hosts("unknown", &[missing.clone(), host.arn.clone()])
             .await
             .expect("an answer");
-        assert_eq!(found, [host]);
+        assert_eq!(found.found, [host]);
         let found = lab.api.describe_hosts("unknown", &[missing]).await;
-        assert_eq!(found, Ok(Vec::new()));
+        assert_eq!(found, Ok(Hosts::default()));
     })
     .await;
 }
@@ -318,6 +362,22 @@ fn other_id(arn: &str) -> Arc<str> {
     format!("{path}/00000000-0000-0000-0000-000000000000").into()
 }
 
+/// With nothing known of the task's definition.
+fn resolve(task: &Task, host: Option<&Host>, spec: &EcsDiscovery) -> Result<Target, Unresolved> {
+    resolve_with(task, host, None, spec)
+}
+
+fn resolve_with(
+    task: &Task,
+    host: Option<&Host>,
+    definition: Option<&Definition>,
+    spec: &EcsDiscovery,
+) -> Result<Target, Unresolved> {
+    let host = host.map_or(State::Awaited(None), State::Here);
+    let definition = definition.map_or(State::Awaited(None), State::Here);
+    resolve::resolve(task, &host, &definition, spec, now())
+}
+
 fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
@@ -328,6 +388,7 @@ fn spec(cluster: &str, container: Option<&str>) -> EcsDiscovery {
         service: "web".to_owned(),
         container: container.map(str::to_owned),
         container_port: Port::new(CONTAINER_PORT.into()),
+        port_name: None,
         poll_interval: Span::default(),
         events_queue: None,
         reconcile_interval: Span::default(),
@@ -423,6 +484,14 @@ impl Lab {
             .port_mappings(
                 PortMapping::builder()
                     .container_port(CONTAINER_PORT.into())
+                    .name("http")
+                    .app_protocol(ApplicationProtocol::Http2)
+                    .build(),
+            )
+            .port_mappings(
+                PortMapping::builder()
+                    .container_port(53)
+                    .protocol(TransportProtocol::Udp)
                     .build(),
             )
             .build();
@@ -483,12 +552,12 @@ impl Lab {
         started(&answer.tasks()[0])
     }
 
-    async fn start_in_bridge_mode(&self, host: &Host) -> Arc<str> {
+    async fn start(&self, mode: NetworkMode, host: &Host) -> Arc<str> {
         let answer = self
             .ecs
             .start_task()
             .cluster(self.cluster)
-            .task_definition(self.define(NetworkMode::Bridge).await)
+            .task_definition(self.define(mode).await)
             .container_instances(&*host.arn)
             .send()
             .await

@@ -5,8 +5,10 @@
 
 pub mod compile;
 pub mod controller;
+mod group;
 pub mod health;
 pub mod ids;
+mod registration;
 mod registry;
 mod remembered;
 pub mod run;

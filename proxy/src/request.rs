@@ -7,6 +7,7 @@
 pub mod admit;
 pub mod answer;
 mod attempts;
+mod choose;
 mod download;
 mod exchange;
 pub mod headers;
@@ -17,11 +18,9 @@ pub mod retry;
 pub mod rules;
 mod upload;
 
-use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
 
 use crate::control::ids::GroupId;
 use crate::control::snapshot::Limits;
@@ -38,17 +37,12 @@ use crate::upstream::pool::Connection;
 use admit::admit;
 use answer::{Answer, Reason};
 use attempts::Attempts;
+use choose::{Choice, choose, wait_for_target};
 pub(crate) use exchange::Quiet;
 use exchange::{Inbound, RelayError, Response};
 use link::Link;
 use rules::{Action, Facts};
 use upload::Upload;
-
-/// How long a request waits when no target can be used at the moment, but one is likely to be soon:
-/// when that every target is still in its place is in doubt (after the wait it is used all the
-/// same: an outage of discovery must not become one of the service), or when all targets are new
-/// and wait for their first health check.
-const TARGET_WAIT: Duration = Duration::from_secs(3);
 
 /// The largest request body that is read only to be dropped, so that its connection can stay.
 const DISCARD_MAX: u64 = 64 * 1024;
@@ -216,82 +210,6 @@ fn route(client: &Client, facts: &Facts<'_>) -> Result<(GroupId, Limits), Answer
             fixed.body.clone(),
         )),
     }
-}
-
-/// What comes next for a request.
-enum Choice {
-    Lease(Lease),
-    /// No target can be used, but one may be soon.
-    Wait,
-    Answer(Reason),
-}
-
-/// Picks a target that was not tried yet.
-fn choose(client: &Client, group: GroupId, attempts: &mut Attempts) -> Choice {
-    let snapshot = client.worker.shared.load();
-    let Some(group) = snapshot.group(group) else {
-        return Choice::Answer(Reason::GroupRemoved);
-    };
-    if group.candidates.is_empty() {
-        return match group.empty {
-            Reason::NoCheckedTarget if attempts.may_wait() => Choice::Wait,
-            reason => Choice::Answer(reason),
-        };
-    }
-    attempts.trust_if(!group.can_confirm);
-    loop {
-        let doubt = Cell::new(false);
-        let picked = group.pick(client.worker.index, |endpoint| {
-            if attempts.tried(endpoint.id) {
-                return false;
-            }
-            let doubtful = !attempts.trusts() && endpoint.is_doubtful();
-            doubt.set(doubt.get() || doubtful);
-            !doubtful
-        });
-        return match picked {
-            Some(endpoint) => Choice::Lease(Lease::begin(
-                client.worker.pool.local(endpoint),
-                client.worker.index,
-                group.is_counted(),
-            )),
-            None if attempts.takes_second_chance() => continue,
-            // In doubt, or all of them have just left and the next snapshot is about to come.
-            None if (doubt.get() || attempts.has_only_doubts()) && attempts.may_wait() => {
-                Choice::Wait
-            }
-            None => Choice::Answer(attempts.failure()),
-        };
-    }
-}
-
-/// Waits until a target can be used, or until the wait is too long.
-async fn wait_for_target(client: &Client, group: GroupId, attempts: &mut Attempts) {
-    let mut changes = client.worker.shared.changes();
-    let usable = async {
-        // Looks first: the change may have come between the failed pick and here.
-        loop {
-            let over = client
-                .worker
-                .shared
-                .load()
-                .group(group)
-                .is_none_or(|group| {
-                    group.look_now.notify_one();
-                    (group.candidates.is_empty() && group.empty == Reason::NoTargets)
-                        || (!group.can_confirm && !group.candidates.is_empty())
-                        || group
-                            .candidates
-                            .iter()
-                            .any(|endpoint| !endpoint.is_retired() && !endpoint.is_doubtful())
-                });
-            if over || changes.changed().await.is_err() {
-                return;
-            }
-        }
-    };
-    let timely = tokio::time::timeout(TARGET_WAIT, usable).await;
-    attempts.waited(timely.is_ok());
 }
 
 /// One attempt at one target, up to the head of its response.

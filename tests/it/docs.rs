@@ -134,8 +134,29 @@ fn only_the_sdk_files_use_the_aws_sdk() {
             assert!(own || path.starts_with("/discovery/src/ecs/sdk/"), "{path}");
         }
     }
+    assert!(!with("discovery", |text| text.contains("aws_sdk_ecs")).is_empty());
+}
+
+#[test]
+fn only_one_file_uses_the_dns_library() {
+    for folder in ["config", "discovery", "proxy"] {
+        for path in with(folder, |text| text.contains("hickory_")) {
+            assert_eq!(path, "/discovery/src/dns/resolver.rs");
+        }
+    }
+    let files = with("discovery", |text| text.contains("hickory_resolver::"));
+    assert_eq!(files.len(), 1);
+}
+
+#[test]
+fn only_the_engine_file_uses_bollard() {
+    for folder in ["config", "discovery", "proxy"] {
+        for path in with(folder, |text| text.contains("bollard::")) {
+            assert_eq!(path, "/discovery/src/docker/engine.rs");
+        }
+    }
     assert_eq!(
-        with("discovery", |text| text.contains("aws_sdk_ecs")).len(),
+        with("discovery", |text| text.contains("bollard::")).len(),
         1
     );
     assert_eq!(

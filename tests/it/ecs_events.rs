@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use longshore_emulator::{EventOptions, Fault, Times};
+use longshore_emulator::{EventOptions, Fault, TaskDefinition, Times};
 use longshore_tests::balancer::{self, Running};
 use longshore_tests::cluster::Cluster;
 use longshore_tests::eventually;
+use longshore_tests::services::serve;
 use longshore_tests::wire::Wire;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -66,6 +67,31 @@ async fn a_started_task_serves_and_a_stopped_one_does_not_without_any_poll() {
         (cluster.ecs.messages_left(QUEUE) == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_new_revision_is_looked_up_when_an_event_tells_of_its_task_and_without_any_poll() {
+    let cluster = Cluster::start().await;
+    serve(&cluster, "web", 1, TaskDefinition::host("", 18080)).await;
+    cluster.ecs.events_queue(QUEUE, EventOptions::default());
+    let balancer = balance(&cluster, NEVER).await;
+    balancer.wait_for("healthy", 1).await;
+    queue_works(&cluster).await;
+    let before = polls(&cluster);
+    cluster.ecs.register_task_definition(TaskDefinition {
+        family: "web".to_owned(),
+        ..TaskDefinition::host("", 18081)
+    });
+    cluster.ecs.deploy("prod", "web", "web").expect("deployed");
+    eventually("only the new port is a target", async || {
+        let targets = balancer.targets("healthy").await;
+        let new =
+            |target: &longshore::control::view::TargetView| target.address.ends_with(":18081");
+        (targets.len() == 1 && targets.iter().all(new)).then_some(())
+    })
+    .await;
+    assert_eq!(polls(&cluster), before, "no poll was needed");
+    assert_eq!(cluster.ecs.calls()["DescribeTaskDefinition"], 2);
 }
 
 #[tokio::test]

@@ -9,12 +9,19 @@
 
 mod bodies;
 mod command;
+mod consul;
 mod differential;
 mod discovery;
+mod dns_source;
+mod docker_source;
 mod docs;
 mod ecs_events;
+mod ecs_hosts;
+mod ecs_modes;
+mod file_source;
 mod framing;
 mod health;
+mod histories;
 mod limits;
 mod proxying;
 mod reload;

@@ -1,4 +1,4 @@
-//! The harness: a balancer in the process, scripted targets, raw clients, a scripted ECS.
+//! The harness: a balancer in the process, scripted targets, raw clients, a scripted ECS, DNS servers.
 
 #![allow(clippy::disallowed_methods, reason = "tests watch real time")]
 #![allow(
@@ -10,8 +10,11 @@
 
 pub mod balancer;
 pub mod cluster;
+pub mod dns;
+pub mod docker;
 pub mod origin;
 pub mod process;
+pub mod services;
 pub mod wire;
 
 use std::future::Future;

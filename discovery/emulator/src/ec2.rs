@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::ApiError;
 use crate::list;
+use crate::model::HostKind;
 use crate::options::Options;
 use crate::render::private_name;
 use crate::state::HostState;
@@ -123,8 +124,18 @@ fn describe_instances(form: &Form, world: &World, request: &str) -> Result<Strin
         Some(text) => page_size(text)?.min(world.options.page_size),
         None => usize::MAX,
     };
+    let managed = form.get("IncludeManagedResources") == Some("true");
     // A machine that is lost is not known any more, whatever ECS thinks.
-    let known: Vec<&HostState> = world.hosts.iter().filter(|h| h.lost.is_none()).collect();
+    let known: Vec<&HostState> = world
+        .hosts
+        .iter()
+        .filter(|host| host.lost.is_none())
+        .filter(|host| match host.kind {
+            HostKind::Ec2 => true,
+            HostKind::Managed => managed,
+            HostKind::External => false,
+        })
+        .collect();
     check_ids(&ids, &known)?;
     let filters = filters(form)?;
     let found = known

@@ -11,6 +11,7 @@ use crate::list;
 use crate::names;
 use crate::options::ECS_BATCH;
 use crate::render;
+use crate::render_definition;
 use crate::state::HostStatus;
 use crate::world::World;
 
@@ -311,7 +312,7 @@ fn update_container_instances(args: &Args<'_>, world: &mut World) -> Result<Valu
 fn describe_task_definition(args: &Args<'_>, world: &World) -> Result<Value, ApiError> {
     let definition = world.definition(args.needed("taskDefinition")?)?;
     Ok(json!({
-        "taskDefinition": render::task_definition(world, &definition),
+        "taskDefinition": render_definition::task_definition(world, &definition),
         "tags": [],
     }))
 }

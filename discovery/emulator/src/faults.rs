@@ -12,11 +12,14 @@ use crate::shared::lock;
 /// How a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// `ThrottlingException` (HTTP 400) from ECS, `RequestLimitExceeded` (HTTP 503) from EC2.
+    /// `ThrottlingException` (HTTP 400) from ECS and Systems Manager, `RequestLimitExceeded`
+    /// (HTTP 503) from EC2.
     Throttle,
-    /// `ServerException` from ECS, `InternalError` from EC2, both HTTP 500.
+    /// `ServerException` from ECS, `InternalError` from EC2, `InternalServerError` from Systems
+    /// Manager, all HTTP 500.
     ServerError,
-    /// `AccessDeniedException` (HTTP 400) from ECS, `UnauthorizedOperation` (HTTP 403) from EC2.
+    /// `AccessDeniedException` (HTTP 400) from ECS and Systems Manager, `UnauthorizedOperation`
+    /// (HTTP 403) from EC2.
     AccessDenied,
     /// HTTP 200 with a body that breaks off in the middle of a value.
     MalformedBody,

@@ -1,7 +1,7 @@
 //! The start of a task's containers: its ports, and what happens when it fails.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -47,13 +47,14 @@ impl World {
             return Err("the task is gone".to_owned());
         };
         let definition = Arc::clone(&task.definition);
-        let own = task.eni.as_ref().map(|eni| IpAddr::V4(eni.address));
+        let own = task.eni.as_ref().map(|eni| eni.address);
         let mut host = task.host.and_then(|host| self.hosts.get_mut(host));
         let mut bindings = Vec::new();
         for (container, spec) in definition.spec.containers.iter().enumerate() {
             for (mapping, port) in spec.ports.iter().enumerate() {
                 let protocol = port.protocol.into();
-                let (ip, number) = match (own, &mut host, definition.mode()) {
+                let (ip, first) = match (own, &mut host, definition.mode()) {
+                    (_, _, NetworkMode::Isolated) => continue,
                     (Some(own), _, _) => (own, port.container_port),
                     (None, None, _) => return Err("the task has no host".to_owned()),
                     (None, Some(host), mode) => {
@@ -61,24 +62,29 @@ impl World {
                             NetworkMode::Host => port.container_port,
                             _ => port.host_port,
                         };
-                        let number = if wanted == 0 {
+                        let first = if wanted == 0 {
+                            let count = u16::try_from(port.inside().len())
+                                .map_err(|_| "a range of ports is too long")?;
                             host.ports
-                                .take_dynamic(seq, protocol, &task.refused)
+                                .take_range(seq, protocol, count, &task.refused)
                                 .ok_or("no dynamic port is free on the host")?
                         } else if host.ports.take(seq, wanted, protocol) {
                             wanted
                         } else {
                             return Err(format!("port {wanted} is in use on the host"));
                         };
-                        (host.address, number)
+                        (host.address, first)
                     }
                 };
-                bindings.push(Binding {
-                    container,
-                    mapping,
-                    address: SocketAddr::new(ip, number),
-                    tcp: port.protocol == Protocol::Tcp,
-                });
+                bindings.extend(port.inside().zip(first..=u16::MAX).map(|(inside, number)| {
+                    Binding {
+                        container,
+                        mapping,
+                        inside,
+                        address: SocketAddr::new(ip, number),
+                        tcp: port.protocol == Protocol::Tcp,
+                    }
+                }));
             }
         }
         Ok(bindings)
@@ -174,10 +180,7 @@ impl World {
 
 /// The host ports of a task that ECS has chosen.
 fn dynamic_ports(task: &Task) -> Vec<u16> {
-    let bridge = matches!(
-        task.definition.mode(),
-        NetworkMode::Bridge | NetworkMode::Unset
-    );
+    let bridge = task.definition.mode().publishes();
     task.bindings
         .iter()
         .filter(|binding| {
@@ -199,7 +202,7 @@ fn start_order(task: &Task) -> TaskStart {
             let mapping = container.ports.get(binding.mapping)?;
             Some(TaskPort {
                 container: container.name.clone(),
-                container_port: mapping.container_port,
+                container_port: binding.inside,
                 name: mapping.name.clone(),
                 address: binding.address,
             })

@@ -1,6 +1,6 @@
-//! An Amazon ECS and EC2 endpoint inside a process, for the demo and the tests of Longshore.
+//! An Amazon ECS, EC2 and Systems Manager endpoint inside a process, for the demo and the tests of Longshore.
 //!
-//! [`Emulator`] listens on a loopback port and speaks the wire protocols of both services well
+//! [`Emulator`] listens on a loopback port and speaks the wire protocols of these services well
 //! enough for the AWS SDKs and the `aws` command. Behind them is a model of ECS: clusters,
 //! hosts, task definitions, and services whose tasks come and go on dynamic ports. The tasks
 //! are run by a [`TaskRuntime`]; [`HttpTasks`] is one whose tasks are HTTP servers.
@@ -48,11 +48,13 @@ mod names;
 mod options;
 mod ports;
 mod render;
+mod render_definition;
 mod runtime;
 mod scheduler;
 mod server;
 mod shared;
 mod sqs;
+mod ssm;
 mod state;
 mod view;
 mod world;
@@ -63,8 +65,8 @@ pub use events::EventOptions;
 pub use faults::{Fault, Faults, Times};
 pub use http_tasks::HttpTasks;
 pub use model::{
-    Container, Health, Host, LaunchType, NetworkMode, PortMapping, Protocol, TaskDefinition,
-    TaskStatus,
+    Addresses, Container, Health, Host, HostKind, LaunchType, NetworkMode, PortMapping, Protocol,
+    TaskDefinition, TaskStatus,
 };
 pub use options::Options;
 pub use runtime::{BoxFuture, RunningTask, TaskPort, TaskRuntime, TaskStart};

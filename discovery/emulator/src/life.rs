@@ -4,11 +4,12 @@
 //! STOPPED, 5 DEPROVISIONING, 6 STOPPED. STOPPING does not count.
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
 use crate::error::EmulatorError;
-use crate::model::{Health, NetworkMode, TaskStatus};
+use crate::model::{Addresses, Health, NetworkMode, TaskStatus};
 use crate::names;
 use crate::state::{Definition, Effect, Eni, HostStatus, Process, Seq, ServiceKey, Task, Timer};
 use crate::world::World;
@@ -27,10 +28,21 @@ impl World {
         let seq = self.number();
         let id = self.hex(32);
         let eni = (definition.mode() == NetworkMode::Awsvpc).then(|| {
-            let address = self.spare_address();
-            let [_, b, c, d] = address.octets();
+            let spare = self.spare_address();
+            let [_, b, c, d] = spare.octets();
+            let (ipv4, ipv6) = match definition.spec.addresses {
+                Addresses::Ipv4 => (Some(spare), None),
+                Addresses::DualStack => {
+                    let low = u128::from(u32::from(spare));
+                    let high = u128::from(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0));
+                    (Some(spare), Some(Ipv6Addr::from(high | low)))
+                }
+                Addresses::Ipv6 => (None, Some(spare.to_ipv6_mapped())),
+            };
             Eni {
-                address,
+                address: ipv4.map_or(IpAddr::V6(spare.to_ipv6_mapped()), IpAddr::V4),
+                ipv4,
+                ipv6,
                 id: format!("eni-{}", self.hex(17)),
                 attachment: self.hex(32),
                 mac: format!("0a:00:7f:{b:02x}:{c:02x}:{d:02x}"),

@@ -15,6 +15,8 @@ pub struct Host {
     pub zone: String,
     /// The id in EC2. `None` makes one up.
     pub ec2_instance_id: Option<String>,
+    /// Whose machine it is.
+    pub kind: HostKind,
     /// What DescribeContainerInstances says of the agent. It flaps on real hosts, and means
     /// nothing for the tasks.
     pub agent_connected: bool,
@@ -27,9 +29,39 @@ impl Host {
             address: address.into(),
             zone: zone.into(),
             ec2_instance_id: None,
+            kind: HostKind::Ec2,
             agent_connected: true,
         }
     }
+
+    /// An instance that ECS manages itself (ECS Managed Instances).
+    pub fn managed(address: impl Into<IpAddr>, zone: impl Into<String>) -> Self {
+        Self {
+            kind: HostKind::Managed,
+            ..Self::new(address, zone)
+        }
+    }
+
+    /// A machine outside AWS (ECS Anywhere). It is in no zone, and its id begins with `mi-`.
+    pub fn external(address: impl Into<IpAddr>) -> Self {
+        Self {
+            kind: HostKind::External,
+            ..Self::new(address, "")
+        }
+    }
+}
+
+/// Whose machine a host is. Tasks are placed on the hosts of their launch type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HostKind {
+    /// The user's EC2 instance.
+    #[default]
+    Ec2,
+    /// An EC2 instance that ECS manages. DescribeInstances shows it only if it is asked to
+    /// include managed resources.
+    Managed,
+    /// A machine outside AWS. EC2 does not know it, Systems Manager does.
+    External,
 }
 
 /// How the containers of a task reach the network.
@@ -44,6 +76,10 @@ pub enum NetworkMode {
     Host,
     /// An address of its own for each task.
     Awsvpc,
+    /// `default` of Windows: ports as in bridge mode.
+    Windows,
+    /// `none`: no network.
+    Isolated,
 }
 
 impl NetworkMode {
@@ -54,16 +90,27 @@ impl NetworkMode {
             Self::Bridge => Some("bridge"),
             Self::Host => Some("host"),
             Self::Awsvpc => Some("awsvpc"),
+            Self::Windows => Some("default"),
+            Self::Isolated => Some("none"),
         }
+    }
+
+    /// Whether ports of the host lead to those of containers.
+    pub(crate) fn publishes(self) -> bool {
+        matches!(self, Self::Unset | Self::Bridge | Self::Windows)
     }
 }
 
 /// Who brings the machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LaunchType {
-    /// Tasks are placed on the hosts of the cluster.
+    /// Tasks are placed on the EC2 hosts of the cluster.
     #[default]
     Ec2,
+    /// Tasks are placed on the hosts that ECS manages.
+    ManagedInstances,
+    /// Tasks are placed on the machines outside AWS.
+    External,
     /// Tasks have no container instance. Their network mode is awsvpc whatever the definition
     /// says.
     Fargate,
@@ -74,7 +121,19 @@ impl LaunchType {
     pub(crate) fn wire(self) -> &'static str {
         match self {
             Self::Ec2 => "EC2",
+            Self::ManagedInstances => "MANAGED_INSTANCES",
+            Self::External => "EXTERNAL",
             Self::Fargate => "FARGATE",
+        }
+    }
+
+    /// The hosts that its tasks run on. None on Fargate.
+    pub(crate) fn hosts(self) -> Option<HostKind> {
+        match self {
+            Self::Ec2 => Some(HostKind::Ec2),
+            Self::ManagedInstances => Some(HostKind::Managed),
+            Self::External => Some(HostKind::External),
+            Self::Fargate => None,
         }
     }
 }
@@ -106,6 +165,9 @@ pub struct PortMapping {
     pub container_port: u16,
     /// The port on the host in bridge mode; 0 lets ECS choose. Other modes ignore it.
     pub host_port: u16,
+    /// The last port of a range that begins with `container_port`. Its host ports are chosen by
+    /// ECS, side by side.
+    pub last_port: Option<u16>,
     /// The name by which Service Connect and Longshore select a port.
     pub name: Option<String>,
     /// The transport protocol.
@@ -130,6 +192,20 @@ impl PortMapping {
             host_port,
             ..Self::default()
         }
+    }
+
+    /// TCP ports from a first to a last one, both included, whose host ports are chosen by ECS.
+    pub fn range(first: u16, last: u16) -> Self {
+        Self {
+            container_port: first,
+            last_port: Some(last),
+            ..Self::default()
+        }
+    }
+
+    /// Its ports inside the container.
+    pub(crate) fn inside(&self) -> std::ops::RangeInclusive<u16> {
+        self.container_port..=self.last_port.unwrap_or(self.container_port)
     }
 
     /// The same port with a name.
@@ -185,6 +261,8 @@ pub struct TaskDefinition {
     pub network_mode: NetworkMode,
     /// Who brings the machines.
     pub launch_type: LaunchType,
+    /// Which addresses awsvpc tasks get. In AWS that is a matter of the subnets.
+    pub addresses: Addresses,
     /// The containers. The first one names the task in views.
     pub containers: Vec<Container>,
 }
@@ -218,6 +296,7 @@ impl TaskDefinition {
             family: family.into(),
             network_mode,
             launch_type: LaunchType::Ec2,
+            addresses: Addresses::default(),
             containers: vec![Container::new("app", vec![port])],
         }
     }
@@ -226,9 +305,22 @@ impl TaskDefinition {
     pub(crate) fn mode(&self) -> NetworkMode {
         match self.launch_type {
             LaunchType::Fargate => NetworkMode::Awsvpc,
-            LaunchType::Ec2 => self.network_mode,
+            _ => self.network_mode,
         }
     }
+}
+
+/// The addresses of an awsvpc task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Addresses {
+    /// One of IPv4.
+    #[default]
+    Ipv4,
+    /// One of each. Nobody listens at that of IPv6, so that a client which takes it finds out.
+    DualStack,
+    /// One of IPv6. It is an IPv4 one in IPv6 form (`::ffff:127.64.0.1`), because loopback has
+    /// many addresses of IPv4 and one of IPv6.
+    Ipv6,
 }
 
 /// What the container health check of ECS says of a task.

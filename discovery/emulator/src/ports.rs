@@ -45,17 +45,32 @@ impl Ports {
         }
     }
 
-    /// Takes the lowest free dynamic port that is not in `refused`. `None` when there is none.
-    pub(crate) fn take_dynamic(
+    /// Takes the lowest free dynamic ports that lie side by side and are not in `refused`, and
+    /// says which is the first. `None` when there are none.
+    pub(crate) fn take_range(
         &mut self,
         owner: u64,
         protocol: WireProtocol,
+        count: u16,
         refused: &BTreeSet<u16>,
     ) -> Option<u16> {
-        let port = (self.first..=self.last)
-            .find(|port| !refused.contains(port) && !self.held.contains_key(&(*port, protocol)))?;
-        self.held.insert((port, protocol), owner);
-        Some(port)
+        let free = |port| !refused.contains(&port) && !self.held.contains_key(&(port, protocol));
+        let mut first = self.first;
+        loop {
+            let last = first.checked_add(count.checked_sub(1)?)?;
+            if last > self.last {
+                return None;
+            }
+            match (first..=last).rev().find(|port| !free(*port)) {
+                None => {
+                    for port in first..=last {
+                        self.held.insert((port, protocol), owner);
+                    }
+                    return Some(first);
+                }
+                Some(taken) => first = taken.checked_add(1)?,
+            }
+        }
     }
 
     /// Takes one chosen port. False when another task holds it.
@@ -79,7 +94,7 @@ mod tests {
     use super::*;
 
     fn dynamic(ports: &mut Ports, owner: u64) -> Option<u16> {
-        ports.take_dynamic(owner, WireProtocol::Tcp, &BTreeSet::new())
+        ports.take_range(owner, WireProtocol::Tcp, 1, &BTreeSet::new())
     }
 
     #[test]
@@ -99,10 +114,22 @@ mod tests {
     }
 
     #[test]
+    fn the_ports_of_a_range_lie_side_by_side() {
+        let mut ports = Ports::new((32768, 32775));
+        assert!(ports.take(1, 32770, WireProtocol::Tcp));
+        let refused = BTreeSet::from([32772]);
+        let mut take = |count| ports.take_range(2, WireProtocol::Tcp, count, &refused);
+        assert_eq!(take(3), Some(32773));
+        assert_eq!(take(2), Some(32768));
+        assert_eq!(take(2), None);
+        assert_eq!(take(1), Some(32771));
+    }
+
+    #[test]
     fn a_refused_port_is_passed_over_and_stays_free() {
         let mut ports = Ports::new((32768, 32770));
         let refused = BTreeSet::from([32768]);
-        let taken = ports.take_dynamic(1, WireProtocol::Tcp, &refused);
+        let taken = ports.take_range(1, WireProtocol::Tcp, 1, &refused);
         assert_eq!(taken, Some(32769));
         assert_eq!(dynamic(&mut ports, 2), Some(32768));
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{LaunchType, NetworkMode, PortMapping, TaskStatus};
+use crate::model::{LaunchType, NetworkMode, TaskStatus};
 use crate::names;
 use crate::state::{
     Binding, Definition, Deployment, HostState, HostStatus, Service, ServiceKey, Task,
@@ -14,7 +14,7 @@ use crate::world::World;
 const SUBNET: &str = "subnet-0a1b2c3d4e5f60718";
 
 /// Leaves out the members that have no value, as AWS does.
-fn without_nulls(value: Value) -> Value {
+pub(crate) fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(members) => Value::Object(
             members
@@ -71,7 +71,7 @@ pub(crate) fn task(world: &World, task: &Task) -> Value {
         "group": format!("service:{}", task.service.name),
         "startedBy": deployment_id(task.deployment),
         "version": task.version,
-        "availabilityZone": task.zone,
+        "availabilityZone": zone(&task.zone),
         "cpu": "256",
         "memory": "512",
         "connectivity": (task.last >= TaskStatus::Running).then_some("CONNECTED"),
@@ -95,6 +95,11 @@ pub(crate) fn task(world: &World, task: &Task) -> Value {
     }))
 }
 
+/// A machine outside AWS is in no zone.
+fn zone(zone: &str) -> Option<&str> {
+    (!zone.is_empty()).then_some(zone)
+}
+
 /// The network interface comes second: whoever reads the first attachment reads a wrong one.
 fn attachments(task: &Task) -> Value {
     let Some(eni) = &task.eni else {
@@ -106,6 +111,15 @@ fn attachments(task: &Task) -> Value {
         TaskStatus::Deprovisioning => "DETACHING",
         TaskStatus::Stopped => "DELETED",
     };
+    let mut details = vec![
+        json!({ "name": "subnetId", "value": SUBNET }),
+        json!({ "name": "networkInterfaceId", "value": eni.id }),
+        json!({ "name": "macAddress", "value": eni.mac }),
+        json!({ "name": "privateDnsName", "value": private_name(&eni.address.to_string()) }),
+    ];
+    if let Some(ipv4) = eni.ipv4 {
+        details.push(json!({ "name": "privateIPv4Address", "value": ipv4.to_string() }));
+    }
     json!([
         {
             "id": format!("sc-{}", eni.attachment),
@@ -117,13 +131,7 @@ fn attachments(task: &Task) -> Value {
             "id": eni.attachment,
             "type": "ElasticNetworkInterface",
             "status": status,
-            "details": [
-                { "name": "subnetId", "value": SUBNET },
-                { "name": "networkInterfaceId", "value": eni.id },
-                { "name": "macAddress", "value": eni.mac },
-                { "name": "privateDnsName", "value": private_name(&eni.address.to_string()) },
-                { "name": "privateIPv4Address", "value": eni.address.to_string() },
-            ],
+            "details": details,
         },
     ])
 }
@@ -142,22 +150,21 @@ fn container(world: &World, task: &Task, index: usize) -> Value {
         TaskStatus::Deprovisioning | TaskStatus::Stopped => "STOPPED",
     };
     let interfaces = match &task.eni {
-        Some(eni) if task.last > TaskStatus::Provisioning => json!([{
+        Some(eni) if task.last > TaskStatus::Provisioning => json!([without_nulls(json!({
             "attachmentId": eni.attachment,
-            "privateIpv4Address": eni.address.to_string(),
-        }]),
+            "privateIpv4Address": eni.ipv4.map(|address| address.to_string()),
+            "ipv6Address": eni.ipv6.map(|address| address.to_string()),
+        }))]),
         _ => json!([]),
     };
-    let bindings: Vec<Value> = match task.definition.mode() {
-        // The agent reports what docker has published, and only once the container runs.
-        NetworkMode::Bridge | NetworkMode::Unset if task.running.is_some() => task
-            .bindings
-            .iter()
-            .filter(|binding| binding.container == index)
-            .filter_map(|binding| network_binding(task, binding))
-            .collect(),
-        _ => Vec::new(),
-    };
+    // The agent reports what docker has published, and only once the container runs.
+    let published = task.definition.mode().publishes() && task.running.is_some();
+    let bindings: Vec<Value> = task
+        .bindings
+        .iter()
+        .filter(|binding| published && binding.container == index)
+        .filter_map(|binding| network_binding(task, binding))
+        .collect();
     let exit_code = match (ended, task.running, task.killed) {
         (true, Some(_), true) => Some(137),
         (true, Some(_), false) => Some(0),
@@ -178,18 +185,30 @@ fn container(world: &World, task: &Task, index: usize) -> Value {
     }))
 }
 
+/// A range is told once, with its first port.
 fn network_binding(task: &Task, binding: &Binding) -> Option<Value> {
     let container = task.definition.spec.containers.get(binding.container)?;
     let mapping = container.ports.get(binding.mapping)?;
-    Some(json!({
-        "bindIP": "0.0.0.0",
-        "containerPort": mapping.container_port,
-        "hostPort": binding.address.port(),
-        "protocol": mapping.protocol.wire(),
-    }))
+    let first = binding.address.port();
+    let Some(last) = mapping.last_port else {
+        return Some(json!({
+            "bindIP": "0.0.0.0",
+            "containerPort": binding.inside,
+            "hostPort": first,
+            "protocol": mapping.protocol.wire(),
+        }));
+    };
+    (binding.inside == mapping.container_port).then(|| {
+        json!({
+            "bindIP": "0.0.0.0",
+            "containerPortRange": format!("{}-{last}", mapping.container_port),
+            "hostPortRange": format!("{first}-{}", first + (last - mapping.container_port)),
+            "protocol": mapping.protocol.wire(),
+        })
+    })
 }
 
-fn image(container: &str) -> String {
+pub(crate) fn image(container: &str) -> String {
     format!("example.test/{container}:latest")
 }
 
@@ -294,6 +313,8 @@ pub(crate) fn container_instance(world: &World, index: usize, host: &HostState) 
         let tasks = world.tasks.values().filter(|t| t.host == Some(index));
         tasks.filter(|task| task.last == status).count()
     };
+    let zone = zone(&host.zone);
+    let zone = zone.map(|zone| json!({ "name": "ecs.availability-zone", "value": zone }));
     json!({
         "containerInstanceArn": host.arn,
         "ec2InstanceId": host.ec2_id,
@@ -305,66 +326,9 @@ pub(crate) fn container_instance(world: &World, index: usize, host: &HostState) 
         "pendingTasksCount": count(TaskStatus::Pending),
         "remainingResources": [],
         "registeredResources": [],
-        "attributes": [{ "name": "ecs.availability-zone", "value": host.zone }],
+        "attributes": zone.into_iter().collect::<Vec<_>>(),
         "registeredAt": world.clock.seconds(host.registered),
         "attachments": [],
         "tags": [],
     })
-}
-
-pub(crate) fn task_definition(world: &World, definition: &Definition) -> Value {
-    let mode = definition.mode();
-    let containers: Vec<Value> = definition
-        .spec
-        .containers
-        .iter()
-        .map(|container| {
-            let ports: Vec<Value> = container
-                .ports
-                .iter()
-                .map(|port| port_mapping(port, mode))
-                .collect();
-            without_nulls(json!({
-                "name": container.name,
-                "image": image(&container.name),
-                "cpu": 256,
-                "memory": 512,
-                "essential": true,
-                "portMappings": ports,
-                "environment": [],
-                "mountPoints": [],
-                "volumesFrom": [],
-                "dockerLabels": (!container.labels.is_empty()).then_some(&container.labels),
-            }))
-        })
-        .collect();
-    without_nulls(json!({
-        "taskDefinitionArn": definition.arn,
-        "family": definition.spec.family,
-        "revision": definition.revision,
-        "status": "ACTIVE",
-        "networkMode": mode.wire(),
-        "containerDefinitions": containers,
-        "requiresCompatibilities": [definition.spec.launch_type.wire()],
-        "compatibilities": [definition.spec.launch_type.wire()],
-        "placementConstraints": [],
-        "volumes": [],
-        "cpu": "256",
-        "memory": "512",
-        "registeredAt": world.clock.seconds(definition.registered),
-    }))
-}
-
-fn port_mapping(port: &PortMapping, mode: NetworkMode) -> Value {
-    let host_port = match mode {
-        NetworkMode::Bridge | NetworkMode::Unset => port.host_port,
-        NetworkMode::Host | NetworkMode::Awsvpc => port.container_port,
-    };
-    without_nulls(json!({
-        "containerPort": port.container_port,
-        "hostPort": host_port,
-        "protocol": port.protocol.wire(),
-        "name": port.name,
-        "appProtocol": port.app_protocol,
-    }))
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::EmulatorError;
-use crate::model::{LaunchType, NetworkMode, TaskStatus};
+use crate::model::{HostKind, NetworkMode, TaskStatus};
 use crate::ports::WireProtocol;
 use crate::state::{Definition, Deployment, HostStatus, Seq, Service, ServiceKey, Task, Timer};
 use crate::world::World;
@@ -201,10 +201,10 @@ impl World {
         }
         let mut crowd = self.crowd(key);
         for _ in 0..count {
-            let place = match definition.spec.launch_type {
-                LaunchType::Fargate => Some((None, self.quietest_zone(&key.cluster, &crowd))),
-                LaunchType::Ec2 => self
-                    .quietest_host(&key.cluster, definition, &crowd)
+            let place = match definition.spec.launch_type.hosts() {
+                None => Some((None, self.quietest_zone(&key.cluster, &crowd))),
+                Some(kind) => self
+                    .quietest_host(&key.cluster, kind, definition, &crowd)
                     .map(|(host, zone)| (Some(host), zone)),
             };
             // No host has room: the next change of a host or a task tries again.
@@ -248,6 +248,7 @@ impl World {
     fn quietest_host(
         &self,
         cluster: &str,
+        kind: HostKind,
         definition: &Definition,
         crowd: &Crowd,
     ) -> Option<(usize, String)> {
@@ -256,6 +257,7 @@ impl World {
             .iter()
             .enumerate()
             .filter(|(_, host)| host.cluster == cluster && host.status == HostStatus::Active)
+            .filter(|(_, host)| host.kind == kind)
             .filter(|(_, host)| fixed.iter().all(|port| host.ports.is_free(port.0, port.1)))
             .min_by_key(|(index, host)| {
                 let zone = crowd.zones.get(&host.zone).copied().unwrap_or_default();
@@ -320,9 +322,9 @@ fn fixed_ports(definition: &Definition) -> Vec<(u16, WireProtocol)> {
     let mappings = definition.spec.containers.iter().flat_map(|c| &c.ports);
     mappings
         .filter_map(|mapping| match mode {
-            NetworkMode::Awsvpc => None,
+            NetworkMode::Awsvpc | NetworkMode::Isolated => None,
             NetworkMode::Host => Some((mapping.container_port, mapping.protocol.into())),
-            NetworkMode::Bridge | NetworkMode::Unset => {
+            NetworkMode::Bridge | NetworkMode::Unset | NetworkMode::Windows => {
                 (mapping.host_port != 0).then(|| (mapping.host_port, mapping.protocol.into()))
             }
         })

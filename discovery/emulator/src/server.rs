@@ -25,10 +25,12 @@ use crate::error::ApiError;
 use crate::faults::Fault;
 use crate::shared::{Shared, lock};
 use crate::sqs;
+use crate::ssm;
 
 /// No request of these APIs comes near it.
 const LARGEST_BODY: usize = 1 << 20;
 const ECS_TARGET: &str = "AmazonEC2ContainerServiceV20141113.";
+const SSM_TARGET: &str = "AmazonSSM.";
 pub(crate) const ECS_TYPE: &str = "application/x-amz-json-1.1";
 const EC2_TYPE: &str = "text/xml;charset=UTF-8";
 
@@ -96,9 +98,10 @@ async fn respond(shared: &Arc<Shared>, request: Request<Incoming>) -> io::Result
     }
 }
 
-/// A request of one of the two services.
+/// A request of one of the services.
 enum Call {
     Ecs { operation: String, body: Value },
+    Ssm { operation: String, body: Value },
     Ec2 { operation: String, form: Form },
 }
 
@@ -106,19 +109,15 @@ impl Call {
     fn read(method: &Method, headers: &HeaderMap, body: &[u8]) -> Result<Self, ApiError> {
         let target = headers.get("x-amz-target").and_then(|v| v.to_str().ok());
         if let Some(operation) = target.and_then(|target| target.strip_prefix(ECS_TARGET)) {
-            let body = match body {
-                [] => json!({}),
-                body => serde_json::from_slice(body)
-                    .ok()
-                    .filter(Value::is_object)
-                    .ok_or_else(|| {
-                        let message = "The body of the request is not a JSON object.";
-                        ApiError::new(400, "SerializationException", message)
-                    })?,
-            };
             return Ok(Self::Ecs {
                 operation: operation.to_owned(),
-                body,
+                body: json_body(body)?,
+            });
+        }
+        if let Some(operation) = target.and_then(|target| target.strip_prefix(SSM_TARGET)) {
+            return Ok(Self::Ssm {
+                operation: operation.to_owned(),
+                body: json_body(body)?,
             });
         }
         if target.is_none() && method == Method::POST {
@@ -133,20 +132,23 @@ impl Call {
         Err(ApiError::new(
             404,
             "UnknownOperationException",
-            "This is the Longshore ECS emulator. It answers requests of ECS (a POST with \
-             X-Amz-Target), of EC2 (a POST of a form with Action), and under /_emulator/.",
+            "This is the Longshore ECS emulator. It answers requests of ECS and of Systems Manager \
+             (a POST with X-Amz-Target), of EC2 (a POST of a form with Action), and under /_emulator/.",
         ))
     }
 
     fn operation(&self) -> &str {
         match self {
-            Self::Ecs { operation, .. } | Self::Ec2 { operation, .. } => operation,
+            Self::Ecs { operation, .. }
+            | Self::Ssm { operation, .. }
+            | Self::Ec2 { operation, .. } => operation,
         }
     }
 
     fn page(&self) -> u32 {
         match self {
             Self::Ecs { operation, body } => ecs::page_number(operation, body),
+            Self::Ssm { operation, body } => ssm::page_number(operation, body),
             Self::Ec2 { operation, form } => form.page_number(operation),
         }
     }
@@ -154,7 +156,7 @@ impl Call {
     /// Whether the buckets of the account let the call through.
     fn admitted(&self, shared: &Shared) -> bool {
         let narrow = match self {
-            Self::Ecs { .. } => false,
+            Self::Ecs { .. } | Self::Ssm { .. } => false,
             Self::Ec2 { form, .. } => form.is_narrow(),
         };
         let Some(bucket) = Bucket::of(self.operation(), narrow) else {
@@ -202,6 +204,9 @@ impl Call {
                     .with(|world, now| ecs::answer(operation, body, world, &faults, now))
                     .map(|answer| answer.to_string())
             }
+            Self::Ssm { operation, body } => shared
+                .with(|world, _| ssm::answer(operation, body, world))
+                .map(|answer| answer.to_string()),
             Self::Ec2 { form, .. } => {
                 let id = request_id();
                 shared.with(|world, _| ec2::answer(form, world, &id))
@@ -215,7 +220,9 @@ impl Call {
 
     fn throttled(&self) -> ApiError {
         match self {
-            Self::Ecs { .. } => ApiError::new(400, "ThrottlingException", "Rate exceeded"),
+            Self::Ecs { .. } | Self::Ssm { .. } => {
+                ApiError::new(400, "ThrottlingException", "Rate exceeded")
+            }
             Self::Ec2 { .. } => {
                 ApiError::new(503, "RequestLimitExceeded", "Request limit exceeded.")
             }
@@ -226,6 +233,7 @@ impl Call {
         let message = "Service Unavailable. Please try again later.";
         match self {
             Self::Ecs { .. } => ApiError::new(500, "ServerException", message),
+            Self::Ssm { .. } => ApiError::new(500, "InternalServerError", message),
             Self::Ec2 { .. } => ApiError::new(500, "InternalError", message),
         }
     }
@@ -237,6 +245,11 @@ impl Call {
                 400,
                 "AccessDeniedException",
                 format!("The role is not authorized to perform: ecs:{operation}"),
+            ),
+            Self::Ssm { .. } => ApiError::new(
+                400,
+                "AccessDeniedException",
+                format!("The role is not authorized to perform: ssm:{operation}"),
             ),
             Self::Ec2 { .. } => ApiError::new(
                 403,
@@ -250,6 +263,7 @@ impl Call {
     fn broken(&self) -> String {
         match self {
             Self::Ecs { .. } => "{\"taskArns\":[\"arn:aws:ecs:".to_owned(),
+            Self::Ssm { .. } => "{\"InstanceInformationList\":[{\"Inst".to_owned(),
             // Cut off behind its first tag, XML would be an empty answer to the SDK.
             Self::Ec2 { .. } => "<?xml version=\"1.0\"?>\n<DescribeInst".to_owned(),
         }
@@ -257,20 +271,33 @@ impl Call {
 
     fn plain(&self, body: String) -> Answer {
         match self {
-            Self::Ecs { .. } => response(200, ECS_TYPE, body),
+            Self::Ecs { .. } | Self::Ssm { .. } => response(200, ECS_TYPE, body),
             Self::Ec2 { .. } => response(200, EC2_TYPE, body),
         }
     }
 
     fn error(&self, error: &ApiError) -> Answer {
         match self {
-            Self::Ecs { .. } => ecs_error(error),
+            Self::Ecs { .. } | Self::Ssm { .. } => ecs_error(error),
             Self::Ec2 { .. } => {
                 let body = ec2::error_body(error, &request_id());
                 response(error.status, EC2_TYPE, body)
             }
         }
     }
+}
+
+fn json_body(body: &[u8]) -> Result<Value, ApiError> {
+    if body.is_empty() {
+        return Ok(json!({}));
+    }
+    serde_json::from_slice(body)
+        .ok()
+        .filter(Value::is_object)
+        .ok_or_else(|| {
+            let message = "The body of the request is not a JSON object.";
+            ApiError::new(400, "SerializationException", message)
+        })
 }
 
 fn ecs_error(error: &ApiError) -> Answer {

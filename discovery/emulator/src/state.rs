@@ -1,11 +1,11 @@
 //! The things of the emulated account: hosts, definitions, services, tasks.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::model::{Health, NetworkMode, TaskDefinition, TaskStatus};
+use crate::model::{Health, HostKind, NetworkMode, TaskDefinition, TaskStatus};
 use crate::ports::Ports;
 use crate::runtime::TaskStart;
 
@@ -114,7 +114,9 @@ pub(crate) struct HostState {
     pub arn: String,
     pub id: String,
     pub cluster: String,
+    /// `mi-…` outside AWS.
     pub ec2_id: String,
+    pub kind: HostKind,
     pub address: IpAddr,
     pub zone: String,
     pub agent_connected: bool,
@@ -142,6 +144,8 @@ pub(crate) struct Binding {
     pub container: usize,
     /// The mapping's place in the container.
     pub mapping: usize,
+    /// The port inside the container.
+    pub inside: u16,
     pub address: SocketAddr,
     pub tcp: bool,
 }
@@ -149,7 +153,10 @@ pub(crate) struct Binding {
 /// The network interface of an awsvpc task.
 #[derive(Debug, Clone)]
 pub(crate) struct Eni {
-    pub address: Ipv4Addr,
+    /// Where the task listens.
+    pub address: IpAddr,
+    pub ipv4: Option<Ipv4Addr>,
+    pub ipv6: Option<Ipv6Addr>,
     pub id: String,
     pub attachment: String,
     pub mac: String,

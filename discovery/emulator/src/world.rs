@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use crate::error::EmulatorError;
-use crate::model::{Health, Host, TaskDefinition};
+use crate::model::{Health, Host, HostKind, TaskDefinition};
 use crate::names;
 use crate::options::{ECS_BATCH, Options};
 use crate::ports::Ports;
@@ -120,6 +120,7 @@ impl World {
         let id = self.hex(32);
         let ec2_id = match host.ec2_instance_id {
             Some(id) => id,
+            None if host.kind == HostKind::External => format!("mi-{}", self.hex(17)),
             None => format!("i-{}", self.hex(17)),
         };
         let arn = names::container_instance(&self.options, cluster, &id);
@@ -128,6 +129,7 @@ impl World {
             id,
             cluster: cluster.to_owned(),
             ec2_id,
+            kind: host.kind,
             address: host.address,
             zone: host.zone,
             agent_connected: host.agent_connected,

@@ -3,9 +3,15 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The most ARNs in one describe call (ECS answers more with an error).
 pub const BATCH: usize = 100;
+
+/// How the ids of machines begin that are not of EC2: Systems Manager knows them.
+pub const MANAGED_NODE: &str = "mi-";
+
+const NODE_ADDRESS_LIFE: Duration = Duration::from_secs(300);
 
 /// The calls.
 pub trait EcsApi: Send + Sync {
@@ -24,13 +30,20 @@ pub trait EcsApi: Send + Sync {
         arns: &[Arc<str>],
     ) -> impl Future<Output = Result<Described, ApiError>> + Send;
 
-    /// `DescribeContainerInstances` of at most [`BATCH`] ARNs, and the addresses of their EC2
-    /// instances. Hosts that AWS does not know are left out.
+    /// `DescribeContainerInstances` of at most [`BATCH`] ARNs, and the addresses of their
+    /// machines. Fails only if the container instances are not described: what goes wrong with
+    /// a machine concerns that machine.
     fn describe_hosts(
         &self,
         cluster: &str,
         arns: &[Arc<str>],
-    ) -> impl Future<Output = Result<Vec<Host>, ApiError>> + Send;
+    ) -> impl Future<Output = Result<Hosts, ApiError>> + Send;
+
+    /// `DescribeTaskDefinition`. A revision never changes.
+    fn describe_definition(
+        &self,
+        arn: &str,
+    ) -> impl Future<Output = Result<Definition, ApiError>> + Send;
 }
 
 /// The answer to a describe call. An ARN in neither part was not answered, which says nothing.
@@ -61,6 +74,8 @@ pub struct Task {
     pub zone: Option<Arc<str>>,
     /// The ARN of the container instance it runs on. None on Fargate.
     pub host: Option<Arc<str>>,
+    /// The ARN of its task definition.
+    pub definition: Option<Arc<str>>,
     /// The address of its own network interface (awsvpc). None in other network modes.
     pub interface: Option<IpAddr>,
     /// Its containers.
@@ -76,6 +91,8 @@ pub struct Container {
     pub running: bool,
     /// Ports of the host that lead into it. Empty until it runs, and in awsvpc mode.
     pub bindings: Vec<Binding>,
+    /// The same for ranges of ports.
+    pub ranges: Vec<RangeBinding>,
 }
 
 /// A TCP port of the host that leads to one of the container.
@@ -87,17 +104,79 @@ pub struct Binding {
     pub host_port: u16,
 }
 
+impl Host {
+    /// How long its address is believed. None: as long as a task is on it, for the private
+    /// address of an EC2 instance does not change in its life. A machine of ECS Anywhere may get
+    /// another one from its own network; its agent tells Systems Manager every five minutes.
+    #[must_use]
+    pub fn life(&self) -> Option<Duration> {
+        (self.instance.starts_with(MANAGED_NODE)).then_some(NODE_ADDRESS_LIFE)
+    }
+}
+
+/// TCP ports of the host that lead to as many of the container, in the same order. In the words
+/// of ECS, such as `8080-8085`, empty if it has none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangeBinding {
+    /// The ports inside.
+    pub container_range: Arc<str>,
+    /// The ports of the host.
+    pub host_range: Arc<str>,
+}
+
+/// The answer to a question about container instances. One in neither part is not known yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hosts {
+    /// Those whose address is known.
+    pub found: Vec<Host>,
+    /// Those whose address could not be learnt, and why.
+    pub unknown: Vec<(Arc<str>, String)>,
+}
+
 /// A container instance with its address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
     /// The ARN of the container instance.
     pub arn: Arc<str>,
-    /// The id of the EC2 instance.
+    /// The id of the EC2 instance; `mi-…` for a machine of ECS Anywhere.
     pub instance: Arc<str>,
     /// Its private address.
     pub address: IpAddr,
     /// Its availability zone.
     pub zone: Option<Arc<str>>,
+}
+
+/// A revision of a task definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Definition {
+    /// Its ARN.
+    pub arn: Arc<str>,
+    /// `bridge`, `host`, `awsvpc`, `none`, or `default` on Windows. None: bridge, or `default`.
+    pub network_mode: Option<Arc<str>>,
+    /// The TCP ports of its containers.
+    pub ports: Vec<PortMapping>,
+}
+
+/// A TCP port in a task definition, or a range of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortMapping {
+    /// The container's name.
+    pub container: Arc<str>,
+    /// The ports inside it.
+    pub ports: MappedPorts,
+    /// Its name.
+    pub name: Option<Arc<str>>,
+    /// `http`, `http2` or `grpc`. Not looked at yet.
+    pub app_protocol: Option<Arc<str>>,
+}
+
+/// The ports of a mapping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MappedPorts {
+    /// One.
+    One(u16),
+    /// Several, in the words of ECS: `8080-8085`.
+    Range(Arc<str>),
 }
 
 /// Why a call failed.

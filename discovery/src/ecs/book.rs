@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use longshore_config::EcsDiscovery;
 
-use super::api::{Described, Host, Task};
+use super::api::{Definition, Described, Host, Hosts, Task};
+use super::known::Known;
+use super::port::wants_definition;
 use super::resolve::{Unresolved, resolve};
 use crate::target::{Problem, Target};
 pub use told::Told;
@@ -41,7 +43,10 @@ const SHRINK_LIMIT: Duration = Duration::from_secs(300);
 #[derive(Debug, Default)]
 pub struct Book {
     tasks: BTreeMap<Arc<str>, Entry>,
-    hosts: BTreeMap<Arc<str>, Host>,
+    /// Container instances with their addresses.
+    pub hosts: Known<Host>,
+    /// Task definitions.
+    pub definitions: Known<Definition>,
     /// How many tasks are kept by the shrink guard.
     frozen: usize,
     /// Tasks that were told to stop. They never run again, whatever an older answer says.
@@ -178,33 +183,49 @@ impl Book {
             self.frozen += usize::from(stays && frozen);
             stays
         });
-        let used: BTreeSet<&Arc<str>> = self
-            .tasks
-            .values()
-            .filter_map(|entry| entry.task.as_ref()?.host.as_ref())
-            .collect();
-        self.hosts.retain(|arn, _| used.contains(arn));
+        let described = || self.tasks.values().filter_map(|entry| entry.task.as_ref());
+        let used = described().filter_map(|task| task.host.as_ref());
+        self.hosts.retain(&used.collect());
+        let used = described().filter_map(|task| task.definition.as_ref());
+        self.definitions.retain(&used.collect());
     }
 
     /// The container instances whose addresses are wanted and not known.
     #[must_use]
-    pub fn unknown_hosts(&self) -> Vec<Arc<str>> {
+    pub fn unknown_hosts(&self, now: Instant) -> Vec<Arc<str>> {
         let wanted: BTreeSet<&Arc<str>> = self
             .tasks
             .values()
             .filter_map(|entry| entry.task.as_ref())
             .filter(|task| task.desired_running && task.interface.is_none())
             .filter_map(|task| task.host.as_ref())
-            .filter(|host| !self.hosts.contains_key(*host))
+            .filter(|host| self.hosts.is_due(host, Host::life, now))
             .collect();
         wanted.into_iter().cloned().collect()
     }
 
-    /// Takes the addresses of container instances. They are kept as long as a task is there: the
-    /// private address of an instance does not change in its life.
-    pub fn found_hosts(&mut self, hosts: Vec<Host>) {
-        self.hosts
-            .extend(hosts.into_iter().map(|host| (Arc::clone(&host.arn), host)));
+    /// Takes an answer about container instances.
+    pub fn found_hosts(&mut self, answer: Hosts, now: Instant) {
+        for host in answer.found {
+            self.hosts.found(Arc::clone(&host.arn), host, now);
+        }
+        for (arn, reason) in answer.unknown {
+            self.hosts.refused(arn, reason, now);
+        }
+    }
+
+    /// The task definitions that are wanted and not known.
+    #[must_use]
+    pub fn unknown_definitions(&self, spec: &EcsDiscovery, now: Instant) -> Vec<Arc<str>> {
+        let wanted: BTreeSet<&Arc<str>> = self
+            .tasks
+            .values()
+            .filter_map(|entry| entry.task.as_ref())
+            .filter(|task| wants_definition(task, spec))
+            .filter_map(|task| task.definition.as_ref())
+            .filter(|definition| self.definitions.is_due(definition, |_| None, now))
+            .collect();
+        wanted.into_iter().cloned().collect()
     }
 
     /// Whether a task is on its way up, so that the next look should come soon.
@@ -252,8 +273,11 @@ impl Book {
         };
         // A task is only ever asked about because a list showed it, or an event told of it.
         let listed_at = entry.listed_at.ok_or(Unresolved::Gone)?;
-        let host = task.host.as_ref().and_then(|host| self.hosts.get(host));
-        resolve(task, host, spec, listed_at)
+        let (host, definition) = (
+            self.hosts.state(task.host.as_deref()),
+            self.definitions.state(task.definition.as_deref()),
+        );
+        resolve(task, &host, &definition, spec, listed_at)
     }
 }
 
@@ -264,3 +288,11 @@ impl Book {
 )]
 #[path = "book_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests stand outside: they choose the times that they hand in"
+)]
+#[path = "book_known_tests.rs"]
+mod known_tests;

@@ -5,14 +5,15 @@ use std::time::{Duration, Instant};
 use longshore_config::{EcsDiscovery, Span};
 
 use super::Book;
-use crate::ecs::api::{Binding, Container, Described, Host, Task};
+use crate::ecs::api::{Binding, Container, Described, Host, Hosts, Task};
 
-fn spec() -> EcsDiscovery {
+pub(super) fn spec() -> EcsDiscovery {
     EcsDiscovery {
         cluster: "prod".to_owned(),
         service: "app".to_owned(),
         container: None,
         container_port: None,
+        port_name: None,
         poll_interval: Span::default(),
         events_queue: None,
         reconcile_interval: Span::default(),
@@ -20,11 +21,11 @@ fn spec() -> EcsDiscovery {
     }
 }
 
-fn arn(id: u32) -> Arc<str> {
+pub(super) fn arn(id: u32) -> Arc<str> {
     format!("arn:aws:ecs:r:1:task/prod/{id}").into()
 }
 
-fn task(id: u32, version: i64) -> Task {
+pub(super) fn task(id: u32, version: i64) -> Task {
     Task {
         arn: arn(id),
         version,
@@ -34,6 +35,7 @@ fn task(id: u32, version: i64) -> Task {
         unhealthy: false,
         zone: None,
         host: Some("host".into()),
+        definition: Some("definition".into()),
         interface: None,
         containers: vec![Container {
             name: "web".into(),
@@ -42,23 +44,29 @@ fn task(id: u32, version: i64) -> Task {
                 container_port: 80,
                 host_port: 32768 + u16::try_from(id).expect("small"),
             }],
+            ranges: vec![],
         }],
     }
 }
 
-fn stopped(id: u32, version: i64) -> Task {
+pub(super) fn stopped(id: u32, version: i64) -> Task {
     Task {
         desired_running: false,
         ..task(id, version)
     }
 }
 
-fn list(ids: &[u32]) -> BTreeSet<Arc<str>> {
+pub(super) fn list(ids: &[u32]) -> BTreeSet<Arc<str>> {
     ids.iter().map(|id| arn(*id)).collect()
 }
 
 /// One poll in which `described` is what ECS answers, or None where the call fails.
-fn poll(book: &mut Book, ids: &[u32], described: Option<Vec<Task>>, now: Instant) -> Vec<u16> {
+pub(super) fn poll(
+    book: &mut Book,
+    ids: &[u32],
+    described: Option<Vec<Task>>,
+    now: Instant,
+) -> Vec<u16> {
     let listed = list(ids);
     let asked = book.to_describe(&listed, &spec(), now);
     if let Some(tasks) = described {
@@ -78,13 +86,21 @@ fn poll(book: &mut Book, ids: &[u32], described: Option<Vec<Task>>, now: Instant
         book.described(answer, now);
     }
     book.listed(&listed, now);
-    for arn in book.unknown_hosts() {
-        book.found_hosts(vec![Host {
+    for arn in book.unknown_hosts(now) {
+        let host = Host {
             arn,
             instance: "i-1".into(),
             address: [127, 0, 0, 2].into(),
             zone: Some("a".into()),
-        }]);
+        };
+        let found = vec![host];
+        book.found_hosts(
+            Hosts {
+                found,
+                ..Hosts::default()
+            },
+            now,
+        );
     }
     let (targets, _) = book.targets(&spec());
     targets.iter().map(|t| t.address.port() - 32768).collect()
@@ -185,8 +201,8 @@ fn hosts_are_forgotten_with_their_last_task() {
     let now = Instant::now();
     let mut book = Book::default();
     poll(&mut book, &[1], Some(vec![task(1, 1)]), now);
-    assert!(book.unknown_hosts().is_empty());
-    assert_eq!(book.hosts.len(), 1);
+    assert!(book.unknown_hosts(now).is_empty());
+    assert!(!book.hosts.is_empty());
     poll(&mut book, &[], Some(vec![stopped(1, 2)]), now);
     assert!(book.hosts.is_empty() && book.tasks.is_empty());
 }

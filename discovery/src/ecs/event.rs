@@ -10,7 +10,7 @@ use std::sync::Arc;
 use longshore_config::EcsDiscovery;
 use serde_json::Value;
 
-use super::api::{Binding, Container, Task};
+use super::api::{Binding, Container, RangeBinding, Task};
 
 /// The longest body that is looked at. SQS allows 1 MiB; a task of ten containers has 20 KB.
 const BODY_MAX: usize = 1 << 20;
@@ -125,6 +125,7 @@ fn event(event: &Value) -> Result<Message, Malformed> {
             unhealthy: health == Some("UNHEALTHY"),
             zone: text(detail, "availabilityZone").map(Into::into),
             host: text(detail, "containerInstanceArn").map(Into::into),
+            definition: text(detail, "taskDefinitionArn").map(Into::into),
             interface: interface(detail),
             containers: list(detail, "containers").filter_map(container).collect(),
         },
@@ -167,15 +168,28 @@ fn container(container: &Value) -> Option<Container> {
     Some(Container {
         name: text(container, "name")?.into(),
         running: text(container, "lastStatus") == Some("RUNNING"),
-        bindings: list(container, "networkBindings")
-            .filter(|binding| text(binding, "protocol") != Some("udp"))
-            .filter_map(|binding| {
-                Some(Binding {
-                    container_port: port(binding, "containerPort")?,
-                    host_port: port(binding, "hostPort")?,
-                })
-            })
-            .collect(),
+        bindings: tcp(container).filter_map(binding).collect(),
+        ranges: tcp(container).filter_map(range).collect(),
+    })
+}
+
+fn tcp(container: &Value) -> impl Iterator<Item = &Value> {
+    list(container, "networkBindings").filter(|binding| text(binding, "protocol") != Some("udp"))
+}
+
+fn binding(binding: &Value) -> Option<Binding> {
+    Some(Binding {
+        container_port: port(binding, "containerPort")?,
+        host_port: port(binding, "hostPort")?,
+    })
+}
+
+fn range(binding: &Value) -> Option<RangeBinding> {
+    let inside = text(binding, "containerPortRange");
+    let outside = text(binding, "hostPortRange");
+    (inside.is_some() || outside.is_some()).then(|| RangeBinding {
+        container_range: inside.unwrap_or_default().into(),
+        host_range: outside.unwrap_or_default().into(),
     })
 }
 
@@ -197,7 +211,19 @@ fn interface(detail: &Value) -> Option<IpAddr> {
             .parse()
             .ok()
     };
-    address("privateIPv4Address").or_else(|| address("privateIPv6Address"))
+    // The containers tell the same, and the IPv6 address only they by a documented name.
+    let shown = |name: &str| -> Option<IpAddr> {
+        let mut interfaces = list(detail, "containers")
+            .flat_map(|container| list(container, "networkInterfaces"))
+            .filter(|own| {
+                text(own, "attachmentId").is_none_or(|id| Some(id) == text(attachment, "id"))
+            });
+        interfaces.find_map(|own| text(own, name)?.parse().ok())
+    };
+    address("privateIPv4Address")
+        .or_else(|| shown("privateIpv4Address"))
+        .or_else(|| shown("ipv6Address"))
+        .or_else(|| address("privateIPv6Address"))
 }
 
 /// Whether a name or ARN of the event, and a name or ARN of the file, can mean the same thing.

@@ -11,6 +11,7 @@ fn spec(cluster: &str, service: &str) -> EcsDiscovery {
         service: service.to_owned(),
         container: None,
         container_port: None,
+        port_name: None,
         poll_interval: Span::default(),
         region: None,
         events_queue: None,
@@ -33,6 +34,7 @@ fn sample() -> Value {
             "clusterArn": CLUSTER,
             "containerInstanceArn": "arn:aws:ecs:eu-central-1:123456789012:container-instance/prod/def",
             "group": "service:web",
+            "taskDefinitionArn": "arn:aws:ecs:eu-central-1:123456789012:task-definition/web:7",
             "desiredStatus": "RUNNING",
             "lastStatus": "RUNNING",
             "availabilityZone": "eu-central-1a",
@@ -49,6 +51,9 @@ fn sample() -> Value {
                     { "containerPort": 80.5, "hostPort": 32770 },
                     { "containerPort": 81, "hostPort": 70000 },
                     { "containerPort": 82, "hostPort": "32771" },
+                    { "containerPortRange": "90-95", "hostPortRange": "40000-40005", "protocol": "tcp" },
+                    { "containerPortRange": "96-97", "hostPortRange": "40006-40007", "protocol": "udp" },
+                    { "containerPortRange": 98 },
                     null,
                 ],
             }, { "lastStatus": "RUNNING" }, 7],
@@ -81,6 +86,14 @@ fn a_bridge_task_is_told_with_its_host_and_its_usable_bindings() {
         .map(|binding| (binding.container_port, binding.host_port))
         .collect();
     assert_eq!(bindings, [(80, 32768)]);
+    let ranges: Vec<(&str, &str)> = container
+        .ranges
+        .iter()
+        .map(|range| (&*range.container_range, &*range.host_range))
+        .collect();
+    assert_eq!(ranges, [("90-95", "40000-40005")]);
+    let definition = event.task.definition.expect("a definition");
+    assert!(definition.ends_with("/web:7"));
 }
 
 #[test]
@@ -98,6 +111,19 @@ fn the_network_interface_is_found_by_its_type_under_either_name() {
         let address = task(&event).task.interface.expect("an address");
         assert_eq!(address.to_string(), "fd00::1");
     }
+}
+
+#[test]
+fn the_containers_tell_the_address_of_the_interface_too() {
+    let mut event = sample();
+    event["detail"]["attachments"] =
+        json!([{ "type": "eni", "id": "own", "status": "ATTACHED", "details": [] }]);
+    event["detail"]["containers"] = json!([{ "name": "app", "networkInterfaces": [
+        { "attachmentId": "other", "ipv6Address": "fd00::9" },
+        { "attachmentId": "own", "ipv6Address": "fd00::1" },
+    ]}]);
+    let address = task(&event).task.interface.expect("an address");
+    assert_eq!(address.to_string(), "fd00::1");
 }
 
 #[test]

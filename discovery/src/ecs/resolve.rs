@@ -1,4 +1,4 @@
-//! From a task to its address. Pure; a port is never guessed.
+//! From a task to its address. Pure. Which port is meant is decided by [`port`].
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,7 +6,9 @@ use std::time::Instant;
 
 use longshore_config::EcsDiscovery;
 
-use super::api::{Binding, Container, Host, Task};
+use super::api::{Definition, Host, Task};
+use super::known::State;
+use super::port;
 use crate::target::{Target, TargetKey};
 
 /// Why a task has no address to send requests to.
@@ -26,7 +28,8 @@ pub enum Unresolved {
 /// Why it is none.
 pub fn resolve(
     task: &Task,
-    host: Option<&Host>,
+    host: &State<'_, Host>,
+    definition: &State<'_, Definition>,
     spec: &EcsDiscovery,
     confirmed_at: Instant,
 ) -> Result<Target, Unresolved> {
@@ -44,151 +47,46 @@ pub fn resolve(
             "its own health check calls it UNHEALTHY".to_owned(),
         ));
     }
-    let zone = |host: Option<&Host>| {
-        task.zone
-            .clone()
-            .or_else(|| host.and_then(|host| host.zone.clone()))
+    let place = port::place(task, definition, spec)?;
+    let known = match host {
+        State::Here(host) => Some(*host),
+        State::Awaited(_) | State::Refused(_) => None,
     };
-    if let Some(address) = task.interface {
-        let (container, port) = own_interface(task, spec)?;
-        return Ok(Target {
-            key: key(task, container, port),
-            address: SocketAddr::new(address, port),
-            zone: zone(host),
-            instance: host.map(|host| Arc::clone(&host.instance)),
-            shared_port: false,
-            started_at: task.started_at,
-            confirmed_at,
-        });
-    }
-    let (container, binding) = host_port(task, spec)?;
-    let Some(host) = host else {
-        return Err(match &task.host {
-            Some(arn) => Unresolved::Waiting(format!("the address of its host {arn} is not known")),
-            None => Unresolved::Wrong("it has neither a network interface nor a host".to_owned()),
-        });
+    let address = match (place.own, known) {
+        (Some(own), _) => own,
+        (None, Some(host)) => host.address,
+        (None, None) => return Err(no_host(task, host)),
     };
     Ok(Target {
-        key: key(task, Arc::clone(&container.name), binding.container_port),
-        address: SocketAddr::new(host.address, binding.host_port),
-        zone: zone(Some(host)),
-        instance: Some(Arc::clone(&host.instance)),
-        shared_port: true,
+        key: TargetKey {
+            task: Arc::clone(&task.arn),
+            container: place.container,
+            port: place.inside,
+        },
+        address: SocketAddr::new(address, place.outside),
+        zone: task
+            .zone
+            .clone()
+            .or_else(|| known.and_then(|host| host.zone.clone())),
+        instance: known.map(|host| Arc::clone(&host.instance)),
+        // All tasks of a host share its ports. That of a task in host mode is written in its
+        // definition, but another service may have the same one in its own, and its task is
+        // placed there as soon as this one ends.
+        shared_port: place.own.is_none(),
         started_at: task.started_at,
         confirmed_at,
     })
 }
 
-fn key(task: &Task, container: Arc<str>, port: u16) -> TargetKey {
-    TargetKey {
-        task: Arc::clone(&task.arn),
-        container,
-        port,
-    }
-}
-
-/// The containers that the configuration speaks of.
-fn candidates<'t>(task: &'t Task, spec: &EcsDiscovery) -> Result<Vec<&'t Container>, Unresolved> {
-    let named: Vec<&Container> = task
-        .containers
-        .iter()
-        .filter(|container| {
-            spec.container
-                .as_deref()
-                .is_none_or(|name| *name == *container.name)
-        })
-        .collect();
-    if named.is_empty() {
-        let names: Vec<&str> = task.containers.iter().map(|c| &*c.name).collect();
-        return Err(Unresolved::Wrong(format!(
-            "it has no container {:?}, only {}",
-            spec.container.as_deref().unwrap_or_default(),
-            names.join(", ")
-        )));
-    }
-    Ok(named)
-}
-
-/// awsvpc and Fargate: the port is that of the container, and the task has an address of its own.
-///
-/// All containers of the task share that address, so without a configured container the identity
-/// is that of the task as a whole, `*`.
-fn own_interface(task: &Task, spec: &EcsDiscovery) -> Result<(Arc<str>, u16), Unresolved> {
-    let Some(port) = spec.container_port else {
-        return Err(Unresolved::Wrong(
-            "in awsvpc mode ECS does not tell the ports of running tasks; set `container_port`"
-                .to_owned(),
-        ));
+fn no_host(task: &Task, host: &State<'_, Host>) -> Unresolved {
+    let Some(arn) = &task.host else {
+        return Unresolved::Wrong("it has neither a network interface nor a host".to_owned());
     };
-    let candidates = candidates(task, spec)?;
-    if spec.container.is_none() {
-        return Ok(("*".into(), port.number()));
-    }
-    candidates
-        .iter()
-        .find(|container| container.running)
-        .map(|container| (Arc::clone(&container.name), port.number()))
-        .ok_or_else(|| Unresolved::Waiting("its container does not run yet".to_owned()))
-}
-
-/// bridge: a port of the host leads to the container.
-fn host_port<'t>(
-    task: &'t Task,
-    spec: &EcsDiscovery,
-) -> Result<(&'t Container, Binding), Unresolved> {
-    let candidates = candidates(task, spec)?;
-    let mut found: Vec<(&Container, Binding)> = candidates
-        .iter()
-        .filter(|container| container.running)
-        .flat_map(|container| {
-            container
-                .bindings
-                .iter()
-                .map(|binding| (*container, *binding))
-        })
-        .filter(|(_, binding)| {
-            spec.container_port
-                .is_none_or(|port| port.number() == binding.container_port)
-        })
-        .collect();
-    // Docker tells a port once for IPv4 and once for IPv6.
-    found.sort_by_key(|(container, binding)| (&container.name, *binding));
-    found.dedup_by_key(|(container, binding)| (&container.name, *binding));
-    match found.as_slice() {
-        [(container, binding)] => Ok((container, *binding)),
-        [] if candidates.iter().any(|container| !container.running) => Err(Unresolved::Waiting(
-            "its container does not run yet".to_owned(),
-        )),
-        [] => {
-            let known: Vec<String> = candidates
-                .iter()
-                .flat_map(|container| &container.bindings)
-                .map(|binding| binding.container_port.to_string())
-                .collect();
-            match spec.container_port {
-                Some(port) if !known.is_empty() => Err(Unresolved::Wrong(format!(
-                    "its container port {} has no port of the host; mapped are {}",
-                    port.get(),
-                    known.join(", ")
-                ))),
-                // The agent may tell the bindings a moment after the status.
-                _ => Err(Unresolved::Waiting(
-                    "ECS tells no host port for it yet".to_owned(),
-                )),
-            }
-        }
-        several => {
-            let choices: Vec<String> = several
-                .iter()
-                .map(|(container, binding)| {
-                    format!("{}:{}", container.name, binding.container_port)
-                })
-                .collect();
-            Err(Unresolved::Wrong(format!(
-                "its port is ambiguous; set `container` and `container_port` to one of {}",
-                choices.join(", ")
-            )))
-        }
+    let unknown = format!("the address of its host {arn} is not known");
+    match host {
+        State::Refused(reason) => Unresolved::Wrong(format!("{unknown}: {reason}")),
+        State::Awaited(Some(reason)) => Unresolved::Waiting(format!("{unknown}: {reason}")),
+        State::Awaited(None) | State::Here(_) => Unresolved::Waiting(unknown),
     }
 }
 

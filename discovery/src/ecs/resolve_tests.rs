@@ -3,7 +3,10 @@ use std::time::Instant;
 use longshore_config::{EcsDiscovery, Port, Span};
 
 use super::{Unresolved, resolve};
-use crate::ecs::api::{Binding, Container, Host, Task};
+use crate::ecs::api::{Binding, Container, Definition, Host, MappedPorts, PortMapping, Task};
+use crate::ecs::known::State;
+use crate::ecs::port::wants_definition;
+use crate::target::Target;
 
 fn spec(container: Option<&str>, port: Option<u64>) -> EcsDiscovery {
     EcsDiscovery {
@@ -11,6 +14,7 @@ fn spec(container: Option<&str>, port: Option<u64>) -> EcsDiscovery {
         service: "app".to_owned(),
         container: container.map(ToOwned::to_owned),
         container_port: port.and_then(Port::new),
+        port_name: None,
         poll_interval: Span::default(),
         events_queue: None,
         reconcile_interval: Span::default(),
@@ -29,6 +33,7 @@ fn container(name: &str, bindings: &[(u16, u16)]) -> Container {
                 host_port,
             })
             .collect(),
+        ranges: vec![],
     }
 }
 
@@ -42,6 +47,7 @@ fn task(containers: Vec<Container>) -> Task {
         unhealthy: false,
         zone: None,
         host: Some("h1".into()),
+        definition: Some("d1".into()),
         interface: None,
         containers,
     }
@@ -56,16 +62,55 @@ fn host() -> Host {
     }
 }
 
+/// A definition with ports, each as container and port.
+fn definition(mode: Option<&str>, ports: &[(&str, u16)]) -> Definition {
+    Definition {
+        arn: "d1".into(),
+        network_mode: mode.map(Into::into),
+        ports: ports
+            .iter()
+            .map(|&(container, port)| PortMapping {
+                container: container.into(),
+                ports: MappedPorts::One(port),
+                name: None,
+                app_protocol: None,
+            })
+            .collect(),
+    }
+}
+
+fn target(
+    task: &Task,
+    definition: State<'_, Definition>,
+    spec: &EcsDiscovery,
+) -> Result<Target, Unresolved> {
+    let host = host();
+    resolve(task, &State::Here(&host), &definition, spec, Instant::now())
+}
+
 fn address(task: &Task, spec: &EcsDiscovery) -> Result<String, Unresolved> {
-    resolve(task, Some(&host()), spec, Instant::now()).map(|target| target.address.to_string())
+    target(task, State::Awaited(None), spec).map(|target| target.address.to_string())
+}
+
+fn defined(
+    task: &Task,
+    definition: &Definition,
+    spec: &EcsDiscovery,
+) -> Result<String, Unresolved> {
+    target(task, State::Here(definition), spec).map(|target| target.address.to_string())
+}
+
+#[track_caller]
+fn is_wrong(got: Result<String, Unresolved>, part: &str) {
+    match got {
+        Err(Unresolved::Wrong(reason)) if reason.contains(part) => {}
+        other => panic!("{other:?} instead of {part:?}"),
+    }
 }
 
 #[track_caller]
 fn wrong(task: &Task, spec: &EcsDiscovery, part: &str) {
-    match address(task, spec) {
-        Err(Unresolved::Wrong(reason)) if reason.contains(part) => {}
-        other => panic!("{other:?} instead of {part:?}"),
-    }
+    is_wrong(address(task, spec), part);
 }
 
 #[track_caller]
@@ -85,8 +130,7 @@ fn a_bridge_task_is_at_its_hosts_address_and_dynamic_port() {
     ] {
         assert_eq!(address(&task, &spec).as_deref(), Ok("10.0.0.1:32768"));
     }
-    let target =
-        resolve(&task, Some(&host()), &spec(None, None), Instant::now()).expect("resolved");
+    let target = target(&task, State::Awaited(None), &spec(None, None)).expect("resolved");
     assert!(target.shared_port);
     assert_eq!(target.zone.as_deref(), Some("eu-1a"));
     assert_eq!(target.instance.as_deref(), Some("i-1"));
@@ -143,7 +187,8 @@ fn a_task_on_its_way_up_is_waited_for() {
     waiting(&not_running, &bridge);
     let homeless = resolve(
         &task(vec![container("web", &[(80, 1)])]),
-        None,
+        &State::Awaited(None),
+        &State::Awaited(None),
         &bridge,
         Instant::now(),
     );
@@ -166,10 +211,125 @@ fn an_awsvpc_task_is_at_its_own_address_and_container_port() {
     task.interface = Some([10, 1, 2, 3].into());
     task.host = None;
     let got =
-        resolve(&task, None, &spec(Some("web"), Some(8080)), Instant::now()).expect("resolved");
+        target(&task, State::Awaited(None), &spec(Some("web"), Some(8080))).expect("resolved");
     assert_eq!(got.address.to_string(), "10.1.2.3:8080");
     assert!(!got.shared_port);
-    let got = resolve(&task, None, &spec(None, Some(8080)), Instant::now()).expect("resolved");
+    let got = target(&task, State::Awaited(None), &spec(None, Some(8080))).expect("resolved");
     assert_eq!(got.key.to_string(), "t1/*:8080");
-    wrong(&task, &spec(Some("web"), None), "container_port");
+}
+
+#[test]
+fn an_awsvpc_task_without_a_configured_port_has_the_only_one_of_its_definition() {
+    let mut task = task(vec![container("web", &[]), container("sidecar", &[])]);
+    task.interface = Some([10, 1, 2, 3].into());
+    waiting(&task, &spec(None, None));
+    let one = definition(Some("awsvpc"), &[("web", 8080)]);
+    let got = target(&task, State::Here(&one), &spec(None, None)).expect("resolved");
+    assert_eq!(got.address.to_string(), "10.1.2.3:8080");
+    assert_eq!(got.key.to_string(), "t1/web:8080");
+    let two = definition(Some("awsvpc"), &[("web", 8080), ("sidecar", 9090)]);
+    is_wrong(
+        defined(&task, &two, &spec(None, None)),
+        "sidecar:9090, web:8080",
+    );
+    assert_eq!(
+        defined(&task, &two, &spec(Some("sidecar"), None)).as_deref(),
+        Ok("10.1.2.3:9090")
+    );
+    let none = definition(Some("awsvpc"), &[]);
+    is_wrong(
+        defined(&task, &none, &spec(None, None)),
+        "maps no TCP port of web, sidecar",
+    );
+}
+
+#[test]
+fn a_task_in_host_mode_is_at_its_hosts_address_and_the_port_of_its_definition() {
+    let task = task(vec![container("web", &[]), container("sidecar", &[])]);
+    let one = definition(Some("host"), &[("web", 8080)]);
+    for spec in [
+        spec(None, None),
+        spec(Some("web"), None),
+        spec(None, Some(8080)),
+    ] {
+        let got = target(&task, State::Here(&one), &spec).expect("resolved");
+        assert_eq!(got.address.to_string(), "10.0.0.1:8080");
+        assert_eq!(got.key.to_string(), "t1/web:8080");
+        assert_eq!(got.instance.as_deref(), Some("i-1"));
+        assert!(got.shared_port, "another service may have the same port");
+    }
+    is_wrong(
+        defined(&task, &one, &spec(None, Some(80))),
+        "container port 80 is not in its task definition; mapped are 8080",
+    );
+    is_wrong(
+        defined(&task, &one, &spec(Some("sidecar"), None)),
+        "maps no TCP port of sidecar",
+    );
+    let two = definition(Some("host"), &[("web", 8080), ("web", 8081)]);
+    is_wrong(defined(&task, &two, &spec(None, None)), "ambiguous");
+}
+
+#[test]
+fn a_container_in_host_mode_is_waited_for_until_it_runs() {
+    let mut task = task(vec![container("web", &[]), container("sidecar", &[])]);
+    task.containers[0].running = false;
+    let definition = definition(Some("host"), &[("web", 8080)]);
+    let got = defined(&task, &definition, &spec(None, None));
+    assert!(matches!(got, Err(Unresolved::Waiting(_))), "{got:?}");
+}
+
+#[test]
+fn a_bridge_task_without_bindings_never_gets_the_port_of_its_definition() {
+    let task = task(vec![container("web", &[])]);
+    for mode in [None, Some("bridge"), Some("default")] {
+        let got = defined(&task, &definition(mode, &[("web", 80)]), &spec(None, None));
+        assert!(matches!(got, Err(Unresolved::Waiting(_))), "{got:?}");
+        is_wrong(
+            defined(&task, &definition(mode, &[]), &spec(None, None)),
+            "maps no TCP port",
+        );
+    }
+    let none = definition(Some("none"), &[("web", 80)]);
+    is_wrong(
+        defined(&task, &none, &spec(None, None)),
+        "network mode \"none\"",
+    );
+}
+
+#[test]
+fn the_definition_is_asked_for_only_where_the_task_does_not_tell_its_port() {
+    let bridge = task(vec![container("web", &[(80, 32768)])]);
+    assert!(!wants_definition(&bridge, &spec(None, None)));
+    let mut bare = task(vec![container("web", &[])]);
+    assert!(wants_definition(&bare, &spec(None, Some(80))));
+    bare.last_status = "PENDING".to_owned();
+    assert!(!wants_definition(&bare, &spec(None, Some(80))));
+    let mut own = task(vec![container("web", &[])]);
+    own.interface = Some([10, 1, 2, 3].into());
+    assert!(!wants_definition(&own, &spec(None, Some(80))));
+    assert!(wants_definition(&own, &spec(Some("web"), None)));
+}
+
+#[test]
+fn what_is_denied_names_its_reason_and_is_no_longer_waited_for() {
+    let bridge = task(vec![container("web", &[(80, 32768)])]);
+    let host = State::Refused("no permission");
+    let got = resolve(
+        &bridge,
+        &host,
+        &State::Awaited(None),
+        &spec(None, None),
+        Instant::now(),
+    );
+    is_wrong(
+        got.map(|target| target.address.to_string()),
+        "the address of its host h1 is not known: no permission",
+    );
+    let bare = task(vec![container("web", &[])]);
+    let got = target(&bare, State::Refused("no permission"), &spec(None, None));
+    is_wrong(
+        got.map(|target| target.address.to_string()),
+        "no permission",
+    );
 }

@@ -1,9 +1,9 @@
 //! The calls through the AWS SDK. Only this file and those in its folder import it.
 
+mod hosts;
 mod queue;
+mod read;
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_ecs::error::{DisplayErrorContext, ProvideErrorMetadata};
-use aws_sdk_ecs::types::{DesiredStatus, HealthStatus, TransportProtocol};
+use aws_sdk_ecs::types::DesiredStatus;
 
-use super::api::{ApiError, BATCH, Binding, Container, Described, EcsApi, ErrorKind, Host, Task};
+use super::api::{ApiError, BATCH, Definition, Described, EcsApi, ErrorKind, Hosts};
 use super::budget::Budget;
 use super::now;
 pub(super) use queue::SdkQueue;
@@ -27,9 +27,6 @@ const TRY_LIMIT: Duration = Duration::from_secs(6);
 /// How often a call is tried. The SDK's retries spend the account's shared call budget
 /// (20 calls/s), and the next poll is a retry anyway, so there are few.
 const TRIES: u32 = 2;
-
-/// The most values in one EC2 filter (AWS: 200).
-const FILTER_VALUES: usize = 200;
 
 /// How AWS is reached.
 #[derive(Debug, Clone)]
@@ -82,11 +79,12 @@ impl Aws {
     }
 }
 
-/// ECS and EC2 through the SDK.
+/// ECS, EC2 and Systems Manager through the SDK.
 #[derive(Debug, Clone)]
 pub struct SdkApi {
     ecs: aws_sdk_ecs::Client,
     ec2: aws_sdk_ec2::Client,
+    ssm: aws_sdk_ssm::Client,
     budget: Arc<Budget>,
 }
 
@@ -98,6 +96,7 @@ impl SdkApi {
         Self {
             ecs: aws_sdk_ecs::Client::new(&config),
             ec2: aws_sdk_ec2::Client::new(&config),
+            ssm: aws_sdk_ssm::Client::new(&config),
             budget,
         }
     }
@@ -127,52 +126,6 @@ impl SdkApi {
             kind,
         }
     }
-
-    /// EC2 instances by id. A filter, and not the parameter for ids: with that one, a single
-    /// instance that is gone fails the call for all.
-    async fn instances(&self, ids: &[&str]) -> Result<BTreeMap<String, Instance>, ApiError> {
-        let mut found = BTreeMap::new();
-        for ids in ids.chunks(FILTER_VALUES) {
-            let filter = aws_sdk_ec2::types::Filter::builder()
-                .name("instance-id")
-                .set_values(Some(ids.iter().map(|id| (*id).to_owned()).collect()))
-                .build();
-            let mut pages = self
-                .ec2
-                .describe_instances()
-                .filters(filter)
-                .into_paginator()
-                .page_size(1000)
-                .send();
-            while let Some(page) = pages.next().await {
-                let page = page.map_err(|error| self.failed("DescribeInstances", error))?;
-                for instance in page
-                    .reservations()
-                    .iter()
-                    .flat_map(|reservation| reservation.instances())
-                {
-                    let address = instance
-                        .private_ip_address()
-                        .or_else(|| instance.ipv6_address());
-                    if let (Some(id), Some(address)) =
-                        (instance.instance_id(), address.and_then(parse_address))
-                    {
-                        let zone = instance
-                            .placement()
-                            .and_then(|placement| placement.availability_zone())
-                            .map(Arc::from);
-                        found.insert(id.to_owned(), Instance { address, zone });
-                    }
-                }
-            }
-        }
-        Ok(found)
-    }
-}
-
-struct Instance {
-    address: IpAddr,
-    zone: Option<Arc<str>>,
 }
 
 impl EcsApi for SdkApi {
@@ -219,7 +172,7 @@ impl EcsApi for SdkApi {
             return Err(hollow("DescribeTasks"));
         }
         Ok(Described {
-            tasks: answer.tasks().iter().filter_map(task).collect(),
+            tasks: answer.tasks().iter().filter_map(read::task).collect(),
             missing: answer
                 .failures()
                 .iter()
@@ -229,11 +182,7 @@ impl EcsApi for SdkApi {
         })
     }
 
-    async fn describe_hosts(
-        &self,
-        cluster: &str,
-        arns: &[Arc<str>],
-    ) -> Result<Vec<Host>, ApiError> {
+    async fn describe_hosts(&self, cluster: &str, arns: &[Arc<str>]) -> Result<Hosts, ApiError> {
         self.turn().await;
         let answer = self
             .ecs
@@ -251,23 +200,24 @@ impl EcsApi for SdkApi {
             .iter()
             .filter_map(|host| Some((host.container_instance_arn()?, host.ec2_instance_id()?)))
             .collect();
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        let wanted: Vec<&str> = ids.iter().map(|(_, id)| *id).collect();
-        let instances = self.instances(&wanted).await?;
-        Ok(ids
-            .into_iter()
-            .filter_map(|(arn, id)| {
-                let instance = instances.get(id)?;
-                Some(Host {
-                    arn: arn.into(),
-                    instance: id.into(),
-                    address: instance.address,
-                    zone: instance.zone.clone(),
-                })
-            })
-            .collect())
+        Ok(self.addresses(&ids).await)
+    }
+
+    async fn describe_definition(&self, arn: &str) -> Result<Definition, ApiError> {
+        self.turn().await;
+        let answer = self
+            .ecs
+            .describe_task_definition()
+            .task_definition(arn)
+            .send()
+            .await
+            .map_err(|error| self.failed("DescribeTaskDefinition", error))?;
+        let definition = answer
+            .task_definition()
+            // One without containers does not exist.
+            .filter(|definition| !definition.container_definitions().is_empty())
+            .ok_or_else(|| hollow("DescribeTaskDefinition"))?;
+        Ok(read::definition(arn, definition))
     }
 }
 
@@ -283,69 +233,4 @@ fn hollow(operation: &'static str) -> ApiError {
         reason: "the answer is empty".to_owned(),
         kind: ErrorKind::Other,
     }
-}
-
-fn parse_address(text: &str) -> Option<IpAddr> {
-    text.parse().ok()
-}
-
-/// An element without an ARN is of no use; one bad element never fails the answer.
-fn task(task: &aws_sdk_ecs::types::Task) -> Option<Task> {
-    Some(Task {
-        arn: task.task_arn()?.into(),
-        version: task.version(),
-        desired_running: task.desired_status() == Some("RUNNING"),
-        last_status: task.last_status().unwrap_or("UNKNOWN").to_owned(),
-        started_at: task.started_at().and_then(|at| at.to_millis().ok()),
-        unhealthy: task.health_status() == Some(&HealthStatus::Unhealthy),
-        zone: task.availability_zone().map(Into::into),
-        host: task.container_instance_arn().map(Into::into),
-        interface: interface(task),
-        containers: task
-            .containers()
-            .iter()
-            .filter_map(|container| {
-                Some(Container {
-                    name: container.name()?.into(),
-                    running: container.last_status() == Some("RUNNING"),
-                    bindings: container
-                        .network_bindings()
-                        .iter()
-                        .filter_map(binding)
-                        .collect(),
-                })
-            })
-            .collect(),
-    })
-}
-
-/// The address of the task's own network interface. Attachments hold other things too (Service
-/// Connect, volumes), so they are chosen by type, never by place.
-fn interface(task: &aws_sdk_ecs::types::Task) -> Option<IpAddr> {
-    let attachment = task.attachments().iter().find(|attachment| {
-        matches!(attachment.r#type(), Some("ElasticNetworkInterface" | "eni"))
-            && !matches!(
-                attachment.status(),
-                Some("DETACHED" | "DETACHING" | "DELETED")
-            )
-    })?;
-    let detail = |name: &str| {
-        attachment
-            .details()
-            .iter()
-            .find(|detail| detail.name() == Some(name))
-            .and_then(|detail| parse_address(detail.value()?))
-    };
-    detail("privateIPv4Address").or_else(|| detail("privateIPv6Address"))
-}
-
-fn binding(binding: &aws_sdk_ecs::types::NetworkBinding) -> Option<Binding> {
-    if binding.protocol() == Some(&TransportProtocol::Udp) {
-        return None;
-    }
-    let port = |number: Option<i32>| u16::try_from(number?).ok().filter(|port| *port > 0);
-    Some(Binding {
-        container_port: port(binding.container_port())?,
-        host_port: port(binding.host_port())?,
-    })
 }

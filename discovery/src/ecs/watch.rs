@@ -15,6 +15,7 @@ use super::api::{self, ApiError, EcsApi, ErrorKind};
 use super::book::{Book, Told};
 use super::event::TaskEvent;
 use super::feed::{State, Subscription};
+use super::lookup::{self, Question};
 use super::trust::Trust;
 use super::{POLL_SPACING, now, wall};
 use crate::target::{Problem, Target, Update};
@@ -138,27 +139,44 @@ impl Watch {
             }
         }
         self.book.listed(&listed, began);
-        problems.extend(self.find_hosts(api).await?);
+        self.look_up(api).await?;
         self.problems = problems;
         self.complete = true;
         self.trust.end(&self.book.serving(), now());
         Ok(())
     }
 
-    /// Asks for the addresses of hosts that are not known.
-    async fn find_hosts(&mut self, api: &impl EcsApi) -> Result<Vec<Problem>, Ended> {
+    /// Asks for definitions and hosts that are wanted and not known. What goes wrong becomes the
+    /// reason of the tasks that want it.
+    async fn look_up(&mut self, api: &impl EcsApi) -> Result<(), Ended> {
+        let began = now();
+        let questions = lookup::definitions(&self.spec, &self.book, began);
+        self.ask(api, questions, began).await?;
+        // Their time begins now.
+        let began = now();
+        let questions = lookup::hosts(&self.book, began);
+        self.ask(api, questions, began).await
+    }
+
+    async fn ask(
+        &mut self,
+        api: &impl EcsApi,
+        questions: Vec<Question>,
+        began: Instant,
+    ) -> Result<(), Ended> {
         let cluster = self.spec.cluster.clone();
-        let mut problems = Vec::new();
-        for batch in self.book.unknown_hosts().chunks(api::BATCH) {
-            match self.during(api.describe_hosts(&cluster, batch)).await? {
-                Ok(hosts) => self.book.found_hosts(hosts),
-                Err(error) => problems.push(Problem {
-                    subject: format!("{} container instances", batch.len()),
-                    reason: format!("their addresses are not known: {error}"),
-                }),
-            }
+        for question in questions {
+            let answer = self.during(question.ask(api, &cluster, began)).await?;
+            answer.tell(&mut self.book, now());
         }
-        Ok(problems)
+        Ok(())
+    }
+
+    /// Whether [`Self::look_up`] has something to ask now.
+    fn asks(&self) -> bool {
+        let now = now();
+        !self.book.unknown_hosts(now).is_empty()
+            || !self.book.unknown_definitions(&self.spec, now).is_empty()
     }
 
     /// Waits for the next look's time: `pause` after a failed one that ended at `at`, and otherwise
@@ -191,9 +209,9 @@ impl Watch {
             }
             if self.send_at.is_some_and(|at| at <= now()) {
                 self.send_change().await?;
-                if !self.book.unknown_hosts().is_empty() {
+                if self.asks() {
                     // What fails here is a question for the next look.
-                    self.find_hosts(api).await?;
+                    self.look_up(api).await?;
                     self.send_change().await?;
                 }
             }

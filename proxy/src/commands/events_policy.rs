@@ -177,16 +177,22 @@ fn role_policy(clusters: &BTreeSet<String>, queues: &[&String]) -> Value {
             "Condition": within,
         }),
         json!({
-            "Sid": "HostsOfBridgeTasks",
+            "Sid": "HostsOfTasks",
             "Effect": "Allow",
             "Action": "ecs:DescribeContainerInstances",
             "Resource": "*",
             "Condition": within,
         }),
         json!({
-            "Sid": "AddressesOfBridgeTasks",
+            "Sid": "AddressesOfHosts",
             "Effect": "Allow",
-            "Action": "ec2:DescribeInstances",
+            "Action": ["ec2:DescribeInstances", "ssm:DescribeInstanceInformation"],
+            "Resource": "*",
+        }),
+        json!({
+            "Sid": "PortsOfTasks",
+            "Effect": "Allow",
+            "Action": "ecs:DescribeTaskDefinition",
             "Resource": "*",
         }),
     ];
@@ -245,7 +251,16 @@ target_groups:\n{groups}"
             queue["Statement"][0]["Condition"]["ArnEquals"]["aws:SourceArn"],
             "arn:aws:events:eu-central-1:123456789012:rule/longshore-ecs"
         );
-        assert_eq!(role["Statement"][3]["Resource"][0], arn);
+        let statements = role["Statement"].as_array().expect("statements");
+        let events = statements.iter().find(|it| it["Sid"] == "Events");
+        assert_eq!(events.expect("a statement")["Resource"][0], arn);
+        let text = role.to_string();
+        for action in [
+            "ecs:DescribeTaskDefinition",
+            "ssm:DescribeInstanceInformation",
+        ] {
+            assert!(text.contains(action), "{action}: {text}");
+        }
         assert_eq!(
             role["Statement"][0]["Condition"]["ArnEquals"]["ecs:cluster"][0],
             cluster

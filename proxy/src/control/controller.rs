@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_config::{Config, Discovery, HealthCheck, TargetGroup as GroupConfig};
-use longshore_discovery::{Problem, Target, TargetKey, Update};
+use longshore_discovery::{Target, Update};
 use tokio::sync::Notify;
 
 use super::compile;
+use super::group::{Group, Member, Source};
 use super::ids::{GroupId, ListenerId};
 use super::registry::{Addresses, Members};
 use super::snapshot::{Limits, Listener, Snapshot};
 use super::threshold::{Failure, Health, State, Thresholds};
-use crate::request::answer::Reason;
-use crate::upstream::endpoint::{Endpoint, Loss};
+use crate::upstream::endpoint::Loss;
 use crate::upstream::picker::Cursors;
 use crate::upstream::target_group::TargetGroup;
 
@@ -56,58 +56,12 @@ pub struct Controller {
     next_id: u32,
     pub(super) listeners: BTreeMap<ListenerId, Arc<Listener>>,
     pub(super) groups: BTreeMap<GroupId, Group>,
-    addresses: Addresses,
+    pub(super) addresses: Addresses,
     /// Groups as requests see them, as of the latest snapshot.
     published: BTreeMap<GroupId, Arc<TargetGroup>>,
     /// Groups whose part of the snapshot is out of date.
-    stale: BTreeSet<GroupId>,
+    pub(super) stale: BTreeSet<GroupId>,
     changed: bool,
-}
-
-/// One group.
-#[derive(Debug)]
-pub(super) struct Group {
-    pub(super) name: Arc<str>,
-    pub(super) config: GroupConfig,
-    pub(super) members: Members,
-    pub(super) draining: Vec<Draining>,
-    pub(super) source: Source,
-    /// Targets that their source still names, at an address where a younger target is, and that
-    /// address.
-    superseded: BTreeMap<TargetKey, SocketAddr>,
-    cursors: Arc<Cursors>,
-    pub(super) look_now: Arc<Notify>,
-}
-
-/// A registered target.
-#[derive(Debug)]
-pub(super) struct Member {
-    pub(super) target: Target,
-    pub(super) endpoint: Arc<Endpoint>,
-    pub(super) health: Health,
-    pub(super) since: Instant,
-}
-
-/// A target that left, with requests in flight.
-#[derive(Debug)]
-pub(super) struct Draining {
-    pub(super) target: Target,
-    pub(super) endpoint: Arc<Endpoint>,
-    pub(super) since: Instant,
-    until: Instant,
-}
-
-/// What is known about a group's source.
-#[derive(Debug, Default)]
-pub(super) struct Source {
-    /// When it last answered.
-    pub(super) answered: Option<Instant>,
-    /// When the targets that were known before the restart were.
-    pub(super) remembered: Option<Instant>,
-    /// Why its latest look failed, if it did.
-    pub(super) error: Option<String>,
-    pub(super) failures: u64,
-    pub(super) problems: Vec<Problem>,
 }
 
 impl Controller {
@@ -386,168 +340,6 @@ impl Controller {
         }
     }
 
-    /// Takes the whole set of a group's targets.
-    fn replace_targets(
-        &mut self,
-        id: GroupId,
-        targets: Vec<Target>,
-        now: Instant,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(group) = self.groups.get_mut(&id) else {
-            return;
-        };
-        group.source.answered.get_or_insert(now);
-        let named: BTreeMap<&TargetKey, SocketAddr> = targets
-            .iter()
-            .map(|target| (&target.key, target.address))
-            .collect();
-        group
-            .superseded
-            .retain(|key, address| named.get(key) == Some(address));
-        let gone: Vec<TargetKey> = group
-            .members
-            .iter()
-            .filter(|member| named.get(&member.target.key) != Some(&member.target.address))
-            .map(|member| member.target.key.clone())
-            .collect();
-        for key in gone {
-            self.drain(id, &key, now, effects);
-        }
-        for target in targets {
-            self.register(id, target, now, effects);
-        }
-    }
-
-    fn register(&mut self, id: GroupId, target: Target, now: Instant, effects: &mut Vec<Effect>) {
-        let workers = self.workers;
-        let Some(group) = self.groups.get_mut(&id) else {
-            return;
-        };
-        if let Some(member) = group.members.get_mut(&target.key) {
-            member.endpoint.confirm(target.confirmed_at);
-            if !member.target.same_place(&target) {
-                self.stale.insert(id);
-            }
-            member.target = target;
-            return;
-        }
-        if target.shared_port && self.address_is_of_younger(&target) {
-            if let Some(group) = self.groups.get_mut(&id) {
-                group.superseded.insert(target.key, target.address);
-            }
-            return;
-        }
-        self.supersede(&target, effects);
-        let Some(group) = self.groups.get_mut(&id) else {
-            return;
-        };
-        group.superseded.remove(&target.key);
-        tracing::info!(target_group = %group.name, target = %target.key, address = %target.address, "registered");
-        let check = &group.config.health_check;
-        let endpoint = Endpoint::new(Arc::clone(&group.name), &target, workers);
-        let member = Member {
-            health: if check.enabled {
-                Health::new()
-            } else {
-                Health::unchecked()
-            },
-            since: now,
-            endpoint,
-            target,
-        };
-        if check.enabled {
-            effects.push(group_watch(id, &member, &group.config));
-        }
-        self.addresses.insert(id, &member);
-        group.members.insert(member);
-        self.stale.insert(id);
-    }
-
-    /// Whether a target that is registered at the same address started later.
-    fn address_is_of_younger(&self, target: &Target) -> bool {
-        let others = self.addresses.others(target.address, &target.key);
-        others.iter().any(|(id, key)| {
-            let group = self.groups.get(id);
-            group
-                .and_then(|group| group.members.get(key))
-                .is_some_and(|member| member.target.started_at > target.started_at)
-        })
-    }
-
-    /// A newcomer at an address that another target holds: the other one is gone, whatever its
-    /// source says, because two tasks cannot have one port of a host. Its connections end, so that
-    /// none of its requests reaches the newcomer.
-    fn supersede(&mut self, newcomer: &Target, effects: &mut Vec<Effect>) {
-        for (id, key) in self.addresses.others(newcomer.address, &newcomer.key) {
-            let Some(group) = self.groups.get_mut(&id) else {
-                continue;
-            };
-            let Some(member) = group.members.remove(&key) else {
-                continue;
-            };
-            tracing::warn!(
-                target_group = %group.name,
-                target = %key,
-                address = %newcomer.address,
-                newcomer = %newcomer.key,
-                "its address went to another target"
-            );
-            self.addresses.remove(id, &member);
-            member.endpoint.expire();
-            effects.push(Effect::Unwatch(member.endpoint.id));
-            group.superseded.insert(key, newcomer.address);
-            self.stale.insert(id);
-        }
-        for draining in self.groups.values().flat_map(|group| &group.draining) {
-            if draining.target.shared_port && draining.target.address == newcomer.address {
-                draining.endpoint.expire();
-            }
-        }
-    }
-
-    /// A target left: nothing new goes there, what is in flight has the deregistration delay.
-    fn drain(&mut self, id: GroupId, key: &TargetKey, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(group) = self.groups.get_mut(&id) else {
-            return;
-        };
-        let Some(member) = group.members.remove(key) else {
-            return;
-        };
-        self.addresses.remove(id, &member);
-        tracing::info!(target_group = %group.name, target = %key, in_flight = member.endpoint.in_flight(), "draining");
-        member.endpoint.retire();
-        effects.push(Effect::Unwatch(member.endpoint.id));
-        group.draining.push(Draining {
-            target: member.target,
-            endpoint: member.endpoint,
-            since: now,
-            until: now + group.config.deregistration_delay.get(),
-        });
-        self.stale.insert(id);
-    }
-
-    fn end_draining(&mut self, now: Instant) {
-        for group in self.groups.values_mut() {
-            group.draining.retain(|draining| {
-                if now >= draining.until {
-                    draining.endpoint.expire();
-                }
-                let done = draining.endpoint.is_expired() || draining.endpoint.in_flight() == 0;
-                if done {
-                    tracing::info!(
-                        target_group = %group.name,
-                        target = %draining.target.key,
-                        in_flight = draining.endpoint.in_flight(),
-                        after_ms = now.saturating_duration_since(draining.since).as_millis(),
-                        "deregistered"
-                    );
-                }
-                !done
-            });
-        }
-    }
-
     fn checked(&mut self, id: GroupId, endpoint: u64, result: Result<(), Failure>) {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
@@ -574,68 +366,13 @@ fn same_source(a: &Option<Discovery>, b: &Option<Discovery>) -> bool {
     a.as_ref().map(Discovery::identity) == b.as_ref().map(Discovery::identity)
 }
 
-fn group_watch(id: GroupId, member: &Member, config: &GroupConfig) -> Effect {
+pub(super) fn group_watch(id: GroupId, member: &Member, config: &GroupConfig) -> Effect {
     Effect::Watch(
         id,
         member.endpoint.id,
         member.target.address,
         config.health_check.clone(),
     )
-}
-
-impl Group {
-    /// What requests see of the group.
-    fn publish(&self) -> TargetGroup {
-        let in_state = |state: State| -> Box<[Arc<Endpoint>]> {
-            self.members
-                .iter()
-                .filter(|member| member.health.state() == state)
-                .map(|member| Arc::clone(&member.endpoint))
-                .collect()
-        };
-        let healthy = in_state(State::Healthy);
-        let fail_open = healthy.is_empty();
-        // All unhealthy: better to try than to refuse. Targets that were never checked are not
-        // among them; they are about to be. Nor are those that only a file from before the restart
-        // knows: nobody has seen them since.
-        let candidates = if fail_open && self.source.answered.is_none() {
-            Box::default()
-        } else if fail_open {
-            in_state(State::Unhealthy)
-        } else {
-            healthy
-        };
-        TargetGroup {
-            name: Arc::clone(&self.name),
-            fail_open: fail_open && !candidates.is_empty(),
-            candidates,
-            empty: if self.members.is_empty() {
-                Reason::NoTargets
-            } else {
-                Reason::NoCheckedTarget
-            },
-            algorithm: self.config.load_balancing_algorithm_type,
-            cursors: Arc::clone(&self.cursors),
-            look_now: Arc::clone(&self.look_now),
-            can_confirm: self.source.error.is_none(),
-        }
-    }
-
-    /// The group's targets in a state, for figures.
-    pub(super) fn count(&self, state: State) -> u64 {
-        self.members
-            .iter()
-            .filter(|member| member.health.state() == state)
-            .count() as u64
-    }
-
-    /// How long ago the source answered, in this process or before a restart.
-    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
-        self.source
-            .answered
-            .or(self.source.remembered)
-            .map(|at| now.saturating_duration_since(at))
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use longshore_discovery::TargetKey;
 
-use super::controller::Member;
+use super::group::Member;
 use super::ids::GroupId;
 
 /// The registered targets of one group.

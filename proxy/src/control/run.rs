@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use longshore_config::{Config, TargetGroup};
+use longshore_discovery::docker::{self, Engine};
 use longshore_discovery::ecs::{self, Aws, Budget, Feeds, SdkApi};
-use longshore_discovery::{Target, Update};
+use longshore_discovery::{Target, Update, consul, dns, file};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -203,6 +204,15 @@ impl Hands {
             if let Some(spec) = discovery.ecs {
                 let api = SdkApi::connect(&aws, spec.region.as_deref(), budget).await;
                 ecs::run(api, spec, updates, look_now, events, rng).await;
+            } else if let Some(spec) = discovery.file {
+                file::run(spec, updates, look_now, rng).await;
+            } else if let Some(spec) = discovery.consul {
+                consul::run(spec, updates, look_now, rng).await;
+            } else if let Some(spec) = discovery.dns {
+                let resolver = dns::Resolver::new(&spec.servers);
+                dns::run(resolver, spec, updates, look_now, rng).await;
+            } else if let Some(spec) = discovery.docker {
+                docker::run(Engine::new(&spec), spec, updates, look_now, rng).await;
             }
         };
         let directory = self.state_directory.as_deref();

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::controller::{Controller, Draining, Group, Member};
+use super::controller::Controller;
+use super::group::{Draining, Group, Member};
 use super::threshold::{Failure, State};
 use crate::observe::metrics::GroupFigures;
 

@@ -3,7 +3,7 @@
 
 use aws_sdk_ecs::types::{ApplicationProtocol, ContainerInstanceField, NetworkMode as WireMode};
 use longshore_emulator::{
-    Container, Health, LaunchType, NetworkMode, PortMapping, Protocol, TaskDefinition,
+    Addresses, Container, Health, LaunchType, NetworkMode, PortMapping, Protocol, TaskDefinition,
 };
 
 use crate::lab::{CLUSTER, Lab, code, quick, who};
@@ -15,6 +15,7 @@ async fn a_bridge_task_reports_the_host_port_of_each_container() {
         family: "web".into(),
         network_mode: NetworkMode::Bridge,
         launch_type: LaunchType::Ec2,
+        addresses: Addresses::Ipv4,
         containers: vec![
             Container::new(
                 "app",

@@ -26,6 +26,7 @@ pub(crate) struct Lab {
     pub tasks: HttpTasks,
     pub ecs: aws_sdk_ecs::Client,
     pub ec2: aws_sdk_ec2::Client,
+    pub ssm: aws_sdk_ssm::Client,
     /// ARNs of the hosts.
     pub hosts: Vec<String>,
 }
@@ -68,6 +69,7 @@ impl Lab {
             tasks,
             ecs: aws_sdk_ecs::Client::new(&config),
             ec2: aws_sdk_ec2::Client::new(&config),
+            ssm: aws_sdk_ssm::Client::new(&config),
             hosts,
         }
     }

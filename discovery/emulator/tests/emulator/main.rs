@@ -12,4 +12,6 @@ mod events;
 mod faults;
 mod http_tasks;
 mod lifecycle;
+mod modes;
 mod scheduling;
+mod ssm;

@@ -8,7 +8,7 @@ use rand::seq::SliceRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::{Book, EVENT_LIFE, TOMB_LIFE, TOMBS_MAX, Told};
-use crate::ecs::api::{Binding, Container, Described, Host, Task};
+use crate::ecs::api::{Binding, Container, Described, Host, Hosts, Task};
 use crate::ecs::event::TaskEvent;
 use crate::target::Target;
 
@@ -20,6 +20,7 @@ fn spec() -> EcsDiscovery {
         service: "app".to_owned(),
         container: None,
         container_port: None,
+        port_name: None,
         poll_interval: Span::default(),
         region: None,
         events_queue: None,
@@ -52,6 +53,7 @@ fn task(id: u16, version: i64) -> Task {
         unhealthy: false,
         zone: None,
         host: Some("host".into()),
+        definition: Some("definition".into()),
         interface: None,
         containers: vec![Container {
             name: "web".into(),
@@ -60,6 +62,7 @@ fn task(id: u16, version: i64) -> Task {
                 container_port: 80,
                 host_port: 32768 + id,
             }],
+            ranges: vec![],
         }],
     }
 }
@@ -83,12 +86,14 @@ fn book(ids: &[u16], now: Instant) -> Book {
         ids.iter().map(|id| task(*id, 3)).collect(),
         now,
     );
-    book.found_hosts(vec![Host {
+    let found = vec![Host {
         arn: "host".into(),
         instance: "i-1".into(),
         address: [127, 0, 0, 2].into(),
         zone: None,
-    }]);
+    }];
+    let unknown = Vec::new();
+    book.found_hosts(Hosts { found, unknown }, now);
     book
 }
 
@@ -227,7 +232,7 @@ fn a_host_that_is_not_known_is_asked_for() {
     let mut new = event(2, 3);
     new.task.host = Some("other".into());
     assert_eq!(book.told(&new, Duration::ZERO, now), Told::Changed);
-    assert_eq!(book.unknown_hosts(), ["other".into()]);
+    assert_eq!(book.unknown_hosts(now), ["other".into()]);
     assert!(book.wants_look(&spec()));
 }
 

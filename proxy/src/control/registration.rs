@@ -1,0 +1,190 @@
+//! How targets come to a group and leave it: identity, addresses, draining.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use longshore_discovery::{Target, TargetKey};
+
+use super::controller::{Controller, Effect, group_watch};
+use super::group::{Draining, Member};
+use super::ids::GroupId;
+use super::threshold::Health;
+use crate::upstream::endpoint::Endpoint;
+
+impl Controller {
+    /// Takes the whole set of a group's targets.
+    pub(super) fn replace_targets(
+        &mut self,
+        id: GroupId,
+        targets: Vec<Target>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        group.source.answered.get_or_insert(now);
+        let named: BTreeMap<&TargetKey, SocketAddr> = targets
+            .iter()
+            .map(|target| (&target.key, target.address))
+            .collect();
+        group
+            .superseded
+            .retain(|key, address| named.get(key) == Some(address));
+        let gone: Vec<TargetKey> = group
+            .members
+            .iter()
+            .filter(|member| named.get(&member.target.key) != Some(&member.target.address))
+            .map(|member| member.target.key.clone())
+            .collect();
+        for key in gone {
+            self.drain(id, &key, now, effects);
+        }
+        for target in targets {
+            self.register(id, target, now, effects);
+        }
+    }
+
+    pub(super) fn register(
+        &mut self,
+        id: GroupId,
+        target: Target,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let workers = self.workers;
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        if let Some(member) = group.members.get_mut(&target.key) {
+            member.endpoint.confirm(target.confirmed_at);
+            if !member.target.same_place(&target) {
+                self.stale.insert(id);
+            }
+            member.target = target;
+            return;
+        }
+        if target.shared_port && self.address_is_of_younger(&target) {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.superseded.insert(target.key, target.address);
+            }
+            return;
+        }
+        self.supersede(&target, effects);
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        group.superseded.remove(&target.key);
+        tracing::info!(target_group = %group.name, target = %target.key, address = %target.address, "registered");
+        let check = &group.config.health_check;
+        let endpoint = Endpoint::new(Arc::clone(&group.name), &target, workers);
+        let member = Member {
+            health: if check.enabled {
+                Health::new()
+            } else {
+                Health::unchecked()
+            },
+            since: now,
+            endpoint,
+            target,
+        };
+        if check.enabled {
+            effects.push(group_watch(id, &member, &group.config));
+        }
+        self.addresses.insert(id, &member);
+        group.members.insert(member);
+        self.stale.insert(id);
+    }
+
+    /// Whether a target that is registered at the same address started later.
+    fn address_is_of_younger(&self, target: &Target) -> bool {
+        let others = self.addresses.others(target.address, &target.key);
+        others.iter().any(|(id, key)| {
+            let group = self.groups.get(id);
+            group
+                .and_then(|group| group.members.get(key))
+                .is_some_and(|member| member.target.started_at > target.started_at)
+        })
+    }
+
+    /// A newcomer at an address that another target holds: the other one is gone, whatever its
+    /// source says, because two tasks cannot have one port of a host. Its connections end, so that
+    /// none of its requests reaches the newcomer.
+    fn supersede(&mut self, newcomer: &Target, effects: &mut Vec<Effect>) {
+        for (id, key) in self.addresses.others(newcomer.address, &newcomer.key) {
+            let Some(group) = self.groups.get_mut(&id) else {
+                continue;
+            };
+            let Some(member) = group.members.remove(&key) else {
+                continue;
+            };
+            tracing::warn!(
+                target_group = %group.name,
+                target = %key,
+                address = %newcomer.address,
+                newcomer = %newcomer.key,
+                "its address went to another target"
+            );
+            self.addresses.remove(id, &member);
+            member.endpoint.expire();
+            effects.push(Effect::Unwatch(member.endpoint.id));
+            group.superseded.insert(key, newcomer.address);
+            self.stale.insert(id);
+        }
+        for draining in self.groups.values().flat_map(|group| &group.draining) {
+            if draining.target.shared_port && draining.target.address == newcomer.address {
+                draining.endpoint.expire();
+            }
+        }
+    }
+
+    /// A target left: nothing new goes there, what is in flight has the deregistration delay.
+    pub(super) fn drain(
+        &mut self,
+        id: GroupId,
+        key: &TargetKey,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let Some(member) = group.members.remove(key) else {
+            return;
+        };
+        self.addresses.remove(id, &member);
+        tracing::info!(target_group = %group.name, target = %key, in_flight = member.endpoint.in_flight(), "draining");
+        member.endpoint.retire();
+        effects.push(Effect::Unwatch(member.endpoint.id));
+        group.draining.push(Draining {
+            target: member.target,
+            endpoint: member.endpoint,
+            since: now,
+            until: now + group.config.deregistration_delay.get(),
+        });
+        self.stale.insert(id);
+    }
+
+    pub(super) fn end_draining(&mut self, now: Instant) {
+        for group in self.groups.values_mut() {
+            group.draining.retain(|draining| {
+                if now >= draining.until {
+                    draining.endpoint.expire();
+                }
+                let done = draining.endpoint.is_expired() || draining.endpoint.in_flight() == 0;
+                if done {
+                    tracing::info!(
+                        target_group = %group.name,
+                        target = %draining.target.key,
+                        in_flight = draining.endpoint.in_flight(),
+                        after_ms = now.saturating_duration_since(draining.since).as_millis(),
+                        "deregistered"
+                    );
+                }
+                !done
+            });
+        }
+    }
+}

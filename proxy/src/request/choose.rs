@@ -1,0 +1,92 @@
+//! Which target is asked next, and whether to wait for one.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use super::answer::Reason;
+use super::attempts::Attempts;
+use crate::control::ids::GroupId;
+use crate::serve::connection::Client;
+use crate::upstream::lease::Lease;
+
+/// How long a request waits when no target can be used at the moment, but one is likely to be soon:
+/// when that every target is still in its place is in doubt (after the wait it is used all the
+/// same: an outage of discovery must not become one of the service), or when all targets are new
+/// and wait for their first health check.
+const TARGET_WAIT: Duration = Duration::from_secs(3);
+
+/// What comes next for a request.
+pub(super) enum Choice {
+    Lease(Lease),
+    /// No target can be used, but one may be soon.
+    Wait,
+    Answer(Reason),
+}
+
+/// Picks a target that was not tried yet.
+pub(super) fn choose(client: &Client, group: GroupId, attempts: &mut Attempts) -> Choice {
+    let snapshot = client.worker.shared.load();
+    let Some(group) = snapshot.group(group) else {
+        return Choice::Answer(Reason::GroupRemoved);
+    };
+    if group.candidates.is_empty() {
+        return match group.empty {
+            Reason::NoCheckedTarget if attempts.may_wait() => Choice::Wait,
+            reason => Choice::Answer(reason),
+        };
+    }
+    attempts.trust_if(!group.can_confirm);
+    loop {
+        let doubt = Cell::new(false);
+        let picked = group.pick(client.worker.index, |endpoint| {
+            if attempts.tried(endpoint.id) {
+                return false;
+            }
+            let doubtful = !attempts.trusts() && endpoint.is_doubtful();
+            doubt.set(doubt.get() || doubtful);
+            !doubtful
+        });
+        return match picked {
+            Some(endpoint) => Choice::Lease(Lease::begin(
+                client.worker.pool.local(endpoint),
+                client.worker.index,
+                group.is_counted(),
+            )),
+            None if attempts.takes_second_chance() => continue,
+            // In doubt, or all of them have just left and the next snapshot is about to come.
+            None if (doubt.get() || attempts.has_only_doubts()) && attempts.may_wait() => {
+                Choice::Wait
+            }
+            None => Choice::Answer(attempts.failure()),
+        };
+    }
+}
+
+/// Waits until a target can be used, or until the wait is too long.
+pub(super) async fn wait_for_target(client: &Client, group: GroupId, attempts: &mut Attempts) {
+    let mut changes = client.worker.shared.changes();
+    let usable = async {
+        // Looks first: the change may have come between the failed pick and here.
+        loop {
+            let over = client
+                .worker
+                .shared
+                .load()
+                .group(group)
+                .is_none_or(|group| {
+                    group.look_now.notify_one();
+                    (group.candidates.is_empty() && group.empty == Reason::NoTargets)
+                        || (!group.can_confirm && !group.candidates.is_empty())
+                        || group
+                            .candidates
+                            .iter()
+                            .any(|endpoint| !endpoint.is_retired() && !endpoint.is_doubtful())
+                });
+            if over || changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    let timely = tokio::time::timeout(TARGET_WAIT, usable).await;
+    attempts.waited(timely.is_ok());
+}
