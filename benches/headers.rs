@@ -120,7 +120,7 @@ fn responses(criterion: &mut Criterion) {
             chunked: false,
             connection: None,
         };
-        write_response(out, &head, &understood, delivery, b"");
+        write_response(out, &head, &understood, delivery, b"", |_| {});
     };
     let mut group = criterion.benchmark_group("headers/response");
     // The lines left: without `connection` and `keep-alive`.

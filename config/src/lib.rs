@@ -9,6 +9,7 @@
 //! bad file sees.
 
 mod action;
+mod cookie_key;
 mod decode;
 mod discovery;
 mod env;
@@ -28,6 +29,7 @@ pub use action::{
     Action, ActionKind, FixedResponse, Forward, ForwardTarget, GroupStickiness, Redirect,
     RedirectStatus,
 };
+pub use cookie_key::CookieKey;
 pub use discovery::{
     ConsulDiscovery, Discovery, DnsDiscovery, DnsRecordType, DockerDiscovery, EcsDiscovery,
     FileDiscovery, Secret,
@@ -70,6 +72,21 @@ pub struct Config {
     pub target_groups: Vec<TargetGroup>,
 }
 
+impl Config {
+    /// Whether anything keeps clients where they are.
+    #[must_use]
+    pub fn has_stickiness(&self) -> bool {
+        let of_rules = self.listeners.iter().flat_map(|listener| {
+            let rules = listener.rules.iter().flat_map(|rule| &rule.action);
+            listener.default_action.iter().chain(rules)
+        });
+        let mut forwards = of_rules.filter_map(|action| action.forward.as_ref());
+        let mut groups = self.target_groups.iter();
+        forwards.any(|forward| forward.stickiness.as_ref().is_some_and(|with| with.enabled))
+            || groups.any(|group| group.stickiness.as_ref().is_some_and(|with| with.enabled))
+    }
+}
+
 /// The admin server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -90,6 +107,10 @@ pub struct Runtime {
     /// Where the last good targets of each discovered group are kept, so that a restart serves
     /// while discovery does not answer. Absent: nowhere.
     pub state_directory: Option<std::path::PathBuf>,
+    /// What cookies of sticky sessions are sealed with: the first key seals, all of them open, so
+    /// that keys can be rotated. Absent: a random one for each start, which other replicas and the
+    /// next start do not know.
+    pub cookie_keys: Vec<CookieKey>,
 }
 
 /// ALB's load balancer attributes (`aws_lb`), for every listener.

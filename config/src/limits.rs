@@ -26,6 +26,13 @@ pub const WEIGHT_MAX: u64 = 999;
 /// The highest priority of a rule (ALB: 1 to 50,000).
 pub const PRIORITY_MAX: u64 = 50_000;
 
+/// The most keys for cookies. A rotation needs two, or three if one goes wrong.
+pub const COOKIE_KEYS: usize = 8;
+
+/// The longest name of a cookie that a file may give, in bytes. Browsers take 4,096 bytes for name,
+/// value and attributes together.
+pub const COOKIE_NAME_BYTES: usize = 256;
+
 /// The longest token for Consul, in bytes. Consul's own are UUIDs of 36.
 pub const TOKEN_BYTES: usize = 1024;
 /// The longest name in DNS, in bytes, without a dot at its end (RFC 1035, section 2.3.4, less the

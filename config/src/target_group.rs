@@ -103,7 +103,8 @@ pub struct Stickiness {
     /// How long a client stays (1 s to 7 d, default 1 d).
     #[serde(default)]
     pub cookie_duration: Span<1_000, 604_800_000, 86_400_000>,
-    /// The application's cookie, for `app_cookie`.
+    /// For `app_cookie`, the application's session cookie. For `lb_cookie`, another name than
+    /// `AWSALB` for the load balancer's own; its twin for CORS has `CORS` after that.
     #[serde(default)]
     pub cookie_name: Option<String>,
 }

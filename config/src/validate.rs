@@ -4,6 +4,7 @@
 mod action;
 mod discovery;
 mod rule;
+mod stickiness;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,10 +18,12 @@ use crate::{
 /// Takes a path into the configuration and what is wrong there.
 pub(crate) type Report<'a> = &'a mut dyn FnMut(&[Step], String);
 
-/// Where a check stands: its path, the names of all groups, and where faults go.
+/// Where a check stands: its path, the names of all groups and of those with stickiness, and where
+/// faults go.
 struct Scope<'a, 'r> {
     path: Vec<Step>,
     groups: &'a [String],
+    sticky: Vec<&'a str>,
     report: Report<'r>,
 }
 
@@ -58,9 +61,16 @@ impl Scope<'_, '_> {
 /// Checks a whole configuration. `groups` holds the names of all groups in the file, also of
 /// those that have faults of their own.
 pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
+    let sticky = config
+        .target_groups
+        .iter()
+        .filter(|group| group.stickiness.as_ref().is_some_and(|with| with.enabled))
+        .map(|group| group.name.as_str())
+        .collect();
     let mut scope = Scope {
         path: Vec::new(),
         groups,
+        sticky,
         report,
     };
     if let Some(admin) = &config.admin {
@@ -74,6 +84,9 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
             check_port(scope, "address", admin.address);
         });
     }
+    scope.key("runtime", |scope| {
+        stickiness::keys(scope, &config.runtime.cookie_keys);
+    });
     if config.listeners.is_empty() {
         scope.fault_at("listeners", "at least one listener is needed");
     }
@@ -90,6 +103,7 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
     same_address(&mut scope, config);
     scope.each("listeners", &config.listeners, listener);
     scope.each("target_groups", &config.target_groups, target_group);
+    stickiness::names(&mut scope, &config.target_groups);
 }
 
 fn unique<'n>(scope: &mut Scope<'_, '_>, list: &str, names: impl Iterator<Item = &'n str>) {
@@ -175,12 +189,8 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
     if group.protocol_version != ProtocolVersion::Http1 {
         scope.not_served("protocol_version", "HTTP/2 and gRPC targets");
     }
-    if group
-        .stickiness
-        .as_ref()
-        .is_some_and(|stickiness| stickiness.enabled)
-    {
-        scope.not_served("stickiness", "stickiness");
+    if let Some(with) = &group.stickiness {
+        scope.key("stickiness", |scope| stickiness::of_group(scope, with));
     }
     if let Some(found) = &group.discovery {
         if !group.targets.is_empty() {

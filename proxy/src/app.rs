@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use longshore_config::{Config, ConfigErrors};
+use longshore_config::{Config, ConfigErrors, CookieKey};
 use longshore_discovery::ecs::Aws;
 use tokio::sync::{mpsc, oneshot};
 
@@ -51,6 +51,9 @@ pub enum StartError {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+    /// The system has no random bytes.
+    #[error("the system gives no random bytes for a key")]
+    Random,
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
@@ -74,6 +77,8 @@ pub struct Balancer {
     next_listener: u32,
     ready: Arc<AtomicBool>,
     admin: Option<SocketAddr>,
+    /// What cookies are sealed with when the configuration has no key.
+    own_key: CookieKey,
 }
 
 #[derive(Debug, Clone)]
@@ -103,6 +108,10 @@ impl Balancer {
             Some(socket) => Some(socket.local_addr().map_err(StartError::Thread)?),
             None => None,
         };
+
+        let mut own_key = [0; 32];
+        aws_lc_rs::rand::fill(&mut own_key).map_err(|_| StartError::Random)?;
+        let own_key = CookieKey::new(own_key);
 
         let shared = Arc::new(Shared::default());
         let (handles, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| Handle::new()).unzip();
@@ -160,6 +169,7 @@ impl Balancer {
             next_listener: 0,
             ready,
             admin,
+            own_key,
         };
         let ids: Vec<ListenerId> = sockets.iter().map(|_| balancer.listener_id()).collect();
         balancer.configure(config, ids.clone()).await?;
@@ -296,7 +306,15 @@ impl Balancer {
         complete
     }
 
-    async fn configure(&self, config: Config, ids: Vec<ListenerId>) -> Result<(), StartError> {
+    async fn configure(&self, mut config: Config, ids: Vec<ListenerId>) -> Result<(), StartError> {
+        if config.runtime.cookie_keys.is_empty() {
+            if config.has_stickiness() {
+                tracing::warn!(
+                    "`runtime.cookie_keys` is not set: sticky sessions end with this process, and no other replica knows them"
+                );
+            }
+            config.runtime.cookie_keys.push(self.own_key.clone());
+        }
         let (reply, done) = oneshot::channel();
         self.send(Message::Configure(Box::new(config), ids, reply))
             .await?;

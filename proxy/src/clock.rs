@@ -32,6 +32,12 @@ pub fn wall() -> Duration {
         .unwrap_or_default()
 }
 
+/// The wall clock in milliseconds since 1970-01-01.
+#[must_use]
+pub fn wall_millis() -> u64 {
+    u64::try_from(wall().as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The length of [`http_date`], in bytes.
 pub const HTTP_DATE_LEN: usize = 29;
 

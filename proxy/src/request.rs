@@ -16,12 +16,14 @@ pub mod pattern;
 pub mod redirect;
 pub mod retry;
 pub mod rules;
+pub mod sticky;
 mod upload;
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
+use crate::clock;
 use crate::control::ids::GroupId;
 use crate::control::snapshot::Limits;
 use crate::http1::body::Body;
@@ -42,6 +44,7 @@ pub(crate) use exchange::Quiet;
 use exchange::{Inbound, RelayError, Response};
 use link::Link;
 use rules::{Action, Facts};
+use sticky::Sticky;
 use upload::Upload;
 
 /// The largest request body that is read only to be dropped, so that its connection can stay.
@@ -65,25 +68,41 @@ pub(crate) enum Next {
 /// What becomes of a request, as far as its head and the rules tell.
 enum Plan {
     More,
-    Answer(Inbound, Body, Answer),
-    Forward(Inbound, Upload, GroupId, Limits),
+    Answer(Inbound<'static>, Body, Answer),
+    Forward(Inbound<'static>, Upload, Route),
+}
+
+/// Where a request goes.
+struct Route {
+    group: GroupId,
+    limits: Limits,
+    /// None without sticky sessions.
+    sticky: Option<Box<Sticky>>,
 }
 
 /// Answers the request whose head begins the link's input.
 pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
-    let (mut inbound, mut upload, group, limits, outcome) = match plan(client, link) {
+    let (inbound, mut upload, route, outcome) = match plan(client, link) {
         Plan::More => return Next::More,
         Plan::Answer(inbound, body, answer) => {
             let outcome = Outcome::start(client);
             return respond(client, link, outcome, &inbound, body, answer).await;
         }
-        Plan::Forward(inbound, upload, group, limits) => {
-            (inbound, upload, group, limits, Outcome::start(client))
+        Plan::Forward(inbound, upload, route) => {
+            (inbound, upload, route, Outcome::start(client))
         }
     };
+    let Route {
+        group,
+        limits,
+        sticky,
+    } = route;
+    let sticky = sticky.as_deref();
+    let stays = sticky.and_then(Sticky::target);
+    let mut inbound = Inbound { sticky, ..inbound };
     let mut attempts = Attempts::default();
     loop {
-        let lease = match choose(client, group, &mut attempts) {
+        let lease = match choose(client, group, stays, &mut attempts) {
             Choice::Lease(lease) => lease,
             Choice::Wait => {
                 let waited = wait_for_target(client, group, &mut attempts);
@@ -140,6 +159,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         is_1_1: true,
         close: true,
         replayable: false,
+        sticky: None,
     };
     let refuse = |inbound, reason| Plan::Answer(inbound, Body::NONE, Answer::error(reason));
     let bytes = link.wire.input.data();
@@ -169,11 +189,11 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         source: client.peer.ip(),
     };
     let plan = match route(client, &facts) {
-        Ok((group, limits)) => {
+        Ok(route) => {
             let mut out = client.worker.buffers.output();
             headers::write_request(&mut out, &head, &admitted, &client.forwarded, client.local);
             let upload = Upload::new(out, admitted.body, admitted.expects_continue);
-            Plan::Forward(inbound, upload, group, limits)
+            Plan::Forward(inbound, upload, route)
         }
         Err(answer) => {
             // A client that waits for `100 Continue` may send its body or not: nobody can tell
@@ -188,16 +208,34 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
 }
 
 /// The group for a request, or the answer of a rule.
-fn route(client: &Client, facts: &Facts<'_>) -> Result<(GroupId, Limits), Answer> {
+fn route(client: &Client, facts: &Facts<'_>) -> Result<Route, Answer> {
     let snapshot = client.worker.shared.load();
     let Some(listener) = snapshot.listener(client.listener) else {
         return Err(Answer::error(Reason::ListenerRemoved));
     };
     match listener.rules.action(facts) {
-        Action::Forward(split) => match split.choose(|sum| client.worker.draw(sum)) {
-            Some(group) => Ok((group, snapshot.limits)),
-            None => Err(Answer::error(Reason::GroupRemoved)),
-        },
+        Action::Forward(split) => {
+            let keys = &*snapshot.cookie_keys;
+            let rule = split.keeps().map(|keeps| {
+                let found = sticky::of_rule(keys, keeps, facts.fields, clock::wall_millis());
+                (keeps, found)
+            });
+            let kept = rule.and_then(|(keeps, found)| keeps.group(found.there?));
+            let group = kept.or_else(|| split.choose(|sum| client.worker.draw(sum)));
+            let Some(group) = group else {
+                return Err(Answer::error(Reason::GroupRemoved));
+            };
+            let with = snapshot
+                .group(group)
+                .and_then(|group| group.stickiness.as_ref());
+            let target = with
+                .map(|with| sticky::of_group(keys, with, facts.fields, clock::wall_millis()));
+            Ok(Route {
+                group,
+                limits: snapshot.limits,
+                sticky: Sticky::new(group, rule, target, facts.fields),
+            })
+        }
         Action::Redirect(redirect) => Err(
             match redirect.location(facts, "http", client.local.port()) {
                 Some(location) => Answer::redirect(redirect.status, location),
@@ -218,7 +256,7 @@ async fn attempt(
     link: &mut Link,
     lease: &Lease,
     upload: &mut Upload,
-    inbound: &Inbound,
+    inbound: &Inbound<'_>,
     attempts: &Attempts,
     limits: &Limits,
 ) -> Result<(Response, Connection), AttemptError> {
@@ -338,7 +376,7 @@ async fn respond(
     client: &Client,
     link: &mut Link,
     mut outcome: Outcome<'_>,
-    inbound: &Inbound,
+    inbound: &Inbound<'_>,
     mut body: Body,
     answer: Answer,
 ) -> Next {

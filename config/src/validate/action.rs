@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::Scope;
+use super::{Scope, stickiness};
 use crate::{Action, ActionKind, FixedResponse, Forward, Redirect, limits};
 
 /// Checks a list of actions that must hold exactly one.
@@ -99,13 +99,7 @@ fn forward(scope: &mut Scope<'_, '_>, forward: &Forward) {
             "at least one group with a weight above 0 is needed",
         );
     }
-    if forward
-        .stickiness
-        .as_ref()
-        .is_some_and(|stickiness| stickiness.enabled)
-    {
-        scope.not_served("stickiness", "stickiness");
-    }
+    stickiness::of_forward(scope, forward);
 }
 
 fn redirect(scope: &mut Scope<'_, '_>, redirect: &Redirect) {

@@ -7,6 +7,8 @@ use super::ids::GroupId;
 use crate::request::pattern::Pattern;
 use crate::request::redirect::Redirect;
 use crate::request::rules::{Action, Condition, Fixed, Rule, RuleTable, Split};
+use crate::request::sticky::Keeps;
+use crate::upstream::identity::Identity;
 
 /// The rules of a listener. `group` finds the number of a group; a validated configuration names
 /// only groups that exist, and one that does not would get no requests.
@@ -21,13 +23,24 @@ pub fn rule_table(
         .map(|rule| Rule {
             priority: rule.priority.get(),
             conditions: rule.condition.iter().flat_map(conditions).collect(),
-            action: first_action(&rule.action, group),
+            action: {
+                let scope = || Identity::rule(&listener.name, Some(rule.priority.get()));
+                first_action(&rule.action, group, &scope)
+            },
         })
         .collect();
-    RuleTable::new(rules, first_action(&listener.default_action, group))
+    let scope = || Identity::rule(&listener.name, None);
+    RuleTable::new(
+        rules,
+        first_action(&listener.default_action, group, &scope),
+    )
 }
 
-fn first_action(actions: &[config::Action], group: &dyn Fn(&str) -> Option<GroupId>) -> Action {
+fn first_action(
+    actions: &[config::Action],
+    group: &dyn Fn(&str) -> Option<GroupId>,
+    scope: &dyn Fn() -> Identity,
+) -> Action {
     let Some(action) = actions.first() else {
         return Action::Forward(Split::new([]));
     };
@@ -43,11 +56,32 @@ fn first_action(actions: &[config::Action], group: &dyn Fn(&str) -> Option<Group
         .iter()
         .flat_map(|forward| &forward.target_group)
         .map(|target| (target.weight.get(), target.name.as_str()));
-    Action::Forward(Split::new(
+    let split = Split::new(
         single
             .chain(weighted)
             .filter_map(|(weight, name)| Some((weight, group(name)?))),
-    ))
+    );
+    let forward = action.forward.as_ref();
+    Action::Forward(split.that_keeps(forward.and_then(|forward| keeps(forward, group, scope))))
+}
+
+fn keeps(
+    forward: &config::Forward,
+    group: &dyn Fn(&str) -> Option<GroupId>,
+    scope: &dyn Fn() -> Identity,
+) -> Option<Keeps> {
+    let stickiness = forward.stickiness.as_ref().filter(|with| with.enabled)?;
+    let duration = stickiness.duration.get().as_millis();
+    Some(Keeps {
+        scope: scope(),
+        duration: u64::try_from(duration).unwrap_or(u64::MAX),
+        groups: forward
+            .target_group
+            .iter()
+            .filter(|target| target.weight.get() > 0)
+            .filter_map(|target| Some((Identity::group(&target.name), group(&target.name)?)))
+            .collect(),
+    })
 }
 
 fn redirect(settings: &config::Redirect) -> Redirect {

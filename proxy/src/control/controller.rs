@@ -16,6 +16,7 @@ use super::ids::{GroupId, ListenerId};
 use super::registry::{Addresses, Members};
 use super::snapshot::{Limits, Listener, Snapshot};
 use super::threshold::{Failure, Health, State, Thresholds};
+use crate::request::sticky::ticket::Keyring;
 use crate::upstream::endpoint::Loss;
 use crate::upstream::picker::Cursors;
 use crate::upstream::target_group::TargetGroup;
@@ -53,6 +54,7 @@ pub struct Controller {
     pub(super) workers: usize,
     generation: u64,
     limits: Limits,
+    cookie_keys: Arc<Keyring>,
     next_id: u32,
     pub(super) listeners: BTreeMap<ListenerId, Arc<Listener>>,
     pub(super) groups: BTreeMap<GroupId, Group>,
@@ -72,6 +74,7 @@ impl Controller {
             workers,
             generation: 0,
             limits: Limits::default(),
+            cookie_keys: Arc::default(),
             next_id: 0,
             listeners: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -98,6 +101,7 @@ impl Controller {
             request_header: lb.request_header_timeout.get(),
             connect: lb.connect_timeout.get(),
         };
+        self.cookie_keys = Arc::new(Keyring::new(&config.runtime.cookie_keys));
         let gone: Vec<GroupId> = self
             .groups
             .iter()
@@ -182,6 +186,7 @@ impl Controller {
         Some(Snapshot::new(
             self.generation,
             self.limits,
+            &self.cookie_keys,
             &self.listeners,
             &self.published,
         ))

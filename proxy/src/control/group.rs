@@ -14,6 +14,7 @@ use super::threshold::{Health, State};
 use crate::request::answer::Reason;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::picker::Cursors;
+use crate::upstream::stickiness::Stickiness;
 use crate::upstream::target_group::TargetGroup;
 
 /// One group.
@@ -87,6 +88,7 @@ impl Group {
         TargetGroup {
             name: Arc::clone(&self.name),
             fail_open: fail_open && !candidates.is_empty(),
+            stickiness: Stickiness::new(&self.config, &candidates),
             candidates,
             empty: if self.members.is_empty() {
                 Reason::NoTargets

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::ids::{GroupId, ListenerId};
 use crate::request::rules::RuleTable;
+use crate::request::sticky::ticket::Keyring;
 use crate::upstream::target_group::TargetGroup;
 
 /// Everything at one moment.
@@ -18,6 +19,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// Time limits.
     pub limits: Limits,
+    /// What cookies are sealed with.
+    pub cookie_keys: Arc<Keyring>,
     listeners: Vec<Option<Arc<Listener>>>,
     groups: Vec<Option<Arc<TargetGroup>>>,
 }
@@ -50,12 +53,14 @@ impl Snapshot {
     pub fn new(
         generation: u64,
         limits: Limits,
+        cookie_keys: &Arc<Keyring>,
         listeners: &BTreeMap<ListenerId, Arc<Listener>>,
         groups: &BTreeMap<GroupId, Arc<TargetGroup>>,
     ) -> Self {
         let mut snapshot = Self {
             generation,
             limits,
+            cookie_keys: Arc::clone(cookie_keys),
             ..Self::default()
         };
         for (id, listener) in listeners {

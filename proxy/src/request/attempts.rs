@@ -23,6 +23,8 @@ pub(crate) struct Attempts {
     trusting: bool,
     fresh: bool,
     second_chance: bool,
+    /// The endpoint against which only a stale connection speaks.
+    stale: Option<u64>,
     failure: Option<Reason>,
 }
 
@@ -60,7 +62,16 @@ impl Attempts {
             // be well, but another one is the safer choice while there is one.
             self.fresh = true;
             self.second_chance = true;
+            self.stale = Some(lease.endpoint().id);
+        } else if self.was_stale(lease.endpoint().id) {
+            self.stale = None;
         }
+    }
+
+    /// Whether the latest attempt at an endpoint met a connection that it had closed meanwhile. The
+    /// next one is made on a new connection, so this holds only once.
+    pub(crate) fn was_stale(&self, endpoint: u64) -> bool {
+        self.stale == Some(endpoint)
     }
 
     /// Whether targets that were tried may be tried once more, because only a stale connection

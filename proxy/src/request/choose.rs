@@ -7,6 +7,8 @@ use super::answer::Reason;
 use super::attempts::Attempts;
 use crate::control::ids::GroupId;
 use crate::serve::connection::Client;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::identity::Identity;
 use crate::upstream::lease::Lease;
 
 /// How long a request waits when no target can be used at the moment, but one is likely to be soon:
@@ -23,8 +25,13 @@ pub(super) enum Choice {
     Answer(Reason),
 }
 
-/// Picks a target that was not tried yet.
-pub(super) fn choose(client: &Client, group: GroupId, attempts: &mut Attempts) -> Choice {
+/// Picks a target that was not tried yet: the one at which the client stays, if it can be used.
+pub(super) fn choose(
+    client: &Client,
+    group: GroupId,
+    stays: Option<Identity>,
+    attempts: &mut Attempts,
+) -> Choice {
     let snapshot = client.worker.shared.load();
     let Some(group) = snapshot.group(group) else {
         return Choice::Answer(Reason::GroupRemoved);
@@ -38,13 +45,22 @@ pub(super) fn choose(client: &Client, group: GroupId, attempts: &mut Attempts) -
     attempts.trust_if(!group.can_confirm);
     loop {
         let doubt = Cell::new(false);
-        let picked = group.pick(client.worker.index, |endpoint| {
-            if attempts.tried(endpoint.id) {
-                return false;
-            }
+        let sure = |endpoint: &Endpoint| {
             let doubtful = !attempts.trusts() && endpoint.is_doubtful();
             doubt.set(doubt.get() || doubtful);
             !doubtful
+        };
+        // A stale connection does not speak against the target at which the client stays, if there
+        // is no doubt: moving it costs its session, and the next connection is a new one.
+        let stayed = stays.and_then(|target| {
+            group.find(target, |endpoint| {
+                (!attempts.tried(endpoint.id) || attempts.was_stale(endpoint.id)) && sure(endpoint)
+            })
+        });
+        let picked = stayed.or_else(|| {
+            group.pick(client.worker.index, |endpoint| {
+                !attempts.tried(endpoint.id) && sure(endpoint)
+            })
         });
         return match picked {
             Some(endpoint) => Choice::Lease(Lease::begin(

@@ -8,13 +8,15 @@ use std::task::{Context, Poll};
 use super::download::{Download, DownloadError};
 use super::headers::{self, Delivery, push_field, push_status};
 use super::link::Link;
+use super::sticky::{Setting, Sticky};
 use super::upload::{Upload, UploadError};
+use crate::clock;
 use crate::control::snapshot::Limits;
 use crate::http1::body::Body;
-use crate::http1::field::{Kind, is_named, kind};
+use crate::http1::field::{Field, Kind, is_named, kind};
 use crate::http1::head::{ResponseHead, room};
 use crate::serve::connection::Client;
-use crate::upstream::endpoint::Loss;
+use crate::upstream::endpoint::{Endpoint, Loss};
 use crate::upstream::error::AttemptError;
 use crate::upstream::lease::Lease;
 use crate::upstream::pool::Connection;
@@ -27,16 +29,18 @@ const INTERIMS_MAX: usize = 16;
 
 /// What of a request matters for its response.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Inbound {
+pub(crate) struct Inbound<'s> {
     pub(crate) is_head: bool,
     pub(crate) is_1_1: bool,
     /// The connection must end after the response.
     pub(crate) close: bool,
     /// It may be sent again after it may have reached a target.
     pub(crate) replayable: bool,
+    /// What cookies its response sets; none without sticky sessions.
+    pub(crate) sticky: Option<&'s Sticky>,
 }
 
-impl Inbound {
+impl Inbound<'_> {
     /// The Connection field of its response.
     pub(crate) fn connection(&self, close: bool) -> Option<&'static str> {
         if close {
@@ -68,7 +72,7 @@ pub(crate) async fn ask(
     link: &mut Link,
     connection: &mut Connection,
     upload: &mut Upload,
-    inbound: &Inbound,
+    inbound: &Inbound<'_>,
     lease: &Lease,
     limits: &Limits,
 ) -> Result<Response, AttemptError> {
@@ -150,7 +154,7 @@ fn poll_head(
     client: &Client,
     link: &mut Link,
     connection: &mut Connection,
-    inbound: &Inbound,
+    inbound: &Inbound<'_>,
     interims: &mut usize,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Response, HeadError>> {
@@ -203,7 +207,7 @@ fn take_head(
     client: &Client,
     link: &mut Link,
     connection: &mut Connection,
-    inbound: &Inbound,
+    inbound: &Inbound<'_>,
 ) -> Result<Taken, &'static str> {
     let mut room = room();
     let head = match ResponseHead::parse(connection.wire.input.data(), &mut room) {
@@ -240,7 +244,19 @@ fn take_head(
         connection: inbound.connection(close),
     };
     let date = client.worker.date();
-    headers::write_response(&mut link.output, &head, &understood, delivery, &date);
+    let endpoint = connection.endpoint();
+    headers::write_response(
+        &mut link.output,
+        &head,
+        &understood,
+        delivery,
+        &date,
+        |out| {
+            if let Some(sticky) = inbound.sticky {
+                set_cookies(client, sticky, endpoint, head.fields, out);
+            }
+        },
+    );
     let response = Response {
         status: head.status,
         download: Download::new(understood.body, chunked),
@@ -250,6 +266,29 @@ fn take_head(
     };
     connection.wire.input.consume(len);
     Ok(Taken::Response(response))
+}
+
+/// Says where the client stays from now on: where this response came from.
+fn set_cookies(
+    client: &Client,
+    sticky: &Sticky,
+    endpoint: &Endpoint,
+    fields: &[Field<'_>],
+    out: &mut Vec<u8>,
+) {
+    let worker = &client.worker;
+    let snapshot = worker.shared.load();
+    let group = snapshot.group(sticky.group);
+    let setting = Setting {
+        keys: &snapshot.cookie_keys,
+        now: clock::wall_millis(),
+        expires: &worker.cookies_expire(),
+        secure: client.is_secure(),
+    };
+    let with = group.and_then(|group| group.stickiness.as_ref());
+    sticky.set_cookies(out, with, endpoint.identity, fields, &setting, || {
+        worker.nonce()
+    });
 }
 
 /// Why a response did not reach the client whole.

@@ -223,13 +223,14 @@ pub struct Delivery {
 }
 
 /// Writes a response's head for the client. The version is that of each connection (RFC 9112
-/// §2.3). `date` is for responses without one (RFC 9110 §6.6.1).
+/// §2.3). `date` is for responses without one (RFC 9110 §6.6.1). `add` writes fields of our own.
 pub fn write_response(
     out: &mut Vec<u8>,
     head: &ResponseHead<'_>,
     understood: &Understood,
     delivery: Delivery,
     date: &[u8],
+    add: impl FnOnce(&mut Vec<u8>),
 ) {
     push_status(out, head.status, head.reason);
     let mut length_is_due = !delivery.chunked;
@@ -253,6 +254,7 @@ pub fn write_response(
     if !understood.has_date && head.status >= 200 {
         push_field(out, "Date", date);
     }
+    add(out);
     push_delivery(out, delivery);
 }
 

@@ -147,7 +147,7 @@ fn relayed(lines: &[&str], to_head: bool) -> Result<(Understood, String), &'stat
         connection: None,
     };
     let mut out = Vec::new();
-    write_response(&mut out, &head, &understood, delivery, b"today");
+    write_response(&mut out, &head, &understood, delivery, b"today", |_| {});
     Ok((understood, String::from_utf8(out).expect("text")))
 }
 

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::pattern::Pattern;
 use super::redirect::Redirect;
+use super::sticky::Keeps;
 use crate::control::ids::GroupId;
 use crate::http1::field::Field;
 
@@ -55,6 +56,7 @@ pub struct Fixed {
 pub struct Split {
     /// Groups with a weight above 0, each with the sum of the weights up to and with its own.
     steps: Box<[(u64, GroupId)]>,
+    keeps: Option<Keeps>,
 }
 
 impl Split {
@@ -70,7 +72,19 @@ impl Split {
                 (sum, group)
             })
             .collect();
-        Self { steps }
+        Self { steps, keeps: None }
+    }
+
+    /// The same, that keeps clients at their groups.
+    #[must_use]
+    pub fn that_keeps(self, keeps: Option<Keeps>) -> Self {
+        Self { keeps, ..self }
+    }
+
+    /// How clients are kept at their groups; none if they are not.
+    #[must_use]
+    pub fn keeps(&self) -> Option<&Keeps> {
+        self.keeps.as_ref()
     }
 
     /// The group for a number, which is drawn only if there is a choice. None without groups.

@@ -85,6 +85,12 @@ impl Client {
         }
     }
 
+    /// Whether it has TLS. No listener has it yet.
+    #[allow(clippy::unused_self, reason = "it is a fact about the connection")]
+    pub(crate) fn is_secure(&self) -> bool {
+        false
+    }
+
     /// A request's head is complete.
     pub(crate) fn request_begins(&self) {
         self.enter(Phase::Waiting);

@@ -20,6 +20,7 @@ use crate::control::ids::ListenerId;
 use crate::control::snapshot::Shared;
 use crate::http1::buffer::Buffers;
 use crate::observe::metrics::WorkerMetrics;
+use crate::request::sticky::ticket::NONCE;
 use crate::upstream::pool::Pool;
 
 /// Orders waiting for a worker, at the most. Connections are handed over only while there is room.
@@ -27,6 +28,10 @@ const ORDERS_MAX: usize = 1024;
 
 /// How often the idle connections to targets are gone through.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// How long a browser keeps the balancer's cookies. ALB's, fixed: what they say is good for a time
+/// of its own.
+const COOKIE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What a worker is told to do.
 #[derive(Debug)]
@@ -99,6 +104,8 @@ pub(crate) struct Worker {
     draining: Cell<Option<u64>>,
     /// The date for messages, at most a second old.
     date: Cell<[u8; clock::HTTP_DATE_LEN]>,
+    /// When cookies that are set now expire, as a date, at most a second off.
+    cookies_expire: Cell<[u8; clock::HTTP_DATE_LEN]>,
     rng: RefCell<SmallRng>,
 }
 
@@ -114,6 +121,17 @@ impl Worker {
     /// The date as responses state it.
     pub(crate) fn date(&self) -> [u8; clock::HTTP_DATE_LEN] {
         self.date.get()
+    }
+
+    /// When a browser drops a cookie that is set now, as a date.
+    pub(crate) fn cookies_expire(&self) -> [u8; clock::HTTP_DATE_LEN] {
+        self.cookies_expire.get()
+    }
+
+    /// A nonce for a cookie. See [`crate::request::sticky::ticket`] for why it need not come from a
+    /// source of ciphers.
+    pub(crate) fn nonce(&self) -> [u8; NONCE] {
+        self.rng.borrow_mut().random()
     }
 
     /// A random number below `bound`.
@@ -175,6 +193,7 @@ pub(crate) fn run(
         pool: Pool::new(index),
         buffers: Buffers::default(),
         date: Cell::new(clock::http_date(clock::wall())),
+        cookies_expire: Cell::new(clock::http_date(clock::wall() + COOKIE_LIFE)),
         timers: Timers::new(),
         metrics: Arc::clone(&peers[index].metrics),
         peers,
@@ -206,7 +225,11 @@ async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
                 if since_sweep >= SWEEP {
                     since_sweep = Duration::ZERO;
                     worker.pool.sweep(&worker.timers);
-                    worker.date.set(clock::http_date(clock::wall()));
+                    let now = clock::wall();
+                    worker.date.set(clock::http_date(now));
+                    worker
+                        .cookies_expire
+                        .set(clock::http_date(now + COOKIE_LIFE));
                 }
                 if worker.is_draining() && worker.load().get() == 0 && inbox.is_empty() {
                     break;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use longshore_discovery::{Target, TargetKey};
 use socket2::SockRef;
 
+use super::identity::Identity;
 use crate::clock;
 
 /// How long ECS may take to learn that a task has ended by itself. Until then it confirms a task
@@ -23,6 +24,8 @@ pub struct Endpoint {
     pub group: Arc<str>,
     /// What it is.
     pub key: TargetKey,
+    /// What it is, as cookies of sticky sessions name it.
+    pub identity: Identity,
     /// Where it is. An endpoint whose target moves is replaced by another endpoint.
     pub address: SocketAddr,
     /// See [`Target::shared_port`].
@@ -72,6 +75,7 @@ impl Endpoint {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             group,
             key: target.key.clone(),
+            identity: Identity::target(&target.key),
             address: target.address,
             shared_port: target.shared_port,
             retired: AtomicBool::new(false),

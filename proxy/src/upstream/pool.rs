@@ -258,6 +258,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// Where it leads.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
     /// It ended without our doing, in the middle of a request.
     pub(crate) fn lost(&self, loss: Loss) {
         self.noted.set(true);

@@ -6,7 +6,9 @@ use longshore_config::Algorithm;
 use tokio::sync::Notify;
 
 use super::endpoint::Endpoint;
+use super::identity::Identity;
 use super::picker::{Cursors, pick};
+use super::stickiness::Stickiness;
 use crate::request::answer::Reason;
 
 /// One group in one snapshot. Immutable; what lives longer is behind `Arc`.
@@ -25,6 +27,8 @@ pub struct TargetGroup {
     pub algorithm: Algorithm,
     /// The positions of round robin.
     pub cursors: Arc<Cursors>,
+    /// How clients are kept at targets; none if they are not.
+    pub stickiness: Option<Stickiness>,
     /// Asks the group's source for a look at the world before its time.
     pub look_now: Arc<Notify>,
     /// The source answers, so that a look will tell something.
@@ -45,6 +49,17 @@ impl TargetGroup {
             worker,
             |endpoint| !endpoint.is_retired() && usable(endpoint),
         )
+    }
+
+    /// The candidate of that identity, if `usable` allows it. No search: the place is known.
+    pub fn find(
+        &self,
+        target: Identity,
+        usable: impl Fn(&Endpoint) -> bool,
+    ) -> Option<&Arc<Endpoint>> {
+        let place = self.stickiness.as_ref()?.place(target)?;
+        let endpoint = self.candidates.get(place)?;
+        (!endpoint.is_retired() && usable(endpoint)).then_some(endpoint)
     }
 
     /// Whether requests in flight are counted over all workers.
