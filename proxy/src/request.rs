@@ -88,9 +88,7 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
             let outcome = Outcome::start(client);
             return respond(client, link, outcome, &inbound, body, answer).await;
         }
-        Plan::Forward(inbound, upload, route) => {
-            (inbound, upload, route, Outcome::start(client))
-        }
+        Plan::Forward(inbound, upload, route) => (inbound, upload, route, Outcome::start(client)),
     };
     let Route {
         group,
@@ -228,8 +226,8 @@ fn route(client: &Client, facts: &Facts<'_>) -> Result<Route, Answer> {
             let with = snapshot
                 .group(group)
                 .and_then(|group| group.stickiness.as_ref());
-            let target = with
-                .map(|with| sticky::of_group(keys, with, facts.fields, clock::wall_millis()));
+            let target =
+                with.map(|with| sticky::of_group(keys, with, facts.fields, clock::wall_millis()));
             Ok(Route {
                 group,
                 limits: snapshot.limits,

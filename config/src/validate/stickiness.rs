@@ -116,7 +116,9 @@ pub(super) fn keys(scope: &mut Scope<'_, '_>, keys: &[CookieKey]) {
         if let Some(other) = keys[..index].iter().position(|earlier| earlier == key) {
             scope.fault(format!("this key is that of cookie_keys[{other}] already"));
         } else if key.is_constant() {
-            scope.fault("this key is one byte over and over; `openssl rand -base64 32` prints a random one");
+            scope.fault(
+                "this key is one byte over and over; `openssl rand -base64 32` prints a random one",
+            );
         }
         index += 1;
     });

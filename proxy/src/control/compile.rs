@@ -30,10 +30,7 @@ pub fn rule_table(
         })
         .collect();
     let scope = || Identity::rule(&listener.name, None);
-    RuleTable::new(
-        rules,
-        first_action(&listener.default_action, group, &scope),
-    )
+    RuleTable::new(rules, first_action(&listener.default_action, group, &scope))
 }
 
 fn first_action(

@@ -82,7 +82,10 @@ mod tests {
         };
         // Written down: another value would move every sticky client at an upgrade.
         let bytes = Identity::target(&key).to_bytes();
-        assert_eq!(bytes, 0x9a19_0000_u128.to_be_bytes());
+        assert_eq!(
+            bytes,
+            0xdec6b959_d241e5c3_d1464654_b978a226_u128.to_be_bytes()
+        );
     }
 
     #[test]

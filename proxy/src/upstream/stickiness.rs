@@ -45,9 +45,7 @@ impl Stickiness {
             scope: Identity::group(&config.name),
             cookie: match settings.kind {
                 StickinessType::LbCookie => Follows::Balancer(name.unwrap_or(AWSALB).into()),
-                StickinessType::AppCookie => {
-                    Follows::Application(name.unwrap_or_default().into())
-                }
+                StickinessType::AppCookie => Follows::Application(name.unwrap_or_default().into()),
             },
             duration: u64::try_from(duration).unwrap_or(u64::MAX),
             places: candidates

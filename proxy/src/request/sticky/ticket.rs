@@ -176,21 +176,26 @@ impl Keyring {
         let len = URL_SAFE_NO_PAD.decode_slice(text, &mut raw).ok()?;
         let (head, rest) = raw[..len].split_at_checked(HEAD)?;
         let (sealed, tag) = rest.split_at_checked(rest.len().checked_sub(TAG)?)?;
-        let ([VERSION, number, nonce @ ..], true) =
-            (head, sealed.len().is_multiple_of(STAY) && !sealed.is_empty())
-        else {
+        let ([VERSION, number, nonce @ ..], true) = (
+            head,
+            sealed.len().is_multiple_of(STAY) && !sealed.is_empty(),
+        ) else {
             return None;
         };
         let mut plain = [0; PLAIN_MAX];
         let plain = plain.get_mut(..sealed.len())?;
         // The number tells which key it is, so that rotation does not double the work.
-        let opened = self.0.iter().filter(|(of, _)| of == number).any(|(_, key)| {
-            Nonce::try_assume_unique_for_key(nonce).is_ok_and(|nonce| {
-                let associated = associated(*number, kind);
-                key.open_separate_gather(nonce, associated, sealed, tag, plain)
-                    .is_ok()
-            })
-        });
+        let opened = self
+            .0
+            .iter()
+            .filter(|(of, _)| of == number)
+            .any(|(_, key)| {
+                Nonce::try_assume_unique_for_key(nonce).is_ok_and(|nonce| {
+                    let associated = associated(*number, kind);
+                    key.open_separate_gather(nonce, associated, sealed, tag, plain)
+                        .is_ok()
+                })
+            });
         opened.then(|| read(plain))
     }
 }
