@@ -27,4 +27,7 @@ mod proxying;
 mod reload;
 mod retry;
 mod shutdown;
+mod sticky;
+mod sticky_groups;
+mod sticky_moves;
 mod swaps;
