@@ -8,7 +8,7 @@ use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
+use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 /// The length of a key, in bytes.
 const LENGTH: usize = 32;
@@ -35,6 +35,8 @@ impl CookieKey {
         self.0.iter().all(|byte| *byte == self.0[0])
     }
 
+    /// The key that a text stands for, or what it is instead: its length at most, because it may be
+    /// most of a key.
     fn read(text: &str) -> Result<Self, String> {
         let config =
             GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
@@ -43,15 +45,11 @@ impl CookieKey {
         } else {
             &STANDARD
         };
-        let mend = "`openssl rand -base64 32` prints a key";
-        // Nothing of what was found is told: it may be most of a key.
         let bytes = GeneralPurpose::new(alphabet, config)
             .decode(text)
-            .map_err(|_| format!("expected {LENGTH} bytes in base64, found other text; {mend}"))?;
+            .map_err(|_| "other text".to_owned())?;
         let length = bytes.len();
-        let bytes = bytes.try_into().map_err(|_| {
-            format!("expected {LENGTH} bytes in base64, found {length} bytes; {mend}")
-        })?;
+        let bytes = bytes.try_into().map_err(|_| format!("{length} bytes"))?;
         Ok(Self(bytes))
     }
 }
@@ -69,11 +67,15 @@ impl<'de> Deserialize<'de> for CookieKey {
             type Value = CookieKey;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{LENGTH} bytes in base64")
+                write!(
+                    f,
+                    "{LENGTH} bytes in base64, as `openssl rand -base64 {LENGTH}` prints them"
+                )
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<CookieKey, E> {
-                CookieKey::read(text).map_err(E::custom)
+                CookieKey::read(text)
+                    .map_err(|found| E::invalid_value(Unexpected::Other(&found), &self))
             }
         }
         deserializer.deserialize_str(V)
@@ -115,9 +117,8 @@ mod tests {
     fn no_key_is_shown() {
         let key = CookieKey::new([7; 32]);
         assert_eq!(format!("{key:?}"), "CookieKey(…)");
-        let error = CookieKey::read("c2VjcmV0").expect_err("too short");
-        assert!(error.contains("found 6 bytes"), "{error}");
-        let error = CookieKey::read("not base64!").expect_err("not base64");
-        assert!(!error.contains("not base64!"), "{error}");
+        let found = |text| CookieKey::read(text).expect_err("no key");
+        assert_eq!(found("c2VjcmV0"), "6 bytes");
+        assert_eq!(found("not base64!"), "other text");
     }
 }

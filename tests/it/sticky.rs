@@ -118,7 +118,8 @@ async fn every_response_of_a_target_sets_the_cookies_and_no_answer_of_our_own() 
         }
     })
     .await;
-    let balancer = start(&text(&[origin], "enabled: true", &[])).await;
+    let origins = [origin];
+    let balancer = start(&text(&origins, "enabled: true", &[])).await;
     let mut client = Wire::connect(balancer.address()).await;
     for path in ["/", "/304", "/500"] {
         let got = client.get(path).await;
