@@ -51,7 +51,7 @@ async fn origins() -> (Vec<Origin>, Vec<SocketAddr>) {
 
 /// Clients until each group has one.
 async fn one_in_each(balancer: &Running) -> Vec<Jar> {
-    let mut jars = vec![None, None, None];
+    let mut jars = [None, None, None];
     for _ in 0..1_000 {
         let mut jar = Jar::default();
         let at = jar.visit(balancer.address(), "/").await.text();

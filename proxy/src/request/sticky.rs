@@ -72,9 +72,8 @@ impl Found {
         scope: Identity,
         now: u64,
     ) -> Self {
-        let is_named = |given: &[u8]| {
-            given.strip_prefix(name[0].as_bytes()) == Some(name[1].as_bytes()) && !given.is_empty()
-        };
+        let is_named =
+            |given: &[u8]| given.strip_prefix(name[0].as_bytes()) == Some(name[1].as_bytes());
         let tickets = cookies(fields)
             .filter(|(given, _)| is_named(given))
             .take(SAME_NAME_MAX)
