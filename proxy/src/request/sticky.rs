@@ -172,6 +172,7 @@ struct ByRule {
 impl Sticky {
     /// Of a request for a target of `group`, chosen by a rule that `keeps` clients or not, if there
     /// is anything sticky about it.
+    #[inline]
     #[must_use]
     pub fn new(
         group: GroupId,
@@ -179,6 +180,19 @@ impl Sticky {
         target: Option<Found>,
         fields: &[Field<'_>],
     ) -> Option<Box<Self>> {
+        // Inlined up to here, so that nothing is moved for the requests that have nothing of this.
+        if rule.is_none() && target.is_none() {
+            return None;
+        }
+        Some(Box::new(Self::of(group, rule, target, fields)))
+    }
+
+    fn of(
+        group: GroupId,
+        rule: Option<(&Keeps, Found)>,
+        target: Option<Found>,
+        fields: &[Field<'_>],
+    ) -> Self {
         let rule = rule.and_then(|(keeps, found)| {
             let (chosen, _) = keeps.groups.iter().find(|(_, of)| *of == group)?;
             Some(ByRule {
@@ -188,17 +202,14 @@ impl Sticky {
                 found,
             })
         });
-        if rule.is_none() && target.is_none() {
-            return None;
-        }
-        Some(Box::new(Self {
+        Self {
             group,
             rule,
             target,
             modern: fields
                 .iter()
                 .any(|field| is(field.name, "user-agent") && is_chromium_80(field.value)),
-        }))
+        }
     }
 
     /// The target at which the client stays.
