@@ -41,6 +41,7 @@ fn action(criterion: &mut Criterion) {
             let facts = Facts {
                 method: "GET",
                 host: &host,
+                host_name: &host,
                 path: &path,
                 query: Some("page=2"),
                 fields: &[],

@@ -48,6 +48,7 @@ fn request<'r>(
     Facts {
         method,
         host,
+        host_name: host_name(host),
         path,
         query,
         fields,
