@@ -125,8 +125,8 @@ pub enum PathNormalization {
     /// is refused.
     #[default]
     Strict,
-    /// What RFC 3986, section 6.2.2, calls equivalent.
+    /// What RFC 3986, section 6.2.2, calls equivalent. A `%` without two digits is refused.
     Rfc3986,
-    /// Nothing: the path is used as it came.
-    Off,
+    /// The path is used as it came.
+    None,
 }

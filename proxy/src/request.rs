@@ -169,8 +169,10 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
     let Ok(path) = normal::path(admitted.path, snapshot.path_normalization) else {
         return refuse(inbound, Reason::BadTarget);
     };
+    let host = admitted.host.map(normal::host);
     let admitted = Admitted {
         path: &path,
+        host: host.as_deref(),
         ..admitted
     };
     inbound.close = admitted.close;
@@ -179,7 +181,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
     let facts = Facts {
         method: head.method,
         host,
-        host_name: normal::host_name(host),
+        host_name: normal::without_port(host),
         path: admitted.path,
         query: admitted.query,
         fields: head.fields,

@@ -184,15 +184,14 @@ impl Controller {
         }
         self.changed = false;
         self.generation += 1;
-        Some(Snapshot {
-            path_normalization: self.path_normalization,
-            ..Snapshot::new(
-                self.generation,
-                self.limits,
-                &self.listeners,
-                &self.published,
-            )
-        })
+        let mut snapshot = Snapshot::new(
+            self.generation,
+            self.limits,
+            &self.listeners,
+            &self.published,
+        );
+        snapshot.path_normalization = self.path_normalization;
+        Some(snapshot)
     }
 
     /// Whether every group knows where it stands: its source has spoken, and its targets have a

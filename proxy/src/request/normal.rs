@@ -8,11 +8,15 @@ use longshore_config::PathNormalization;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TwoReadings;
 
-/// A Host without its port and without a dot at its end (`example.com.` is `example.com` for DNS).
+/// A Host without a dot at the end of its name: `example.com.` is `example.com` for DNS.
 #[must_use]
-pub fn host_name(host: &str) -> &str {
+pub fn host(host: &str) -> Cow<'_, str> {
     let name = without_port(host);
-    name.strip_suffix('.').unwrap_or(name)
+    match name.strip_suffix('.') {
+        None | Some("") => Cow::Borrowed(host),
+        Some(stripped) if name.len() == host.len() => Cow::Borrowed(stripped),
+        Some(stripped) => Cow::Owned(stripped.to_owned() + &host[name.len()..]),
+    }
 }
 
 /// A Host without its port.
@@ -33,11 +37,11 @@ pub fn without_port(host: &str) -> &str {
 /// - In `strict` also: `//` becomes `/`.
 ///
 /// # Errors
-/// In `strict`, what readers disagree about: a `\`, which some take for `/`; `%` without two digits;
-/// an encoded NUL; a segment that is `.` or `..` for those who decode `%2F` or `%5C` or cut off
+/// What readers disagree about: `%` without two digits, which is no URI. In `strict` also a `\`,
+/// which some take for `/`; an encoded NUL; a segment that is `.` or `..` for those who decode `%2F` or `%5C` or cut off
 /// what comes behind `;`.
 pub fn path(path: &str, mode: PathNormalization) -> Result<Cow<'_, str>, TwoReadings> {
-    if mode == PathNormalization::Off || !path.starts_with('/') || is_plain(path.as_bytes()) {
+    if mode == PathNormalization::None || !path.starts_with('/') || is_plain(path.as_bytes()) {
         return Ok(Cow::Borrowed(path));
     }
     let strict = mode == PathNormalization::Strict;
@@ -105,9 +109,10 @@ fn decode(path: &str, strict: bool) -> Result<String, TwoReadings> {
                 out.push_str(&from[..3].to_ascii_uppercase());
                 rest = &from[3..];
             }
-            None if strict => return Err(TwoReadings),
+            // Kept, it could become an encoding with what is decoded behind it: `%b%61`.
+            None if from.starts_with('%') => return Err(TwoReadings),
             None => {
-                out.push_str(&from[..1]);
+                out.push('\\');
                 rest = &from[1..];
             }
         }

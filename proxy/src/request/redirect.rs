@@ -121,6 +121,7 @@ mod tests {
         let facts = Facts {
             method: "GET",
             host,
+            host_name: host,
             path,
             query,
             fields: &[],

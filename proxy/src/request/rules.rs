@@ -17,9 +17,9 @@ use crate::http1::field::Field;
 pub struct Facts<'r> {
     /// The method.
     pub method: &'r str,
-    /// The Host, as it came, with its port if it has one.
+    /// The Host, with its port if it has one.
     pub host: &'r str,
-    /// The Host without port and without a dot at its end.
+    /// The Host without its port.
     pub host_name: &'r str,
     /// The path, without the query.
     pub path: &'r str,
