@@ -26,5 +26,6 @@ mod limits;
 mod proxying;
 mod reload;
 mod retry;
+mod rules;
 mod shutdown;
 mod swaps;
