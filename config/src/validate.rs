@@ -5,6 +5,7 @@ mod action;
 mod discovery;
 mod rule;
 mod stickiness;
+mod transform;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -26,6 +26,7 @@ mod limits;
 mod proxying;
 mod reload;
 mod retry;
+mod rules;
 mod shutdown;
 mod sticky;
 mod sticky_groups;

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_config::{Config, Discovery, HealthCheck, TargetGroup as GroupConfig};
+use longshore_config::{
+    Config, Discovery, HealthCheck, PathNormalization, TargetGroup as GroupConfig,
+};
 use longshore_discovery::{Target, Update};
 use tokio::sync::Notify;
 
@@ -55,6 +57,7 @@ pub struct Controller {
     generation: u64,
     limits: Limits,
     cookie_keys: Arc<Keyring>,
+    path_normalization: PathNormalization,
     next_id: u32,
     pub(super) listeners: BTreeMap<ListenerId, Arc<Listener>>,
     pub(super) groups: BTreeMap<GroupId, Group>,
@@ -75,6 +78,7 @@ impl Controller {
             generation: 0,
             limits: Limits::default(),
             cookie_keys: Arc::default(),
+            path_normalization: PathNormalization::default(),
             next_id: 0,
             listeners: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -102,6 +106,7 @@ impl Controller {
             connect: lb.connect_timeout.get(),
         };
         self.cookie_keys = Arc::new(Keyring::new(&config.runtime.cookie_keys));
+        self.path_normalization = lb.path_normalization;
         let gone: Vec<GroupId> = self
             .groups
             .iter()
@@ -183,13 +188,15 @@ impl Controller {
         }
         self.changed = false;
         self.generation += 1;
-        Some(Snapshot::new(
+        let mut snapshot = Snapshot::new(
             self.generation,
             self.limits,
             &self.cookie_keys,
             &self.listeners,
             &self.published,
-        ))
+        );
+        snapshot.path_normalization = self.path_normalization;
+        Some(snapshot)
     }
 
     /// Whether every group knows where it stands: its source has spoken, and its targets have a

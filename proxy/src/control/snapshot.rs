@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use longshore_config::PathNormalization;
 use tokio::sync::watch;
 
 use super::ids::{GroupId, ListenerId};
@@ -21,6 +22,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// What cookies are sealed with.
     pub cookie_keys: Arc<Keyring>,
+    /// How paths are spelt.
+    pub path_normalization: PathNormalization,
     listeners: Vec<Option<Arc<Listener>>>,
     groups: Vec<Option<Arc<TargetGroup>>>,
 }
