@@ -12,6 +12,7 @@ pub mod balancer;
 pub mod cluster;
 pub mod dns;
 pub mod docker;
+pub mod fleet;
 pub mod origin;
 pub mod process;
 pub mod services;
