@@ -12,7 +12,7 @@ use longshore::control::compile::rule_table;
 use longshore::control::ids::GroupId;
 use longshore::request::rules::{Action, Facts, RuleTable};
 
-const SIZES: [usize; 3] = [10, 100, 1_000];
+const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
 const PATHS_PER_HOST: usize = 10;
 const RULED: GroupId = GroupId(1);
 const DEFAULT: GroupId = GroupId(2);
@@ -41,6 +41,7 @@ fn action(criterion: &mut Criterion) {
             let facts = Facts {
                 method: "GET",
                 host: &host,
+                host_name: &host,
                 path: &path,
                 query: Some("page=2"),
                 fields: &[],

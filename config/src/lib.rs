@@ -18,9 +18,11 @@ mod health_check;
 pub mod limits;
 mod listener;
 mod node;
+mod regex;
 mod rule;
 mod schema;
 mod target_group;
+mod transform;
 mod validate;
 mod values;
 
@@ -37,12 +39,14 @@ pub use error::{ConfigError, ConfigErrors, Position};
 pub use file::{load, parse};
 pub use health_check::{HealthCheck, Matcher};
 pub use listener::{Listener, ListenerProtocol};
-pub use rule::{Condition, HttpHeaderCondition, QueryStringPair, Rule, Values};
+pub use regex::regex;
+pub use rule::{Condition, HttpHeaderCondition, Patterns, QueryStringPair, Rule, Values};
 pub use schema::schema;
 pub use target_group::{
     Algorithm, FixedTarget, ProtocolVersion, Stickiness, StickinessType, TargetGroup,
     TargetProtocol,
 };
+pub use transform::{Piece, Rewrite, RewriteConfig, Transform, TransformKind};
 pub use values::{Cidr, Port, Ranged, Span, parse_duration};
 
 use std::net::SocketAddr;
@@ -109,4 +113,20 @@ pub struct LoadBalancer {
     /// How long connecting to a target may take before the next target is tried, or 504
     /// (ALB: 10 s, fixed; 10 ms to 60 s).
     pub connect_timeout: Span<10, 60_000, 10_000>,
+    /// Which spellings of a path are made one before rules see it and before it is sent on.
+    pub path_normalization: PathNormalization,
+}
+
+/// What is made one of the spellings of a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PathNormalization {
+    /// What RFC 3986 calls equivalent, and `//` is `/`; what two readers could take for two paths
+    /// is refused.
+    #[default]
+    Strict,
+    /// What RFC 3986, section 6.2.2, calls equivalent. A `%` without two digits is refused.
+    Rfc3986,
+    /// The path is used as it came.
+    None,
 }

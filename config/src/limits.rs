@@ -14,6 +14,13 @@ pub const NAME_BYTES: usize = 128;
 /// The longest value of a condition, in bytes (ALB: 128; raised because templates produce more).
 pub const CONDITION_VALUE_BYTES: usize = 1024;
 
+/// The most memory for one compiled regular expression, in bytes. ALB refuses large ones too
+/// (`TransformCompileTooBig`); what a person writes needs a hundredth.
+pub const REGEX_COMPILED_BYTES: usize = 256 * 1024;
+
+/// The longest expression or replacement of a transform, in bytes (ALB: 1,024).
+pub const TRANSFORM_BYTES: usize = 1024;
+
 /// The longest body of a fixed response, in bytes (ALB: 1,024 characters).
 pub const FIXED_BODY_BYTES: usize = 64 * 1024;
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::limits::PRIORITY_MAX;
-use crate::{Action, Cidr, Ranged};
+use crate::{Action, Cidr, Ranged, Transform};
 
 /// Conditions that must all hold, and the action that is then taken.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -16,6 +16,9 @@ pub struct Rule {
     pub condition: Vec<Condition>,
     /// Exactly one action.
     pub action: Vec<Action>,
+    /// What is written anew on the way to a target; each kind once at most.
+    #[serde(default)]
+    pub transform: Vec<Transform>,
 }
 
 /// One condition: exactly one of these keys. The values of a condition are alternatives.
@@ -26,9 +29,9 @@ pub struct Rule {
 #[serde(deny_unknown_fields, default)]
 pub struct Condition {
     /// The Host of the request, without regard to case.
-    pub host_header: Option<Values<String>>,
+    pub host_header: Option<Patterns>,
     /// The path of the request, case-sensitive, without the query.
-    pub path_pattern: Option<Values<String>>,
+    pub path_pattern: Option<Patterns>,
     /// The method, case-sensitive, no wildcards.
     pub http_request_method: Option<Values<String>>,
     /// A request header's value, without regard to case.
@@ -37,6 +40,16 @@ pub struct Condition {
     pub query_string: Option<Vec<QueryStringPair>>,
     /// The address of the TCP peer (never `X-Forwarded-For`).
     pub source_ip: Option<Values<Cidr>>,
+}
+
+/// The alternatives of a condition: either `values` or `regex_values`, at least one.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Patterns {
+    /// With wildcards; the whole text must match.
+    pub values: Vec<String>,
+    /// Regular expressions; they may match anywhere, unless they have `^` or `$`.
+    pub regex_values: Vec<String>,
 }
 
 /// The alternatives of a condition. At least one.
@@ -54,7 +67,11 @@ pub struct HttpHeaderCondition {
     /// The name of the header; not `Host` (use `host_header`).
     pub http_header_name: String,
     /// The condition holds if one value of the header matches one of these.
+    #[serde(default)]
     pub values: Vec<String>,
+    /// In place of `values`: regular expressions, without regard to case.
+    #[serde(default)]
+    pub regex_values: Vec<String>,
 }
 
 /// `key=value` in the query string; without `key`, a value under any key.

@@ -4,6 +4,7 @@
 mod action;
 mod discovery;
 mod rule;
+mod transform;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

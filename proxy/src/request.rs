@@ -8,14 +8,19 @@ pub mod admit;
 pub mod answer;
 mod attempts;
 mod choose;
+pub mod condition;
 mod download;
 mod exchange;
 pub mod headers;
 pub(crate) mod link;
+pub mod normal;
 pub mod pattern;
 pub mod redirect;
 pub mod retry;
+mod rule_index;
 pub mod rules;
+pub mod transform;
+mod trie;
 mod upload;
 
 use std::future::poll_fn;
@@ -23,7 +28,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use crate::control::ids::GroupId;
-use crate::control::snapshot::Limits;
+use crate::control::snapshot::{Limits, Snapshot};
 use crate::http1::body::Body;
 use crate::http1::buffer::LARGE;
 use crate::http1::head::{HeadError, RequestHead, room};
@@ -34,7 +39,7 @@ use crate::upstream::endpoint::Loss;
 use crate::upstream::error::AttemptError;
 use crate::upstream::lease::Lease;
 use crate::upstream::pool::Connection;
-use admit::admit;
+use admit::{Admitted, admit};
 use answer::{Answer, Reason};
 use attempts::Attempts;
 use choose::{Choice, choose, wait_for_target};
@@ -42,6 +47,7 @@ pub(crate) use exchange::Quiet;
 use exchange::{Inbound, RelayError, Response};
 use link::Link;
 use rules::{Action, Facts};
+use transform::{Invalid, Rewritten};
 use upload::Upload;
 
 /// The largest request body that is read only to be dropped, so that its connection can stay.
@@ -158,18 +164,32 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         Ok(admitted) => admitted,
         Err(reason) => return refuse(inbound, reason),
     };
+    let snapshot = client.worker.shared.load();
+    // What rules see is what the target gets.
+    let Ok(path) = normal::path(admitted.path, snapshot.path_normalization) else {
+        return refuse(inbound, Reason::BadTarget);
+    };
+    let host = admitted.host.map(normal::host);
+    let admitted = Admitted {
+        path: &path,
+        host: host.as_deref(),
+        ..admitted
+    };
     inbound.close = admitted.close;
     inbound.replayable = retry::is_replayable(head.method, !admitted.body.is_done());
+    let host = admitted.host.unwrap_or_default();
     let facts = Facts {
         method: head.method,
-        host: admitted.host.unwrap_or_default(),
+        host,
+        host_name: normal::without_port(host),
         path: admitted.path,
         query: admitted.query,
         fields: head.fields,
         source: client.peer.ip(),
     };
-    let plan = match route(client, &facts) {
-        Ok((group, limits)) => {
+    let plan = match route(client, &snapshot, &facts) {
+        Ok((group, limits, rewritten)) => {
+            let admitted = rewritten.apply(admitted);
             let mut out = client.worker.buffers.output();
             headers::write_request(&mut out, &head, &admitted, &client.forwarded, client.local);
             let upload = Upload::new(out, admitted.body, admitted.expects_continue);
@@ -188,14 +208,21 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
 }
 
 /// The group for a request, or the answer of a rule.
-fn route(client: &Client, facts: &Facts<'_>) -> Result<(GroupId, Limits), Answer> {
-    let snapshot = client.worker.shared.load();
+fn route(
+    client: &Client,
+    snapshot: &Snapshot,
+    facts: &Facts<'_>,
+) -> Result<(GroupId, Limits, Rewritten), Answer> {
     let Some(listener) = snapshot.listener(client.listener) else {
         return Err(Answer::error(Reason::ListenerRemoved));
     };
-    match listener.rules.action(facts) {
+    let (action, transforms) = listener.rules.find(facts);
+    match action {
         Action::Forward(split) => match split.choose(|sum| client.worker.draw(sum)) {
-            Some(group) => Ok((group, snapshot.limits)),
+            Some(group) => match transforms.apply(facts.host, facts.path, facts.query) {
+                Ok(rewritten) => Ok((group, snapshot.limits, rewritten)),
+                Err(Invalid) => Err(Answer::error(Reason::TransformFailed)),
+            },
             None => Err(Answer::error(Reason::GroupRemoved)),
         },
         Action::Redirect(redirect) => Err(

@@ -29,5 +29,6 @@ mod limits;
 mod proxying;
 mod reload;
 mod retry;
+mod rules;
 mod shutdown;
 mod swaps;

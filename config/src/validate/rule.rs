@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Scope, action};
-use crate::{Condition, Rule, limits};
+use super::{Scope, action, transform};
+use crate::{Condition, Patterns, Rule, limits, regex};
 
 pub(super) fn rules(scope: &mut Scope<'_, '_>, rules: &[Rule]) {
     let mut priorities = BTreeMap::new();
@@ -27,6 +27,7 @@ pub(super) fn rules(scope: &mut Scope<'_, '_>, rules: &[Rule]) {
         }
         scope.each("condition", &rule.condition, condition);
         action::one(scope, "action", &rule.action);
+        transform::all(scope, rule);
     });
 }
 
@@ -44,19 +45,19 @@ fn condition(scope: &mut Scope<'_, '_>, condition: &Condition) {
     }
     if let Some(host) = &condition.host_header {
         let valid = |c: char| c.is_ascii_alphanumeric() || "-._:*?[]".contains(c);
-        values(
+        patterns(
             scope,
             "host_header",
-            &host.values,
+            host,
             "a host name; `*` and `?` may stand for other characters",
             valid,
         );
     }
     if let Some(path) = &condition.path_pattern {
-        values(
+        patterns(
             scope,
             "path_pattern",
-            &path.values,
+            path,
             "a path; `*` and `?` may stand for other characters",
             |c| c.is_ascii_graphic(),
         );
@@ -78,10 +79,14 @@ fn condition(scope: &mut Scope<'_, '_>, condition: &Condition) {
         );
     }
     if let Some(header) = &condition.http_header {
-        values(
+        let alternatives = Patterns {
+            values: header.values.clone(),
+            regex_values: header.regex_values.clone(),
+        };
+        patterns(
             scope,
             "http_header",
-            &header.values,
+            &alternatives,
             "visible ASCII characters",
             |c| c.is_ascii_graphic() || c == ' ',
         );
@@ -130,6 +135,39 @@ fn condition(scope: &mut Scope<'_, '_>, condition: &Condition) {
         scope.key("source_ip", |scope| {
             scope.fault_at("values", "at least one network is needed")
         });
+    }
+}
+
+/// Either wildcards or regular expressions.
+fn patterns(
+    scope: &mut Scope<'_, '_>,
+    key: &str,
+    patterns: &Patterns,
+    expected: &str,
+    valid: impl Fn(char) -> bool,
+) {
+    if patterns.regex_values.is_empty() {
+        return values(scope, key, &patterns.values, expected, valid);
+    }
+    scope.key(key, |scope| {
+        if !patterns.values.is_empty() {
+            scope.fault_at(
+                "regex_values",
+                "a condition holds `values` or `regex_values`; make two rules of it",
+            );
+        }
+        scope.each("regex_values", &patterns.regex_values, |scope, text| {
+            expression(scope, text, limits::CONDITION_VALUE_BYTES);
+        });
+    });
+}
+
+/// Checks a regular expression.
+pub(super) fn expression(scope: &mut Scope<'_, '_>, text: &str, max: usize) {
+    if text.is_empty() || text.len() > max {
+        scope.fault(format!("expected 1 to {max} characters"));
+    } else if let Err(error) = regex(text, false) {
+        scope.fault(format!("{text:?} is no regular expression: {error}"));
     }
 }
 

@@ -4,9 +4,11 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use longshore_config as config;
 
 use super::ids::GroupId;
-use crate::request::pattern::Pattern;
+use crate::request::condition::{Condition, HostPattern, TextPattern};
+use crate::request::pattern::{Pattern, Regex};
 use crate::request::redirect::Redirect;
-use crate::request::rules::{Action, Condition, Fixed, Rule, RuleTable, Split};
+use crate::request::rules::{Action, Fixed, Rule, RuleTable, Split};
+use crate::request::transform::{Rewriter, Transforms};
 
 /// The rules of a listener. `group` finds the number of a group; a validated configuration names
 /// only groups that exist, and one that does not would get no requests.
@@ -22,9 +24,23 @@ pub fn rule_table(
             priority: rule.priority.get(),
             conditions: rule.condition.iter().flat_map(conditions).collect(),
             action: first_action(&rule.action, group),
+            transforms: transforms(&rule.transform),
         })
         .collect();
     RuleTable::new(rules, first_action(&listener.default_action, group))
+}
+
+fn transforms(all: &[config::Transform]) -> Transforms {
+    let host = all
+        .iter()
+        .find_map(|transform| transform.host_header_rewrite_config.as_ref());
+    let url = all
+        .iter()
+        .find_map(|transform| transform.url_rewrite_config.as_ref());
+    Transforms {
+        host: host.and_then(|config| Rewriter::new(&config.rewrite, true)),
+        url: url.and_then(|config| Rewriter::new(&config.rewrite, false)),
+    }
 }
 
 fn first_action(actions: &[config::Action], group: &dyn Fn(&str) -> Option<GroupId>) -> Action {
@@ -76,18 +92,24 @@ fn status(code: u16) -> StatusCode {
 
 /// The one kind that a validated condition has.
 fn conditions(condition: &config::Condition) -> Vec<Condition> {
-    let patterns = |values: &[String], fold| {
-        values
-            .iter()
-            .map(|value| Pattern::new(value, fold, false))
-            .collect::<Vec<_>>()
-    };
     let mut all = Vec::with_capacity(1);
     if let Some(host) = &condition.host_header {
-        all.push(Condition::Host(patterns(&host.values, true)));
+        let patterns = patterns(&host.values, &host.regex_values, true);
+        let texts = host.values.iter().chain(&host.regex_values);
+        all.push(Condition::Host(
+            texts
+                .zip(patterns)
+                .map(|(text, pattern)| HostPattern {
+                    with_port: names_port(text),
+                    pattern,
+                })
+                .collect(),
+        ));
     }
     if let Some(path) = &condition.path_pattern {
-        all.push(Condition::Path(patterns(&path.values, false)));
+        all.push(Condition::Path(
+            patterns(&path.values, &path.regex_values, false).collect(),
+        ));
     }
     if let Some(method) = &condition.http_request_method {
         all.push(Condition::Method(
@@ -101,7 +123,8 @@ fn conditions(condition: &config::Condition) -> Vec<Condition> {
     if let Some(header) = &condition.http_header
         && let Ok(name) = HeaderName::from_bytes(header.http_header_name.as_bytes())
     {
-        all.push(Condition::Header(name, patterns(&header.values, true)));
+        let patterns = patterns(&header.values, &header.regex_values, true);
+        all.push(Condition::Header(name, patterns.collect()));
     }
     if let Some(pairs) = &condition.query_string {
         let escaped = |text: &str| Pattern::new(text, true, true);
@@ -118,4 +141,26 @@ fn conditions(condition: &config::Condition) -> Vec<Condition> {
         ));
     }
     all
+}
+
+/// The alternatives of a condition, which has one of the two sorts.
+fn patterns(
+    values: &[String],
+    expressions: &[String],
+    fold: bool,
+) -> impl Iterator<Item = TextPattern> {
+    let wild = values
+        .iter()
+        .map(move |value| TextPattern::Wild(Pattern::new(value, fold, false)));
+    let regex = expressions
+        .iter()
+        .filter_map(move |text| Regex::new(text, fold).map(TextPattern::Regex));
+    wild.chain(regex)
+}
+
+/// Whether a pattern for the Host speaks of a port: a colon that is not part of an IPv6 address or
+/// of a group of a regular expression.
+fn names_port(pattern: &str) -> bool {
+    let after = pattern.rsplit_once(']').map_or(pattern, |(_, after)| after);
+    after.replace("(?:", "").contains(':')
 }

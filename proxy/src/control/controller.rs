@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_config::{Config, Discovery, HealthCheck, TargetGroup as GroupConfig};
+use longshore_config::{
+    Config, Discovery, HealthCheck, PathNormalization, TargetGroup as GroupConfig,
+};
 use longshore_discovery::{Target, Update};
 use tokio::sync::Notify;
 
@@ -53,6 +55,7 @@ pub struct Controller {
     pub(super) workers: usize,
     generation: u64,
     limits: Limits,
+    path_normalization: PathNormalization,
     next_id: u32,
     pub(super) listeners: BTreeMap<ListenerId, Arc<Listener>>,
     pub(super) groups: BTreeMap<GroupId, Group>,
@@ -72,6 +75,7 @@ impl Controller {
             workers,
             generation: 0,
             limits: Limits::default(),
+            path_normalization: PathNormalization::default(),
             next_id: 0,
             listeners: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -98,6 +102,7 @@ impl Controller {
             request_header: lb.request_header_timeout.get(),
             connect: lb.connect_timeout.get(),
         };
+        self.path_normalization = lb.path_normalization;
         let gone: Vec<GroupId> = self
             .groups
             .iter()
@@ -179,12 +184,14 @@ impl Controller {
         }
         self.changed = false;
         self.generation += 1;
-        Some(Snapshot::new(
+        let mut snapshot = Snapshot::new(
             self.generation,
             self.limits,
             &self.listeners,
             &self.published,
-        ))
+        );
+        snapshot.path_normalization = self.path_normalization;
+        Some(snapshot)
     }
 
     /// Whether every group knows where it stands: its source has spoken, and its targets have a

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use longshore_config::PathNormalization;
 use tokio::sync::watch;
 
 use super::ids::{GroupId, ListenerId};
@@ -18,6 +19,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// Time limits.
     pub limits: Limits,
+    /// How paths are spelt.
+    pub path_normalization: PathNormalization,
     listeners: Vec<Option<Arc<Listener>>>,
     groups: Vec<Option<Arc<TargetGroup>>>,
 }

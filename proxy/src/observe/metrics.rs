@@ -234,12 +234,15 @@ impl Collector for Scrape {
     }
 }
 
+/// One figure of a queue.
+type Pick = fn(&QueueFigures) -> u64;
+
 /// The figures of the events queues.
 fn encode_queues(
     queues: &[QueueFigures],
     mut encoder: DescriptorEncoder<'_>,
 ) -> Result<(), std::fmt::Error> {
-    let counters: [(&str, &str, fn(&QueueFigures) -> u64); 3] = [
+    let counters: [(&str, &str, Pick); 3] = [
         (
             "events_messages",
             "Messages read from an events queue",

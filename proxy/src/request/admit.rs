@@ -171,7 +171,7 @@ fn text(value: &[u8]) -> Option<&str> {
 
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2), without percent-encoding: no name that DNS resolves
 /// needs it, and two readers may decode it differently. An empty Host is allowed by the RFC.
-fn is_authority(bytes: &[u8]) -> bool {
+pub(super) fn is_authority(bytes: &[u8]) -> bool {
     let (host, port) = match bytes {
         [b'[', ..] => match bytes.iter().position(|&byte| byte == b']') {
             Some(end) => (&bytes[1..end], &bytes[end + 1..]),

@@ -40,6 +40,8 @@ pub enum Reason {
     RequestBodyIncomplete,
     /// The redirect's Location would be invalid.
     RedirectInvalid,
+    /// A transform of the rule gave no valid Host or URL.
+    TransformFailed,
     /// A reload took away the listener while the request was read.
     ListenerRemoved,
     /// A reload took away the target group while the request was at work.
@@ -64,7 +66,7 @@ pub enum Reason {
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
@@ -79,6 +81,7 @@ impl Reason {
         Self::RequestBodyTimeout,
         Self::RequestBodyIncomplete,
         Self::RedirectInvalid,
+        Self::TransformFailed,
         Self::ListenerRemoved,
         Self::GroupRemoved,
         Self::NoTargets,
@@ -109,6 +112,7 @@ impl Reason {
             Self::RequestBodyTimeout => "request_body_timeout",
             Self::RequestBodyIncomplete => "request_body_incomplete",
             Self::RedirectInvalid => "redirect_invalid",
+            Self::TransformFailed => "transform_failed",
             Self::ListenerRemoved => "listener_removed",
             Self::GroupRemoved => "group_removed",
             Self::NoTargets => "no_targets",
@@ -140,7 +144,7 @@ impl Reason {
             Self::UnsupportedTransferEncoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestHeaderTimeout | Self::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::RedirectInvalid => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::RedirectInvalid | Self::TransformFailed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::ListenerRemoved
             | Self::GroupRemoved
             | Self::NoTargets

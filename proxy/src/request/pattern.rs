@@ -1,4 +1,10 @@
-//! Patterns of rule conditions: `*` stands for any characters, `?` for exactly one.
+//! Patterns of rule conditions: `*` stands for any characters, `?` for exactly one; and regular
+//! expressions. Pure.
+
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
+use regex_syntax::hir::{Hir, Look};
+
+use super::trie::Key;
 
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +78,106 @@ impl Pattern {
         }
         tokens[p..].iter().all(|token| *token == Token::Any)
     }
+
+    /// What each text that matches begins with.
+    pub(super) fn beginning(&self) -> Key {
+        self.key(self.tokens.iter())
+    }
+
+    /// What each text that matches ends with, backwards.
+    pub(super) fn end(&self) -> Key {
+        self.key(self.tokens.iter().rev())
+    }
+
+    fn key<'t>(&self, tokens: impl Iterator<Item = &'t Token>) -> Key {
+        let bytes: Vec<u8> = tokens
+            .map_while(|token| match token {
+                Token::Byte(byte) => Some(*byte),
+                Token::One | Token::Any => None,
+            })
+            .collect();
+        Key {
+            whole: bytes.len() == self.tokens.len(),
+            bytes,
+        }
+    }
+}
+
+/// A compiled regular expression. It holds if it is found anywhere in a text, unless it has `^` or
+/// `$`. Time is linear in the text: there is no backtracking.
+#[derive(Debug, Clone)]
+pub struct Regex {
+    regex: regex::bytes::Regex,
+    beginnings: Vec<Key>,
+    ends: Vec<Key>,
+}
+
+impl Regex {
+    /// `fold`: without regard to ASCII case. None if the configuration should have refused it.
+    #[must_use]
+    pub fn new(text: &str, fold: bool) -> Option<Self> {
+        let regex = longshore_config::regex(text, fold).ok()?;
+        let hir = regex_syntax::ParserBuilder::new()
+            .utf8(false)
+            .unicode(false)
+            .build()
+            .parse(text);
+        let keys = |kind| match &hir {
+            Ok(hir) => literals(hir, kind, fold),
+            Err(_) => vec![Key::ANY],
+        };
+        Some(Self {
+            regex,
+            beginnings: keys(ExtractKind::Prefix),
+            ends: keys(ExtractKind::Suffix),
+        })
+    }
+
+    /// Whether it is found in a text.
+    #[must_use]
+    pub fn matches(&self, text: &[u8]) -> bool {
+        self.regex.is_match(text)
+    }
+
+    /// What each text that matches begins with: one of these.
+    pub(super) fn beginnings(&self) -> Vec<Key> {
+        self.beginnings.clone()
+    }
+
+    /// What each text that matches ends with, backwards: one of these.
+    pub(super) fn ends(&self) -> Vec<Key> {
+        self.ends.clone()
+    }
+}
+
+/// The texts that a match surely begins or ends with, if the expression is bound to that end.
+///
+/// With `fold` the literals are those of the expression as it is written, in small letters, and
+/// they are looked for in a text in small letters.
+fn literals(hir: &Hir, kind: ExtractKind, fold: bool) -> Vec<Key> {
+    let properties = hir.properties();
+    let bound = match kind {
+        ExtractKind::Suffix => properties.look_set_suffix().contains(Look::End),
+        _ => properties.look_set_prefix().contains(Look::Start),
+    };
+    let found = Extractor::new().kind(kind.clone()).extract(hir);
+    let Some(literals) = found.literals().filter(|_| bound) else {
+        return vec![Key::ANY];
+    };
+    let keys = literals.iter().map(|literal| {
+        let mut bytes: Vec<u8> = literal.as_bytes().to_vec();
+        if matches!(kind, ExtractKind::Suffix) {
+            bytes.reverse();
+        }
+        if fold {
+            bytes.make_ascii_lowercase();
+        }
+        Key {
+            bytes,
+            whole: false,
+        }
+    });
+    keys.collect()
 }
 
 fn folded(byte: u8, fold: bool) -> u8 {

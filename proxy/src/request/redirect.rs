@@ -2,6 +2,7 @@
 
 use http::{HeaderValue, StatusCode};
 
+use super::normal::without_port;
 use super::rules::Facts;
 
 /// The longest Location, in bytes (ALB: 8 K).
@@ -41,7 +42,7 @@ impl Redirect {
         let port = port.to_string();
         let parts = Parts {
             protocol,
-            host: host_without_port(facts.host),
+            host: without_port(facts.host),
             port: &port,
             // ALB: `#{path}` has no leading slash.
             path: facts.path.strip_prefix('/').unwrap_or(facts.path),
@@ -73,14 +74,6 @@ impl Redirect {
 
 fn default_port(protocol: &str) -> &'static str {
     if protocol == "https" { "443" } else { "80" }
-}
-
-fn host_without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        // Not within the brackets of an IPv6 address.
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    }
 }
 
 fn fill(template: &str, parts: &Parts<'_>) -> String {
@@ -128,6 +121,7 @@ mod tests {
         let facts = Facts {
             method: "GET",
             host,
+            host_name: host,
             path,
             query,
             fields: &[],

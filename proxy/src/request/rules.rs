@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode};
-use ipnet::IpNet;
+use http::{HeaderValue, StatusCode};
 
-use super::pattern::Pattern;
+use super::condition::Condition;
 use super::redirect::Redirect;
+use super::rule_index::RuleIndex;
+use super::transform::Transforms;
 use crate::control::ids::GroupId;
 use crate::http1::field::Field;
 
@@ -16,8 +17,10 @@ use crate::http1::field::Field;
 pub struct Facts<'r> {
     /// The method.
     pub method: &'r str,
-    /// The Host, as it came, with its port if it has one.
+    /// The Host, with its port if it has one.
     pub host: &'r str,
+    /// The Host without its port.
+    pub host_name: &'r str,
     /// The path, without the query.
     pub path: &'r str,
     /// The query, without `?`.
@@ -92,58 +95,6 @@ impl Split {
     }
 }
 
-/// One condition, compiled.
-#[derive(Debug)]
-pub enum Condition {
-    /// The Host matches one of these.
-    Host(Vec<Pattern>),
-    /// The path matches one of these.
-    Path(Vec<Pattern>),
-    /// The method is one of these.
-    Method(Vec<Method>),
-    /// A value of the header matches one of these.
-    Header(HeaderName, Vec<Pattern>),
-    /// A pair of the query matches one of these.
-    Query(Vec<(Option<Pattern>, Pattern)>),
-    /// The peer is in one of these networks.
-    Source(Vec<IpNet>),
-}
-
-impl Condition {
-    fn holds(&self, facts: &Facts<'_>) -> bool {
-        match self {
-            Self::Host(patterns) => any(patterns, facts.host),
-            Self::Path(patterns) => any(patterns, facts.path),
-            Self::Method(methods) => methods.iter().any(|method| method == facts.method),
-            Self::Header(name, patterns) => facts
-                .fields
-                .iter()
-                .filter(|field| field.name.eq_ignore_ascii_case(name.as_str()))
-                .any(|field| patterns.iter().any(|pattern| pattern.matches(field.value))),
-            Self::Query(pairs) => facts.query.is_some_and(|query| {
-                query.split('&').any(|given| {
-                    let (key, value) = given.split_once('=').unwrap_or((given, ""));
-                    pairs.iter().any(|(wanted_key, wanted)| {
-                        wanted_key
-                            .as_ref()
-                            .is_none_or(|pattern| pattern.matches(key.as_bytes()))
-                            && wanted.matches(value.as_bytes())
-                    })
-                })
-            }),
-            Self::Source(networks) => networks
-                .iter()
-                .any(|network| network.contains(&facts.source)),
-        }
-    }
-}
-
-fn any(patterns: &[Pattern], text: &str) -> bool {
-    patterns
-        .iter()
-        .any(|pattern| pattern.matches(text.as_bytes()))
-}
-
 /// A rule: all of its conditions must hold.
 #[derive(Debug)]
 pub struct Rule {
@@ -153,12 +104,25 @@ pub struct Rule {
     pub conditions: Vec<Condition>,
     /// What happens then.
     pub action: Action,
+    /// What is written anew for the target.
+    pub transforms: Transforms,
+}
+
+impl Rule {
+    /// Whether all of its conditions hold.
+    #[must_use]
+    pub fn holds(&self, facts: &Facts<'_>) -> bool {
+        self.conditions
+            .iter()
+            .all(|condition| condition.holds(facts))
+    }
 }
 
 /// The rules of a listener.
 #[derive(Debug)]
 pub struct RuleTable {
     rules: Box<[Rule]>,
+    index: RuleIndex,
     default: Action,
 }
 
@@ -168,22 +132,38 @@ impl RuleTable {
     pub fn new(mut rules: Vec<Rule>, default: Action) -> Self {
         rules.sort_by_key(|rule| rule.priority);
         Self {
+            index: RuleIndex::new(&rules),
             rules: rules.into(),
             default,
+        }
+    }
+
+    /// The action and the transforms of the first rule whose conditions all hold, or the default
+    /// action. Only rules that the index has for this Host and path are looked at.
+    #[must_use]
+    pub fn find(&self, facts: &Facts<'_>) -> (&Action, &Transforms) {
+        let found = if self.rules.is_empty() {
+            None
+        } else {
+            self.index
+                .first(facts, |number| self.rules[number].holds(facts))
+        };
+        match found {
+            Some(number) => (&self.rules[number].action, &self.rules[number].transforms),
+            None => (&self.default, &Transforms::NONE),
         }
     }
 
     /// The action of the first rule whose conditions all hold, or the default action.
     #[must_use]
     pub fn action(&self, facts: &Facts<'_>) -> &Action {
-        self.rules
-            .iter()
-            .find(|rule| {
-                rule.conditions
-                    .iter()
-                    .all(|condition| condition.holds(facts))
-            })
-            .map_or(&self.default, |rule| &rule.action)
+        self.find(facts).0
+    }
+
+    /// All rules, the one that is tried first at the front.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
     }
 
     /// The number of rules, without the default.

@@ -1,10 +1,17 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{Action, Facts, RuleTable, Split};
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use super::{Action, Facts, Rule, RuleTable, Split};
 use crate::control::compile;
 use crate::control::ids::GroupId;
 use crate::http1::field::Field;
+use crate::request::condition::{Condition, HostPattern, TextPattern};
+use crate::request::normal::without_port;
+use crate::request::pattern::{Pattern, Regex};
+use crate::request::transform::Transforms;
 
 /// Which group a request comes to under the rules of a file, by the group's name.
 fn route(rules: &str, facts: &Facts<'_>) -> String {
@@ -48,6 +55,7 @@ fn request<'r>(
     Facts {
         method,
         host,
+        host_name: without_port(host),
         path,
         query,
         fields,
@@ -101,6 +109,49 @@ fn each_condition_matches_what_alb_says() {
     check(
         "host_header: {values: [example.com]}",
         "example.com:8080",
+        "/",
+        true,
+    );
+    check(
+        "host_header: {values: ['example.com:8080']}",
+        "example.com:8081",
+        "/",
+        false,
+    );
+    check(
+        "host_header: {regex_values: ['^(api|www)\\.[a-z]+\\.com$']}",
+        "API.example.com:443",
+        "/",
+        true,
+    );
+    check(
+        "host_header: {regex_values: ['^(api|www)\\.[a-z]+\\.com$']}",
+        "api.example.org",
+        "/",
+        false,
+    );
+    check(
+        "path_pattern: {regex_values: ['^/v[0-9]+/']}",
+        "h",
+        "/v12/x",
+        true,
+    );
+    check(
+        "path_pattern: {regex_values: ['^/v[0-9]+/']}",
+        "h",
+        "/V12/x",
+        false,
+    );
+    check("path_pattern: {regex_values: ['b.d']}", "h", "/abcde", true);
+    check(
+        "http_header: {http_header_name: X-Version, regex_values: ['^(ONE|three)$']}",
+        "h",
+        "/",
+        true,
+    );
+    check(
+        "http_header: {http_header_name: X-Version, regex_values: ['^t$']}",
+        "h",
         "/",
         false,
     );
@@ -197,4 +248,117 @@ fn weights_share_requests_and_a_weight_of_0_gets_none() {
     }
     assert_eq!(counts, BTreeMap::from([(1, 9), (3, 1)]));
     assert_eq!(Split::new([]).choose(|_| 0), None);
+}
+
+/// Random rules and requests from few pieces, so that they meet often: the index finds what a look
+/// at all rules in their order finds.
+#[test]
+fn the_index_finds_the_first_rule_that_holds() {
+    let seed = std::env::var("LONGSHORE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(20_261_121);
+    println!("LONGSHORE_SEED={seed}");
+    let mut random = SmallRng::seed_from_u64(seed);
+    let (mut met, mut missed) = (0, 0);
+    for round in 0..400 {
+        let rules: Vec<Rule> = (0..random.random_range(1..40))
+            .map(|priority| Rule {
+                priority,
+                conditions: (0..random.random_range(1..4))
+                    .map(|_| condition(&mut random))
+                    .collect(),
+                action: Action::Forward(Split::new([])),
+                transforms: Transforms::default(),
+            })
+            .collect();
+        let table = RuleTable::new(rules, Action::Forward(Split::new([])));
+        for _ in 0..100 {
+            let host = text(&mut random, &HOSTS, 4);
+            let path = format!("/{}", text(&mut random, &PATHS, 5));
+            let facts = Facts {
+                source: IpAddr::from([10, 0, 0, random.random_range(0..4)]),
+                ..request(["GET", "PUT"][random.random_range(0..2)], &host, &path, &[])
+            };
+            let expected = table.rules().iter().find(|rule| rule.holds(&facts));
+            let expected = expected.map(|rule| &raw const rule.action);
+            let found = &raw const *table.action(&facts);
+            assert!(
+                found == expected.unwrap_or(&raw const table.default),
+                "round {round}: {facts:?} in {table:#?}"
+            );
+            *(if expected.is_some() {
+                &mut met
+            } else {
+                &mut missed
+            }) += 1;
+        }
+    }
+    assert!(met > 10_000 && missed > 5_000, "{met} met, {missed} missed");
+}
+
+const HOSTS: [&str; 8] = ["a", "B", "b", ".", ".com", "1", "-", ":80"];
+const PATHS: [&str; 7] = ["/", "a", "A", "b", "ab", "c", "/x"];
+
+fn text(random: &mut SmallRng, pieces: &[&str], most: usize) -> String {
+    (0..random.random_range(0..=most))
+        .map(|_| pieces[random.random_range(0..pieces.len())])
+        .collect()
+}
+
+fn condition(random: &mut SmallRng) -> Condition {
+    let wild = |random: &mut SmallRng, pieces: &[&str], start: &str, fold| {
+        let mut text = start.to_owned() + &text(random, pieces, 3);
+        for _ in 0..random.random_range(0..3) {
+            let at = random.random_range(0..=text.len());
+            text.insert(at, ['*', '*', '?'][random.random_range(0..3)]);
+        }
+        TextPattern::Wild(Pattern::new(&text, fold, false))
+    };
+    let regex = |random: &mut SmallRng, fold| {
+        let all = [
+            "^/a",
+            "^/(a|b)",
+            "^/[ab]+$",
+            "b$",
+            "(a|B)\\.com$",
+            "^a|b$",
+            "(?i)^/A",
+            "x",
+            "^/a{2,3}b?",
+            "\\.(com|1)$",
+            "(?m)^/b",
+            "",
+        ];
+        let text = all[random.random_range(0..all.len())];
+        TextPattern::Regex(Regex::new(text, fold).expect("valid"))
+    };
+    let count = random.random_range(1..3);
+    match random.random_range(0..8) {
+        0..=2 => Condition::Host(
+            (0..count)
+                .map(|_| HostPattern {
+                    with_port: random.random_ratio(1, 6),
+                    pattern: if random.random_ratio(1, 4) {
+                        regex(random, true)
+                    } else {
+                        wild(random, &HOSTS[..7], "", true)
+                    },
+                })
+                .collect(),
+        ),
+        3..=5 => Condition::Path(
+            (0..count)
+                .map(|_| {
+                    if random.random_ratio(1, 4) {
+                        regex(random, false)
+                    } else {
+                        wild(random, &PATHS, "/", false)
+                    }
+                })
+                .collect(),
+        ),
+        6 => Condition::Method(vec![http::Method::GET]),
+        _ => Condition::Source(vec!["10.0.0.2/31".parse().expect("a network")]),
+    }
 }
