@@ -92,7 +92,7 @@ impl Aws {
 }
 
 /// What the groups of one region share: the limits of the account, and answers about services.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Region {
     budget: Budget,
     desk: Desk,
