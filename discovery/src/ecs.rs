@@ -8,14 +8,17 @@
 pub mod api;
 pub mod book;
 mod budget;
+mod desk;
 pub mod event;
 mod feed;
 pub mod known;
 mod lookup;
+mod pace;
 pub mod port;
 pub mod range;
 pub mod resolve;
 mod sdk;
+pub mod service;
 mod trust;
 mod watch;
 
@@ -27,12 +30,11 @@ use rand::Rng;
 use tokio::sync::{Notify, mpsc};
 
 use crate::backoff;
-use crate::clock::{now, wall};
+use crate::clock::now;
 use crate::target::Update;
 use api::EcsApi;
-pub use budget::Budget;
-pub use feed::{Feeds, Subscription};
-pub use sdk::{Aws, SdkApi};
+pub use feed::{Feeds, QueueFigures, Subscription};
+pub use sdk::{Aws, Region, SdkApi};
 use watch::{Ended, Watch};
 
 /// The longest that one poll may take. Each call has a time limit of its own; this one bounds their

@@ -68,7 +68,7 @@ async fn hosts_of_both_kinds_are_found_by_one_question_and_one_kind_without_the_
     let aws = Aws::Emulator {
         endpoint: cluster.ecs.endpoint_url(),
     };
-    let api = SdkApi::connect(&aws, None, Arc::new(aws.budget())).await;
+    let api = SdkApi::connect(&aws, None, Arc::new(aws.region())).await;
     let ask = async || {
         let hosts = api.describe_hosts("prod", &arns).await.expect("an answer");
         let found: Vec<_> = hosts.found.iter().map(|host| host.address).collect();
@@ -93,6 +93,51 @@ async fn hosts_of_both_kinds_are_found_by_one_question_and_one_kind_without_the_
 }
 
 #[tokio::test]
+async fn hosts_are_asked_for_zone_by_zone_and_a_disrupted_zone_holds_up_only_its_own() {
+    let cluster = Cluster::start().await;
+    let hosts: Vec<Host> = (0..5)
+        .map(|number| ["eu-central-1a", "eu-central-1b", "eu-central-1c"][number % 3])
+        .map(|zone| Host::new(cluster.ecs.spare_address(), zone))
+        .collect();
+    let arns: Vec<Arc<str>> = hosts
+        .iter()
+        .map(|host| Arc::from(cluster.ecs.add_host("prod", host.clone())))
+        .collect();
+    let aws = Aws::Emulator {
+        endpoint: cluster.ecs.endpoint_url(),
+    };
+    let api = SdkApi::connect(&aws, None, Arc::new(aws.region())).await;
+    let all = api.describe_hosts("prod", &arns).await.expect("an answer");
+    assert_eq!((all.found.len(), all.unknown.len()), (5, 0));
+    assert_eq!(cluster.calls(&["DescribeInstances"]), 3);
+    cluster.ecs.faults().disrupt_zone("eu-central-1b");
+    let some = api.describe_hosts("prod", &arns).await.expect("an answer");
+    assert_eq!(some.found.len(), 3);
+    let unknown: Vec<&Arc<str>> = some.unknown.iter().map(|(arn, _)| arn).collect();
+    assert_eq!(unknown, [&arns[1], &arns[4]]);
+    assert!(
+        some.unknown[0].1.contains("disrupted"),
+        "{:?}",
+        some.unknown
+    );
+}
+
+#[tokio::test]
+async fn tasks_in_other_zones_are_found_while_a_zone_is_disrupted() {
+    let cluster = Cluster::start().await;
+    let second = Host::new(cluster.ecs.spare_address(), "eu-central-1b");
+    cluster.ecs.add_host("prod", second);
+    cluster.service("web", 4).await;
+    cluster.ecs.faults().disrupt_zone("eu-central-1b");
+    let balancer = balance(&cluster, &[("web", "")]).await;
+    reached(&balancer, "web", 2).await;
+    let problems = group(&balancer, "web").await.not_targets;
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    cluster.ecs.faults().clear();
+    reached(&balancer, "web", 4).await;
+}
+
+#[tokio::test]
 async fn many_machines_outside_aws_are_asked_for_by_fifties() {
     let cluster = Cluster::start().await;
     let arns: Vec<Arc<str>> = (0..100)
@@ -102,7 +147,7 @@ async fn many_machines_outside_aws_are_asked_for_by_fifties() {
     let aws = Aws::Emulator {
         endpoint: cluster.ecs.endpoint_url(),
     };
-    let api = SdkApi::connect(&aws, None, Arc::new(aws.budget())).await;
+    let api = SdkApi::connect(&aws, None, Arc::new(aws.region())).await;
     let hosts = api.describe_hosts("prod", &arns).await.expect("an answer");
     assert_eq!((hosts.found.len(), hosts.unknown.len()), (100, 0));
     assert_eq!(cluster.ecs.calls()["DescribeInstanceInformation"], 2);

@@ -20,11 +20,16 @@ pub struct Cluster {
 impl Cluster {
     /// Starts an emulator; its tasks start and stop without delay.
     pub async fn start() -> Self {
-        let options = Options {
+        Self::start_with(Options {
             start_delay: Duration::ZERO,
             stop_timeout: Duration::from_secs(5),
             ..Options::default()
-        };
+        })
+        .await
+    }
+
+    /// The same, with delays as they are given.
+    pub async fn start_with(options: Options) -> Self {
         let tasks = HttpTasks::new();
         let ecs = Emulator::start(options, Arc::new(tasks.clone()))
             .await
@@ -61,6 +66,14 @@ impl Cluster {
         tasks
             .filter(|task| task.service == service && task.is_serving() && task.alive)
             .collect()
+    }
+
+    /// How often operations of the API were called, in sum.
+    #[must_use]
+    pub fn calls(&self, operations: &[&str]) -> u64 {
+        let calls = self.ecs.calls();
+        let count = |operation: &&str| calls.get(*operation).copied().unwrap_or_default();
+        operations.iter().map(count).sum()
     }
 
     /// A balancer with a listener and a group for each service, in the same order.

@@ -1,6 +1,6 @@
 //! DescribeInstances of EC2: a form in, XML out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::ApiError;
 use crate::list;
@@ -96,9 +96,17 @@ pub(crate) fn error_body(error: &ApiError, request: &str) -> String {
 }
 
 /// Answers one request.
-pub(crate) fn answer(form: &Form, world: &World, request: &str) -> Result<String, ApiError> {
+pub(crate) fn answer(
+    form: &Form,
+    world: &World,
+    disrupted: &BTreeSet<String>,
+    request: &str,
+) -> Result<String, ApiError> {
     match form.get("Action") {
-        Some("DescribeInstances") => describe_instances(form, world, request),
+        Some("DescribeInstances") => {
+            check_zones(form, world, disrupted)?;
+            describe_instances(form, world, request)
+        }
         Some(other) => {
             let message = format!("The action {other} is not valid for this web service.");
             Err(ApiError::new(400, "InvalidAction", message))
@@ -180,6 +188,28 @@ fn page_size(text: &str) -> Result<usize, ApiError> {
             ),
         )
     })
+}
+
+/// A call that concerns a disrupted zone fails as a whole.
+fn check_zones(form: &Form, world: &World, disrupted: &BTreeSet<String>) -> Result<(), ApiError> {
+    let mut named = form.list("InstanceId");
+    let filtered = (1_usize..).map_while(|n| Some((n, form.get(&format!("Filter.{n}.Name"))?)));
+    for (n, _) in filtered.filter(|(_, name)| *name == "instance-id") {
+        named.extend(form.list(&format!("Filter.{n}.Value")));
+    }
+    let mut hosts = world.hosts.iter();
+    let concerned = hosts.any(|host| {
+        let asked = named.is_empty() || named.contains(&host.ec2_id.as_str());
+        asked && disrupted.contains(&host.zone)
+    });
+    match concerned {
+        false => Ok(()),
+        true => Err(ApiError::new(
+            503,
+            "Unavailable",
+            "The availability zone is disrupted.",
+        )),
+    }
 }
 
 /// One bad id fails the whole call, as on EC2.

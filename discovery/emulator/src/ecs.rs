@@ -8,11 +8,13 @@ use crate::args::Args;
 use crate::error::{ApiError, EmulatorError};
 use crate::faults::TaskFaults;
 use crate::list;
+use crate::model::DeploymentController;
 use crate::names;
 use crate::options::ECS_BATCH;
 use crate::render;
 use crate::render_definition;
 use crate::state::HostStatus;
+use crate::task_sets;
 use crate::world::World;
 
 /// ECS's quota of tasks in one service.
@@ -44,6 +46,9 @@ pub(crate) fn answer(
         "DescribeTaskDefinition" => describe_task_definition(&args, world),
         "StopTask" => stop_task(&args, world, now),
         "UpdateService" => update_service(&args, world, now),
+        "CreateTaskSet" => task_sets::create(&args, world, now),
+        "UpdateServicePrimaryTaskSet" => task_sets::primary(&args, world, now),
+        "DeleteTaskSet" => task_sets::delete(&args, world, now),
         "UpdateContainerInstancesState" => update_container_instances(&args, world),
         _ => Err(ApiError::new(
             400,
@@ -352,6 +357,12 @@ fn update_service(args: &Args<'_>, world: &mut World, now: Instant) -> Result<Va
         (Some(named), _) => Some(named),
         (None, current) => current.filter(|_| force),
     };
+    let sets = service.is_some_and(|service| service.controller != DeploymentController::Ecs);
+    if rollout.is_some() && sets {
+        return Err(ApiError::invalid(
+            "The task definition of a service with task sets is that of its sets.",
+        ));
+    }
     if let Some(desired) = desired {
         world.scale(&key, desired, now);
     }

@@ -22,6 +22,12 @@ pub enum EmulatorError {
         /// The name.
         service: String,
     },
+    /// No task set of the service has this id or ARN.
+    #[error("no task set matches \"{0}\"")]
+    UnknownTaskSet(String),
+    /// The service has the deployment controller ECS, and so no task sets.
+    #[error("service \"{0}\" has no task sets")]
+    NoTaskSets(String),
     /// No task definition has this family, revision or ARN.
     #[error("no task definition matches \"{0}\"")]
     UnknownTaskDefinition(String),
@@ -82,7 +88,11 @@ impl From<EmulatorError> for ApiError {
             EmulatorError::UnknownTaskDefinition(_) => {
                 return Self::client("Unable to describe task definition.");
             }
+            EmulatorError::UnknownTaskSet(_) => {
+                return Self::new(400, "TaskSetNotFoundException", error.to_string());
+            }
             EmulatorError::UnknownTask(_)
+            | EmulatorError::NoTaskSets(_)
             | EmulatorError::UnknownHost(_)
             | EmulatorError::NotRunning(_)
             | EmulatorError::ServiceExists { .. }

@@ -56,6 +56,7 @@ struct Rules {
     rules: Vec<Rule>,
     latency: BTreeMap<String, Duration>,
     view: TaskFaults,
+    disrupted: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -144,6 +145,17 @@ impl Faults {
     /// fourth, and so on in the order of the request.
     pub fn half_failures(&self, on: bool) {
         lock(&self.rules).view.half = on;
+    }
+
+    /// Disrupts an availability zone: DescribeInstances fails as a whole if it asks for a machine
+    /// in that zone, or for no machines by name.
+    pub fn disrupt_zone(&self, zone: &str) {
+        lock(&self.rules).disrupted.insert(zone.to_owned());
+    }
+
+    /// The zones that are disrupted.
+    pub(crate) fn disrupted(&self) -> BTreeSet<String> {
+        lock(&self.rules).disrupted.clone()
     }
 
     /// Ends all faults of all kinds, and lets hanging calls go on.

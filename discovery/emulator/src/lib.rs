@@ -56,6 +56,7 @@ mod shared;
 mod sqs;
 mod ssm;
 mod state;
+mod task_sets;
 mod view;
 mod world;
 
@@ -65,8 +66,8 @@ pub use events::EventOptions;
 pub use faults::{Fault, Faults, Times};
 pub use http_tasks::HttpTasks;
 pub use model::{
-    Addresses, Container, Health, Host, HostKind, LaunchType, NetworkMode, PortMapping, Protocol,
-    TaskDefinition, TaskStatus,
+    Addresses, Container, DeploymentController, Health, Host, HostKind, LaunchType, NetworkMode,
+    PortMapping, Protocol, TaskDefinition, TaskStatus,
 };
 pub use options::Options;
 pub use runtime::{BoxFuture, RunningTask, TaskPort, TaskRuntime, TaskStart};

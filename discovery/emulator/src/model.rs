@@ -138,6 +138,29 @@ impl LaunchType {
     }
 }
 
+/// Who decides which tasks of a service are replaced by which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeploymentController {
+    /// ECS, by rolling updates.
+    #[default]
+    Ecs,
+    /// CodeDeploy, with task sets.
+    CodeDeploy,
+    /// The user, with task sets.
+    External,
+}
+
+impl DeploymentController {
+    /// The value in the API.
+    pub(crate) fn wire(self) -> &'static str {
+        match self {
+            Self::Ecs => "ECS",
+            Self::CodeDeploy => "CODE_DEPLOY",
+            Self::External => "EXTERNAL",
+        }
+    }
+}
+
 /// The transport protocol of a port mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Protocol {

@@ -12,6 +12,11 @@ pub(crate) fn service(options: &Options, cluster: &str, service: &str) -> String
     arn(options, "service", &format!("{cluster}/{service}"))
 }
 
+/// The ARN of a task set.
+pub(crate) fn task_set(options: &Options, cluster: &str, service: &str, id: &str) -> String {
+    arn(options, "task-set", &format!("{cluster}/{service}/{id}"))
+}
+
 /// The ARN of a task.
 pub(crate) fn task(options: &Options, cluster: &str, id: &str) -> String {
     arn(options, "task", &format!("{cluster}/{id}"))

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{LaunchType, NetworkMode, TaskStatus};
+use crate::model::{DeploymentController, LaunchType, NetworkMode, TaskStatus};
 use crate::names;
 use crate::state::{
     Binding, Definition, Deployment, HostState, HostStatus, Service, ServiceKey, Task,
 };
+use crate::task_sets;
 use crate::view;
 use crate::world::World;
 
@@ -233,6 +234,7 @@ pub(crate) fn service(world: &World, key: &ServiceKey, service: &Service) -> Val
         }})
     });
     let (running, pending) = counts(world, service, None);
+    let sets = service.controller != DeploymentController::Ecs;
     without_nulls(json!({
         "serviceArn": names::service(&world.options, &key.cluster, &key.name),
         "serviceName": key.name,
@@ -244,7 +246,8 @@ pub(crate) fn service(world: &World, key: &ServiceKey, service: &Service) -> Val
         "launchType": launch_type(spec.map(|spec| spec.as_ref())),
         "taskDefinition": spec.map(|spec| &spec.arn),
         "schedulingStrategy": "REPLICA",
-        "deploymentController": { "type": "ECS" },
+        "deploymentController": { "type": service.controller.wire() },
+        "taskSets": sets.then(|| task_sets::render_all(world, key, service)),
         "deploymentConfiguration": { "maximumPercent": 200, "minimumHealthyPercent": 100 },
         "deployments": deployments,
         "networkConfiguration": network,
@@ -271,7 +274,7 @@ fn launch_type(definition: Option<&Definition>) -> &'static str {
 }
 
 /// Running and pending tasks that are meant to run, of one deployment or of all.
-fn counts(world: &World, service: &Service, deployment: Option<u64>) -> (usize, usize) {
+pub(crate) fn counts(world: &World, service: &Service, deployment: Option<u64>) -> (usize, usize) {
     let tasks = service.live.iter().filter_map(|seq| world.tasks.get(seq));
     tasks
         .filter(|task| deployment.is_none_or(|id| task.deployment == id))

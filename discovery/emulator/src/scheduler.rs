@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::EmulatorError;
-use crate::model::{HostKind, NetworkMode, TaskStatus};
+use crate::model::{DeploymentController, HostKind, NetworkMode, TaskStatus};
 use crate::ports::WireProtocol;
 use crate::state::{Definition, Deployment, HostStatus, Seq, Service, ServiceKey, Task, Timer};
 use crate::world::World;
@@ -55,19 +55,12 @@ impl World {
         now: Instant,
     ) -> Result<(), EmulatorError> {
         let definition = self.definition(definition)?;
-        let key = ServiceKey {
-            cluster: self.cluster(cluster)?.to_owned(),
-            name: name.to_owned(),
-        };
-        if self.services.contains_key(&key) {
-            return Err(EmulatorError::ServiceExists {
-                cluster: key.cluster,
-                service: key.name,
-            });
-        }
+        let key = self.new_service_key(cluster, name)?;
         let service = Service {
+            controller: DeploymentController::Ecs,
             desired,
             deployments: vec![self.new_deployment(definition, now)],
+            sets: Vec::new(),
             live: Default::default(),
             created: now,
             failures: 0,
@@ -77,6 +70,25 @@ impl World {
         self.dirty.insert(key);
         self.touch();
         Ok(())
+    }
+
+    /// The key of a service that is not there yet.
+    pub(crate) fn new_service_key(
+        &self,
+        cluster: &str,
+        name: &str,
+    ) -> Result<ServiceKey, EmulatorError> {
+        let key = ServiceKey {
+            cluster: self.cluster(cluster)?.to_owned(),
+            name: name.to_owned(),
+        };
+        match self.services.contains_key(&key) {
+            false => Ok(key),
+            true => Err(EmulatorError::ServiceExists {
+                cluster: key.cluster,
+                service: key.name,
+            }),
+        }
     }
 
     fn new_deployment(&mut self, definition: Arc<Definition>, now: Instant) -> Deployment {
@@ -136,6 +148,7 @@ impl World {
             return;
         };
         let Some(primary) = service.deployments.last() else {
+            self.reconcile_sets(key, now);
             return;
         };
         let (desired, deployment) = (service.desired, primary.id);
@@ -188,7 +201,7 @@ impl World {
     }
 
     /// Creates up to `count` tasks, each on the host that has fewest.
-    fn place(
+    pub(crate) fn place(
         &mut self,
         key: &ServiceKey,
         deployment: u64,

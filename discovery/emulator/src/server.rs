@@ -209,7 +209,8 @@ impl Call {
                 .map(|answer| answer.to_string()),
             Self::Ec2 { form, .. } => {
                 let id = request_id();
-                shared.with(|world, _| ec2::answer(form, world, &id))
+                let disrupted = shared.faults.disrupted();
+                shared.with(|world, _| ec2::answer(form, world, &disrupted, &id))
             }
         };
         Ok(match answered {

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::model::{Health, HostKind, NetworkMode, TaskDefinition, TaskStatus};
+use crate::model::{
+    DeploymentController, Health, HostKind, NetworkMode, TaskDefinition, TaskStatus,
+};
 use crate::ports::Ports;
 use crate::runtime::TaskStart;
 
@@ -214,11 +216,48 @@ pub(crate) struct Deployment {
     pub completed: bool,
 }
 
+/// What a task set is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SetStatus {
+    /// It serves production.
+    Primary,
+    /// It does not.
+    Active,
+    /// It is deleted, and its tasks are ending.
+    Draining,
+}
+
+impl SetStatus {
+    pub(crate) fn wire(self) -> &'static str {
+        match self {
+            Self::Primary => "PRIMARY",
+            Self::Active => "ACTIVE",
+            Self::Draining => "DRAINING",
+        }
+    }
+}
+
+/// A part of a service whose deployments are not ECS's own.
+#[derive(Debug)]
+pub(crate) struct TaskSet {
+    /// What its tasks have in place of a deployment.
+    pub number: u64,
+    pub definition: Arc<Definition>,
+    /// Hundredths of the desired count of the service.
+    pub percent: u8,
+    pub status: SetStatus,
+    pub created: Instant,
+    pub updated: Instant,
+}
+
 #[derive(Debug)]
 pub(crate) struct Service {
+    pub controller: DeploymentController,
     pub desired: usize,
-    /// The last one is PRIMARY.
+    /// The last one is PRIMARY. None with another controller than ECS.
     pub deployments: Vec<Deployment>,
+    /// None with the controller ECS.
+    pub sets: Vec<TaskSet>,
     /// The tasks whose desiredStatus is RUNNING.
     pub live: BTreeSet<Seq>,
     pub created: Instant,

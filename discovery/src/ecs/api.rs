@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The most ARNs in one describe call (ECS answers more with an error).
 pub const BATCH: usize = 100;
@@ -29,6 +29,15 @@ pub trait EcsApi: Send + Sync {
         cluster: &str,
         arns: &[Arc<str>],
     ) -> impl Future<Output = Result<Described, ApiError>> + Send;
+
+    /// `DescribeServices` for one service. The answer may be one that another group caused, to a
+    /// call that began at `since` or later; the time that comes with it is when that was.
+    fn describe_service(
+        &self,
+        cluster: &str,
+        service: &str,
+        since: Instant,
+    ) -> impl Future<Output = Result<(Service, Instant), ApiError>> + Send;
 
     /// `DescribeContainerInstances` of at most [`BATCH`] ARNs, and the addresses of their
     /// machines. Fails only if the container instances are not described: what goes wrong with
@@ -70,6 +79,10 @@ pub struct Task {
     pub started_at: Option<i64>,
     /// `UNHEALTHY` by the container's own health check.
     pub unhealthy: bool,
+    /// Whether such a check has said anything.
+    pub checked: bool,
+    /// The id of the task set, or of the deployment, that it belongs to.
+    pub started_by: Option<Arc<str>>,
     /// Its availability zone.
     pub zone: Option<Arc<str>>,
     /// The ARN of the container instance it runs on. None on Fargate.
@@ -80,6 +93,30 @@ pub struct Task {
     pub interface: Option<IpAddr>,
     /// Its containers.
     pub containers: Vec<Container>,
+}
+
+/// A service, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// How many tasks it is meant to have.
+    pub desired: u32,
+    /// How many are RUNNING.
+    pub running: u32,
+    /// How many are on their way up.
+    pub pending: u32,
+    /// Whether a deployment is IN_PROGRESS.
+    pub rolling: bool,
+    /// Its task sets. None with the deployment controller ECS, which has none.
+    pub task_sets: Option<Vec<TaskSet>>,
+}
+
+/// A part of a service whose deployments are made by CodeDeploy or by the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskSet {
+    /// What its tasks name in `startedBy`.
+    pub id: Arc<str>,
+    /// `PRIMARY` serves production, `ACTIVE` does not, `DRAINING` is being deleted.
+    pub status: Arc<str>,
 }
 
 /// A container of a task.

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use longshore_config::EcsDiscovery;
 
-use super::api::{Definition, Described, Host, Hosts, Task};
+use super::api::{BATCH, Definition, Described, Host, Hosts, Task};
 use super::known::Known;
 use super::port::wants_definition;
 use super::resolve::{Unresolved, resolve};
+use super::service::ServiceBook;
 use crate::target::{Problem, Target};
 pub use told::Told;
 use told::Tombs;
@@ -28,9 +29,24 @@ const UNCONFIRMED_LIMIT: Duration = Duration::from_secs(60);
 /// start ECS may not know a task either (eventual consistency), hence more than one.
 const MISSING_LIMIT: u32 = 2;
 
-/// How long a description is believed. What changes without the list showing it: the verdict of
-/// the container's own health check, and the host port after a restart within the task.
-const DESCRIPTION_LIFE: Duration = Duration::from_secs(60);
+/// How long a description is believed. What changes without the list showing it: the host port
+/// after a restart within the task, and the verdict of the container's own health check.
+const DESCRIPTION_LIFE: Duration = Duration::from_secs(120);
+
+/// How long it is believed in a service whose tasks have such a check.
+const CHECKED_LIFE: Duration = Duration::from_secs(60);
+
+/// A description this old is renewed if that costs no call of its own.
+const FILL_AGE: Duration = Duration::from_secs(20);
+
+/// How long a task that gives no reason to expect anything new, and is no target, is left alone.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How long a task counts as one on its way up.
+const STARTING_MAX: Duration = Duration::from_secs(600);
+
+/// How much older than the list an answer may be that says that a service wants no tasks.
+const ALONGSIDE: Duration = Duration::from_secs(2);
 
 /// When more than half of so many tasks or more would go at once, without an answer that says that
 /// they stopped, that is more likely an error than the truth.
@@ -47,6 +63,8 @@ pub struct Book {
     pub hosts: Known<Host>,
     /// Task definitions.
     pub definitions: Known<Definition>,
+    /// The service itself.
+    pub service: ServiceBook,
     /// How many tasks are kept by the shrink guard.
     frozen: usize,
     /// Tasks that were told to stop. They never run again, whatever an older answer says.
@@ -59,6 +77,8 @@ pub struct Book {
 struct Entry {
     /// The newest description. None: listed, but not described yet.
     task: Option<Task>,
+    /// When it was first heard of.
+    seen_at: Option<Instant>,
     /// The start of the latest list that showed it, or the time of the latest event that did.
     listed_at: Option<Instant>,
     /// Since when the list lacks it.
@@ -69,6 +89,19 @@ struct Entry {
     described_at: Option<Instant>,
 }
 
+impl Entry {
+    fn is_older(&self, age: Duration, now: Instant) -> bool {
+        let old = |at| now.saturating_duration_since(at) >= age;
+        self.described_at.is_none_or(old)
+    }
+
+    /// Whether it is known and does not run yet.
+    fn is_starting(&self) -> bool {
+        let task = self.task.as_ref();
+        task.is_some_and(|task| task.desired_running && task.last_status != "RUNNING")
+    }
+}
+
 impl Book {
     /// Nothing is known.
     #[must_use]
@@ -76,8 +109,22 @@ impl Book {
         self.tasks.is_empty()
     }
 
+    /// How many tasks are known.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Whether a list shows tasks that came or went.
+    #[must_use]
+    pub fn differs(&self, listed: &BTreeSet<Arc<str>>) -> bool {
+        let came = |arn: &Arc<str>| !self.tasks.contains_key(arn) && !self.tombs.holds(arn);
+        listed.iter().any(came) || self.tasks.keys().any(|arn| !listed.contains(arn))
+    }
+
     /// The tasks to describe, given the ARNs that are listed now: new ones, those that are no
-    /// targets yet, those that left the list, and those whose description is old.
+    /// targets yet, those that left the list, and those whose description is old. The room that
+    /// is left in the last call goes to those whose description is oldest.
     #[must_use]
     pub fn to_describe(
         &self,
@@ -85,20 +132,57 @@ impl Book {
         spec: &EcsDiscovery,
         now: Instant,
     ) -> Vec<Arc<str>> {
-        let known = self
-            .tasks
-            .iter()
-            .filter(|(arn, entry)| {
-                let old = entry
-                    .described_at
-                    .is_none_or(|at| now.saturating_duration_since(at) >= DESCRIPTION_LIFE);
-                old || !listed.contains(*arn) || self.resolve(entry, spec).is_err()
-            })
-            .map(|(arn, _)| arn);
-        let new = listed
-            .iter()
-            .filter(|arn| !self.tasks.contains_key(*arn) && !self.tombs.holds(arn));
-        known.chain(new).cloned().collect()
+        let mut tasks = self.tasks.values().filter_map(|entry| entry.task.as_ref());
+        let life = match tasks.any(|task| task.checked) {
+            true => CHECKED_LIFE,
+            false => DESCRIPTION_LIFE,
+        };
+        let more_run = self.service.tells_more_than(self.running(), now);
+        let needed = |arn: &Arc<str>, entry: &Entry| {
+            let older = |age| entry.is_older(age, now);
+            older(life)
+                || !listed.contains(arn)
+                || match self.resolve(entry, spec) {
+                    Ok(_) => false,
+                    Err(Unresolved::Waiting(_)) if entry.is_starting() => {
+                        more_run || older(PATIENCE)
+                    }
+                    Err(Unresolved::Wrong(_)) => older(PATIENCE),
+                    Err(Unresolved::Waiting(_) | Unresolved::Gone) => true,
+                }
+        };
+        let (mut asked, mut others) = (Vec::new(), Vec::new());
+        for (arn, entry) in &self.tasks {
+            if needed(arn, entry) {
+                asked.push(Arc::clone(arn));
+            } else if entry.is_older(FILL_AGE, now) || entry.is_starting() {
+                others.push((entry.described_at, arn));
+            }
+        }
+        let new = |arn: &&Arc<str>| !self.tasks.contains_key(*arn) && !self.tombs.holds(arn);
+        asked.extend(listed.iter().filter(new).cloned());
+        let room = asked.len().next_multiple_of(BATCH) - asked.len();
+        others.sort_unstable();
+        let fill = others.into_iter().take(room);
+        asked.extend(fill.map(|(_, arn)| Arc::clone(arn)));
+        asked
+    }
+
+    /// The tasks on their way up that are worth describing now: the service has more that run
+    /// than are known to.
+    #[must_use]
+    pub fn starting(&self, now: Instant) -> Vec<Arc<str>> {
+        if !self.service.tells_more_than(self.running(), now) {
+            return Vec::new();
+        }
+        let starting = self.tasks.iter().filter(|(_, entry)| entry.is_starting());
+        starting.map(|(arn, _)| Arc::clone(arn)).collect()
+    }
+
+    /// How many tasks run, as far as is known.
+    fn running(&self) -> usize {
+        let tasks = self.tasks.values().filter_map(|entry| entry.task.as_ref());
+        tasks.filter(|task| task.last_status == "RUNNING").count()
     }
 
     /// Takes the answer to a describe call. Tasks that it does not speak of stay as they were.
@@ -109,6 +193,7 @@ impl Book {
             }
             let entry = self.tasks.entry(Arc::clone(&task.arn)).or_insert(Entry {
                 absent_since: Some(now),
+                seen_at: Some(now),
                 ..Entry::default()
             });
             entry.missing = 0;
@@ -141,6 +226,7 @@ impl Book {
                 continue;
             }
             let entry = self.tasks.entry(Arc::clone(arn)).or_default();
+            entry.seen_at.get_or_insert(began);
             entry.listed_at = entry.listed_at.max(Some(began));
             entry.absent_since = None;
         }
@@ -164,7 +250,11 @@ impl Book {
                 doubtful += usize::from(!stopped(entry) && unheard(entry));
             }
         }
-        let shrinks = known >= SHRINK_MIN && doubtful * 2 > known;
+        // A service that is meant to have none loses all of them, and that is the truth.
+        let none = self
+            .service
+            .wants_none(began.checked_sub(ALONGSIDE).unwrap_or(began));
+        let shrinks = known >= SHRINK_MIN && doubtful * 2 > known && !none;
         self.frozen = 0;
         let tombs = &mut self.tombs;
         self.tasks.retain(|arn, entry| {
@@ -228,11 +318,29 @@ impl Book {
         wanted.into_iter().cloned().collect()
     }
 
+    /// When hosts or definitions that are wanted and not known may be asked for. None: all are
+    /// known for good.
+    #[must_use]
+    pub fn next_question(&self, spec: &EcsDiscovery, now: Instant) -> Option<Instant> {
+        let running = || self.tasks.values().filter_map(|entry| entry.task.as_ref());
+        let hosts = running()
+            .filter(|task| task.desired_running && task.interface.is_none())
+            .filter_map(|task| task.host.as_ref())
+            .filter_map(|host| self.hosts.due_at(host, Host::life, now));
+        let definitions = running()
+            .filter(|task| wants_definition(task, spec))
+            .filter_map(|task| task.definition.as_ref())
+            .filter_map(|definition| self.definitions.due_at(definition, |_| None, now));
+        hosts.chain(definitions).min()
+    }
+
     /// Whether a task is on its way up, so that the next look should come soon.
     #[must_use]
-    pub fn is_unsettled(&self, spec: &EcsDiscovery) -> bool {
+    pub fn is_unsettled(&self, spec: &EcsDiscovery, now: Instant) -> bool {
         self.tasks.values().any(|entry| {
+            let recent = |at| now.saturating_duration_since(at) < STARTING_MAX;
             entry.absent_since.is_none()
+                && entry.seen_at.is_some_and(recent)
                 && matches!(self.resolve(entry, spec), Err(Unresolved::Waiting(_)))
         })
     }
@@ -251,17 +359,24 @@ impl Book {
                 ),
             });
         }
+        let described = || self.tasks.values().filter_map(|entry| entry.task.as_ref());
+        let named = described().filter_map(|task| task.started_by.as_ref());
+        let rule = self.service.rule(&named.collect());
         for (arn, entry) in &self.tasks {
-            match self.resolve(entry, spec) {
-                Ok(target) => targets.push(target),
-                Err(Unresolved::Gone) => {}
-                Err(Unresolved::Waiting(reason) | Unresolved::Wrong(reason)) => {
-                    problems.push(Problem {
-                        subject: arn.rsplit('/').next().unwrap_or(arn).to_owned(),
-                        reason,
-                    });
+            let standby = entry.task.as_ref().and_then(|task| rule.excludes(task));
+            let reason = match (self.resolve(entry, spec), standby) {
+                (Err(Unresolved::Gone), _) => continue,
+                (_, Some(standby)) => standby,
+                (Ok(target), None) => {
+                    targets.push(target);
+                    continue;
                 }
-            }
+                (Err(Unresolved::Waiting(reason) | Unresolved::Wrong(reason)), None) => reason,
+            };
+            problems.push(Problem {
+                subject: arn.rsplit('/').next().unwrap_or(arn).to_owned(),
+                reason,
+            });
         }
         (targets, problems)
     }
@@ -287,7 +402,7 @@ impl Book {
     reason = "tests stand outside: they choose the times that they hand in"
 )]
 #[path = "book_tests.rs"]
-mod tests;
+pub(super) mod tests;
 
 #[cfg(test)]
 #[allow(

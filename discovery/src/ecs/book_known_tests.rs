@@ -64,7 +64,7 @@ fn a_host_that_is_not_known_holds_up_only_its_own_tasks() {
     let (targets, problems) = book.targets(&spec());
     assert_eq!(targets.len(), 1);
     assert!(problems[0].reason.contains("no permission"), "{problems:?}");
-    assert!(!book.is_unsettled(&spec()));
+    assert!(!book.is_unsettled(&spec(), now));
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use longshore_config::{EcsDiscovery, Span};
 
 use super::Book;
-use crate::ecs::api::{Binding, Container, Described, Host, Hosts, Task};
+use crate::ecs::api::{Binding, Container, Described, Host, Hosts, Service, Task};
 
-pub(super) fn spec() -> EcsDiscovery {
+pub(in crate::ecs) fn spec() -> EcsDiscovery {
     EcsDiscovery {
         cluster: "prod".to_owned(),
         service: "app".to_owned(),
@@ -21,11 +21,11 @@ pub(super) fn spec() -> EcsDiscovery {
     }
 }
 
-pub(super) fn arn(id: u32) -> Arc<str> {
+pub(in crate::ecs) fn arn(id: u32) -> Arc<str> {
     format!("arn:aws:ecs:r:1:task/prod/{id}").into()
 }
 
-pub(super) fn task(id: u32, version: i64) -> Task {
+pub(in crate::ecs) fn task(id: u32, version: i64) -> Task {
     Task {
         arn: arn(id),
         version,
@@ -33,6 +33,8 @@ pub(super) fn task(id: u32, version: i64) -> Task {
         last_status: "RUNNING".to_owned(),
         started_at: None,
         unhealthy: false,
+        checked: false,
+        started_by: None,
         zone: None,
         host: Some("host".into()),
         definition: Some("definition".into()),
@@ -49,19 +51,19 @@ pub(super) fn task(id: u32, version: i64) -> Task {
     }
 }
 
-pub(super) fn stopped(id: u32, version: i64) -> Task {
+pub(in crate::ecs) fn stopped(id: u32, version: i64) -> Task {
     Task {
         desired_running: false,
         ..task(id, version)
     }
 }
 
-pub(super) fn list(ids: &[u32]) -> BTreeSet<Arc<str>> {
+pub(in crate::ecs) fn list(ids: &[u32]) -> BTreeSet<Arc<str>> {
     ids.iter().map(|id| arn(*id)).collect()
 }
 
 /// One poll in which `described` is what ECS answers, or None where the call fails.
-pub(super) fn poll(
+pub(in crate::ecs) fn poll(
     book: &mut Book,
     ids: &[u32],
     described: Option<Vec<Task>>,
@@ -116,7 +118,7 @@ fn a_settled_task_is_not_described_again() {
     );
     assert!(book.to_describe(&list(&[1, 2]), &spec(), now).is_empty());
     assert_eq!(book.to_describe(&list(&[1, 2, 3]), &spec(), now), [arn(3)]);
-    assert!(!book.is_unsettled(&spec()));
+    assert!(!book.is_unsettled(&spec(), now));
 }
 
 #[test]
@@ -159,7 +161,7 @@ fn a_task_that_ecs_does_not_know_yet_becomes_a_target_later() {
     let mut book = Book::default();
     for _ in 0..10 {
         assert!(poll(&mut book, &[1], Some(vec![]), now).is_empty());
-        assert!(book.is_unsettled(&spec()));
+        assert!(book.is_unsettled(&spec(), now));
     }
     assert_eq!(poll(&mut book, &[1], Some(vec![task(1, 3)]), now), [1]);
 }
@@ -226,20 +228,78 @@ fn a_task_without_its_port_is_described_until_it_has_one() {
     let mut bare = task(1, 1);
     bare.containers[0].bindings.clear();
     assert!(poll(&mut book, &[1], Some(vec![bare]), now).is_empty());
-    assert!(book.is_unsettled(&spec()));
+    assert!(book.is_unsettled(&spec(), now));
     assert_eq!(poll(&mut book, &[1], Some(vec![task(1, 1)]), now), [1]);
 }
 
 #[test]
-fn a_description_is_renewed_after_a_minute() {
+fn a_description_is_renewed_after_two_minutes_and_after_one_if_the_service_has_health_checks() {
+    for (checked, seconds) in [(false, 120), (true, 60)] {
+        let now = Instant::now();
+        let mut book = Book::default();
+        let known = Task {
+            checked,
+            ..task(1, 1)
+        };
+        poll(&mut book, &[1], Some(vec![known]), now);
+        let listed = list(&[1]);
+        let later = now + Duration::from_secs(seconds - 1);
+        assert!(book.to_describe(&listed, &spec(), later).is_empty());
+        let later = now + Duration::from_secs(seconds);
+        assert_eq!(book.to_describe(&listed, &spec(), later), [arn(1)]);
+    }
+}
+
+#[test]
+fn the_room_in_a_call_goes_to_the_oldest_descriptions_and_makes_no_call_of_its_own() {
     let now = Instant::now();
     let mut book = Book::default();
-    poll(&mut book, &[1], Some(vec![task(1, 1)]), now);
-    let listed = list(&[1]);
-    let later = now + Duration::from_secs(59);
-    assert!(book.to_describe(&listed, &spec(), later).is_empty());
-    let later = now + Duration::from_secs(60);
-    assert_eq!(book.to_describe(&listed, &spec(), later), [arn(1)]);
+    let ids: Vec<u32> = (0..150).collect();
+    let all = |ids: &[u32]| Some(ids.iter().map(|id| task(*id, 1)).collect());
+    poll(&mut book, &ids[..50], all(&ids[..50]), now);
+    let later = now + Duration::from_secs(10);
+    poll(&mut book, &ids, all(&ids), later);
+    let later = now + Duration::from_secs(40);
+    assert!(book.to_describe(&list(&ids), &spec(), later).is_empty());
+    let mut more = ids.clone();
+    more.push(200);
+    let asked = book.to_describe(&list(&more), &spec(), later);
+    assert_eq!(asked.len(), 100);
+    assert!(asked.contains(&arn(200)));
+    assert!(ids[..50].iter().all(|id| asked.contains(&arn(*id))));
+}
+
+#[test]
+fn a_task_on_its_way_is_described_when_the_service_has_more_that_run_and_now_and_then() {
+    let now = Instant::now();
+    let mut book = Book::default();
+    let starting = Task {
+        last_status: "PENDING".to_owned(),
+        ..task(2, 2)
+    };
+    let service = |running| Service {
+        desired: 2,
+        running,
+        pending: 2 - running,
+        rolling: false,
+        task_sets: None,
+    };
+    book.service.answered(service(1), now);
+    poll(&mut book, &[1, 2], Some(vec![task(1, 1), starting]), now);
+    let asks = |book: &Book, seconds| {
+        let later = now + Duration::from_secs(seconds);
+        let look = book.to_describe(&list(&[1, 2]), &spec(), later);
+        (
+            look.contains(&arn(2)),
+            book.starting(later).contains(&arn(2)),
+        )
+    };
+    assert_eq!(asks(&book, 5), (false, false));
+    assert_eq!(asks(&book, 15), (true, false), "whatever is told");
+    book.service.answered(service(2), now);
+    assert_eq!(asks(&book, 5), (true, true));
+    book.service.failed("no".to_owned(), now);
+    assert_eq!(asks(&book, 5), (true, true), "nothing is told");
 }
 
 #[test]

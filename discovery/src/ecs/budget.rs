@@ -19,10 +19,20 @@ const BURST_SECONDS: f64 = 4.0;
 const GAIN: f64 = 0.5;
 const QUIET: Duration = Duration::from_secs(60);
 
+/// Which of the account's limits a call draws on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// That of tasks and container instances; and, so that they are few, task definitions.
+    Tasks,
+    /// That of services.
+    Services,
+}
+
 /// The budget of one region. Callers reserve a call and wait for their turn.
 #[derive(Debug, Default)]
-pub struct Budget {
+pub(super) struct Budget {
     state: Mutex<State>,
+    services: Mutex<State>,
     calls: AtomicU64,
     throttled: AtomicU64,
 }
@@ -30,9 +40,10 @@ pub struct Budget {
 impl Budget {
     /// So many calls a second, and a burst of four seconds' worth, in place of 5 and 20.
     #[must_use]
-    pub fn of(rate: f64) -> Self {
+    pub(super) fn of(rate: f64) -> Self {
         Self {
             state: Mutex::new(State::of(rate)),
+            services: Mutex::new(State::of(rate)),
             ..Self::default()
         }
     }
@@ -100,29 +111,33 @@ impl State {
 
 impl Budget {
     /// Waits for its turn to make one call.
-    pub(super) async fn take(&self, now: Instant) {
+    pub(super) async fn take(&self, limit: Limit, now: Instant) {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let wait = self.lock().take(now);
+        let wait = self.lock(limit).take(now);
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
     }
 
     /// A call was refused for there were too many.
-    pub(super) fn throttled(&self, now: Instant) {
+    pub(super) fn throttled(&self, limit: Limit, now: Instant) {
         self.throttled.fetch_add(1, Ordering::Relaxed);
-        self.lock().throttled(now);
+        self.lock(limit).throttled(now);
     }
 
     /// Calls so far, and how many of them AWS refused as too many.
     #[must_use]
-    pub fn counts(&self) -> (u64, u64) {
+    pub(super) fn counts(&self) -> (u64, u64) {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         (read(&self.calls), read(&self.throttled))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self, limit: Limit) -> std::sync::MutexGuard<'_, State> {
+        let state = match limit {
+            Limit::Tasks => &self.state,
+            Limit::Services => &self.services,
+        };
+        state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

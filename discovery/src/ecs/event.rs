@@ -123,6 +123,8 @@ fn event(event: &Value) -> Result<Message, Malformed> {
             last_status: last.to_owned(),
             started_at: moment(detail, "startedAt"),
             unhealthy: health == Some("UNHEALTHY"),
+            checked: matches!(health, Some("HEALTHY" | "UNHEALTHY")),
+            started_by: text(detail, "startedBy").map(Into::into),
             zone: text(detail, "availabilityZone").map(Into::into),
             host: text(detail, "containerInstanceArn").map(Into::into),
             definition: text(detail, "taskDefinitionArn").map(Into::into),
@@ -232,7 +234,7 @@ fn same_name(told: &str, wanted: &str) -> bool {
 }
 
 /// The last part of an ARN, or the name itself.
-fn short(name: &str) -> &str {
+pub(super) fn short(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or(name)
 }
 

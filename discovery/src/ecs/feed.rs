@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::event::{self, Message, TaskEvent};
 use super::now;
 use super::sdk::{Aws, SdkQueue};
 use crate::backoff;
+use crate::clock::wall;
 
 /// Events that a group has not taken yet, at the most. A group that falls further behind looks at
 /// once, which tells the same.
@@ -61,11 +63,37 @@ pub(super) enum State {
     Fails(Arc<str>),
 }
 
+/// What the reader of a queue has counted.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    messages: AtomicU64,
+    malformed: AtomicU64,
+    failures: AtomicU64,
+    /// Milliseconds; see [`QueueFigures::lag`].
+    lag: AtomicU64,
+}
+
+/// What operators may want to know of a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueFigures {
+    /// Its name or URL, as the file has it.
+    pub queue: String,
+    /// Messages that were read.
+    pub messages: u64,
+    /// How many of them were no events, and were deleted unread.
+    pub malformed: u64,
+    /// Calls that failed.
+    pub failures: u64,
+    /// How old the event read last was by then, by the two wall clocks.
+    pub lag: Duration,
+}
+
 /// The reader of one queue. It ends with its last subscription.
 #[derive(Debug)]
 struct Feed {
     events: broadcast::Sender<Arc<TaskEvent>>,
     state: watch::Receiver<State>,
+    counts: Arc<Counts>,
     reader: JoinHandle<()>,
 }
 
@@ -114,6 +142,23 @@ impl Feeds {
             _feed: feed,
         }
     }
+
+    /// The figures of all queues that are read.
+    #[must_use]
+    pub fn figures(&self) -> Vec<QueueFigures> {
+        let feeds = self.feeds.iter();
+        let alive = feeds.filter_map(|((_, queue), feed)| Some((queue, feed.upgrade()?)));
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        alive
+            .map(|(queue, feed)| QueueFigures {
+                queue: queue.clone(),
+                messages: read(&feed.counts.messages),
+                malformed: read(&feed.counts.malformed),
+                failures: read(&feed.counts.failures),
+                lag: Duration::from_millis(read(&feed.counts.lag)),
+            })
+            .collect()
+    }
 }
 
 impl Feed {
@@ -121,13 +166,16 @@ impl Feed {
         let (events, _) = broadcast::channel(BACKLOG);
         let (tell, state) = watch::channel(State::Starting);
         let sender = events.clone();
+        let counts = Arc::new(Counts::default());
+        let count = Arc::clone(&counts);
         let reader = tokio::spawn(async move {
             let api = SdkQueue::connect(&aws, region.as_deref(), queue).await;
-            read(&api, &sender, &tell, seed).await;
+            read(&api, &sender, &tell, &count, seed).await;
         });
         Self {
             events,
             state,
+            counts,
             reader,
         }
     }
@@ -138,6 +186,7 @@ async fn read(
     api: &impl QueueApi,
     events: &broadcast::Sender<Arc<TaskEvent>>,
     state: &watch::Sender<State>,
+    counts: &Counts,
     seed: u64,
 ) {
     let mut rng: SmallRng = rand::SeedableRng::seed_from_u64(seed);
@@ -165,7 +214,7 @@ async fn read(
                     tracing::info!("the events queue answers");
                     state.send_replace(State::Works);
                 }
-                let receipts = hand_over(messages, events);
+                let receipts = hand_over(messages, events, counts);
                 // Deleted only now: what is not handed over comes again. What is not deleted does
                 // so too, and changes nothing then.
                 if !receipts.is_empty()
@@ -176,6 +225,7 @@ async fn read(
             }
             Err(error) => {
                 failures = failures.saturating_add(1);
+                counts.failures.fetch_add(1, Ordering::Relaxed);
                 if failures == 1 {
                     tracing::warn!(%error, "the events queue fails; polling as without it");
                 }
@@ -188,16 +238,28 @@ async fn read(
 
 /// Hands on what can be read. All messages are to be deleted: one that cannot be read now never
 /// will be.
-fn hand_over(messages: Vec<Received>, events: &broadcast::Sender<Arc<TaskEvent>>) -> Vec<String> {
+fn hand_over(
+    messages: Vec<Received>,
+    events: &broadcast::Sender<Arc<TaskEvent>>,
+    counts: &Counts,
+) -> Vec<String> {
     let mut receipts = Vec::with_capacity(messages.len());
     for message in messages {
+        counts.messages.fetch_add(1, Ordering::Relaxed);
         match event::parse(&message.body) {
             Ok(Message::Task(event)) => {
+                let at = u64::try_from(event.at).unwrap_or_default();
+                let lag = wall().saturating_sub(Duration::from_millis(at)).as_millis();
+                let lag = u64::try_from(lag).unwrap_or(u64::MAX);
+                counts.lag.store(lag, Ordering::Relaxed);
                 // With nobody to hear it, this task ends as well.
                 events.send(Arc::from(event)).unwrap_or_default();
             }
             Ok(Message::Other(kind)) => tracing::debug!(kind, "an event that is of no use"),
-            Err(error) => tracing::warn!(%error, "a message of the events queue is no event"),
+            Err(error) => {
+                counts.malformed.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%error, "a message of the events queue is no event");
+            }
         }
         receipts.push(message.receipt);
     }

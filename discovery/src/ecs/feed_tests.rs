@@ -1,10 +1,11 @@
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{broadcast, watch};
 
-use super::{QueueApi, Received, State, read};
+use super::{Counts, QueueApi, Received, State, hand_over, read};
 use crate::ecs::api::{ApiError, ErrorKind};
 use crate::ecs::event::TaskEvent;
 
@@ -65,6 +66,7 @@ impl QueueApi for Script {
 async fn run(script: &Script, states: usize) -> (Vec<State>, broadcast::Receiver<Arc<TaskEvent>>) {
     let (events, heard) = broadcast::channel(16);
     let (tell, mut state) = watch::channel(State::Starting);
+    let counts = Counts::default();
     let watching = async {
         let mut seen = Vec::new();
         while seen.len() < states {
@@ -82,7 +84,7 @@ async fn run(script: &Script, states: usize) -> (Vec<State>, broadcast::Receiver
     };
     let both = async {
         tokio::select! {
-            () = read(script, &events, &tell, 1) => panic!("it reads without end"),
+            () = read(script, &events, &tell, &counts, 1) => panic!("it reads without end"),
             seen = watching => seen,
         }
     };
@@ -100,6 +102,24 @@ async fn events_are_handed_over_and_every_message_is_deleted_readable_or_not() {
     assert_eq!(states, [State::Works]);
     assert_eq!(&*heard.recv().await.expect("an event").task.arn, "a");
     assert_eq!(*script.deleted.lock().expect("whole"), ["0", "1", "2"]);
+}
+
+#[test]
+fn what_is_read_is_counted_and_so_is_how_late_it_came() {
+    let (events, _heard) = broadcast::channel(16);
+    let counts = Counts::default();
+    let read = messages(&["nonsense", EVENT]).expect("messages");
+    hand_over(read, &events, &counts);
+    let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    assert_eq!((of(&counts.messages), of(&counts.malformed)), (2, 1));
+    // The event is of 2026-11-21, and this machine's clock may say anything.
+    let told = Duration::from_secs(1_795_258_637);
+    let expected = crate::clock::wall().saturating_sub(told);
+    let lag = Duration::from_millis(of(&counts.lag));
+    let apart = expected
+        .saturating_sub(lag)
+        .max(lag.saturating_sub(expected));
+    assert!(apart < Duration::from_secs(60), "{lag:?}, {expected:?}");
 }
 
 #[tokio::test]

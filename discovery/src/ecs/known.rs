@@ -67,14 +67,26 @@ impl<T> Known<T> {
     /// Whether to ask for a thing now. `life` says how long a thing is believed; None: for ever.
     #[must_use]
     pub fn is_due(&self, arn: &str, life: impl Fn(&T) -> Option<Duration>, now: Instant) -> bool {
-        let fresh = self.things.get(arn).is_some_and(|(thing, at)| {
-            life(thing).is_none_or(|life| now.saturating_duration_since(*at) < life)
+        self.due_at(arn, life, now).is_some_and(|due| due <= now)
+    }
+
+    /// When to ask for a thing. None: it is known for ever.
+    #[must_use]
+    pub fn due_at(
+        &self,
+        arn: &str,
+        life: impl Fn(&T) -> Option<Duration>,
+        now: Instant,
+    ) -> Option<Instant> {
+        let old = match self.things.get(arn) {
+            Some((thing, at)) => *at + life(thing)?,
+            None => now,
+        };
+        let again = self.refused.get(arn).map(|refused| {
+            let pause = Duration::from_secs(1 << refused.times.min(6)).min(RETRY_CAP);
+            refused.at + pause
         });
-        !fresh
-            && self.refused.get(arn).is_none_or(|refused| {
-                let pause = Duration::from_secs(1 << refused.times.min(6)).min(RETRY_CAP);
-                now.saturating_duration_since(refused.at) >= pause
-            })
+        Some(again.map_or(old, |again| old.max(again)))
     }
 
     /// Takes a thing.

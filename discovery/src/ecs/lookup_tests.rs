@@ -1,12 +1,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use longshore_config::{EcsDiscovery, Span};
 
 use super::{DEFINITIONS, definitions, hosts};
 use crate::ecs::api::{
     ApiError, Container, Definition, Described, EcsApi, ErrorKind, Hosts, MappedPorts, PortMapping,
-    Task,
+    Service, Task,
 };
 use crate::ecs::book::Book;
 use crate::ecs::now;
@@ -44,6 +45,15 @@ impl EcsApi for Denying {
 
     async fn describe_tasks(&self, _: &str, _: &[Arc<str>]) -> Result<Described, ApiError> {
         Err(denied("DescribeTasks"))
+    }
+
+    async fn describe_service(
+        &self,
+        _: &str,
+        _: &str,
+        _: Instant,
+    ) -> Result<(Service, Instant), ApiError> {
+        Err(denied("DescribeServices"))
     }
 
     async fn describe_hosts(&self, _: &str, arns: &[Arc<str>]) -> Result<Hosts, ApiError> {
@@ -104,6 +114,8 @@ fn book(tasks: usize) -> Book {
             last_status: "RUNNING".to_owned(),
             started_at: None,
             unhealthy: false,
+            checked: false,
+            started_by: None,
             zone: None,
             host: Some(format!("h{number}").into()),
             definition: Some(format!("d{number}").into()),

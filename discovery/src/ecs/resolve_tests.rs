@@ -45,6 +45,8 @@ fn task(containers: Vec<Container>) -> Task {
         last_status: "RUNNING".to_owned(),
         started_at: None,
         unhealthy: false,
+        checked: false,
+        started_by: None,
         zone: None,
         host: Some("h1".into()),
         definition: Some("d1".into()),

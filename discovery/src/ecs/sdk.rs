@@ -5,17 +5,19 @@ mod queue;
 mod read;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_config::{BehaviorVersion, Region as AwsRegion, SdkConfig};
 use aws_sdk_ecs::error::{DisplayErrorContext, ProvideErrorMetadata};
 use aws_sdk_ecs::types::DesiredStatus;
 
-use super::api::{ApiError, BATCH, Definition, Described, EcsApi, ErrorKind, Hosts};
-use super::budget::Budget;
+use super::api::{ApiError, BATCH, Definition, Described, EcsApi, ErrorKind, Hosts, Service};
+use super::budget::{Budget, Limit};
+use super::desk::Desk;
 use super::now;
+use hosts::Asked;
 pub(super) use queue::SdkQueue;
 
 /// The longest that one call may take, retries included.
@@ -28,6 +30,8 @@ const TRY_LIMIT: Duration = Duration::from_secs(6);
 /// (20 calls/s), and the next poll is a retry anyway, so there are few.
 const TRIES: u32 = 2;
 
+const DESCRIBE_SERVICES: &str = "DescribeServices";
+
 /// How AWS is reached.
 #[derive(Debug, Clone)]
 pub enum Aws {
@@ -38,18 +42,26 @@ pub enum Aws {
         /// Such as `http://127.0.0.1:4566`.
         endpoint: String,
     },
+    /// The same, within the limits that hold for AWS.
+    Limited {
+        /// Such as `http://127.0.0.1:4566`.
+        endpoint: String,
+    },
 }
 
 /// Calls a second at an emulator, which shares its limits with nobody.
 const EMULATOR_RATE: f64 = 500.0;
 
 impl Aws {
-    /// A budget for the calls to one region.
+    /// What the groups of one region share.
     #[must_use]
-    pub fn budget(&self) -> Budget {
-        match self {
-            Self::Environment => Budget::default(),
-            Self::Emulator { .. } => Budget::of(EMULATOR_RATE),
+    pub fn region(&self) -> Region {
+        Region {
+            budget: match self {
+                Self::Environment | Self::Limited { .. } => Budget::default(),
+                Self::Emulator { .. } => Budget::of(EMULATOR_RATE),
+            },
+            desk: Desk::default(),
         }
     }
 
@@ -63,19 +75,34 @@ impl Aws {
                     .build(),
             );
         if let Some(region) = region {
-            loader = loader.region(Region::new(region.to_owned()));
+            loader = loader.region(AwsRegion::new(region.to_owned()));
         }
-        if let Self::Emulator { endpoint } = self {
+        if let Self::Emulator { endpoint } | Self::Limited { endpoint } = self {
             let credentials =
                 aws_sdk_ecs::config::Credentials::new("emulator", "emulator", None, None, "fixed");
             loader = loader
                 .endpoint_url(endpoint)
                 .credentials_provider(credentials);
             if region.is_none() {
-                loader = loader.region(Region::from_static("us-east-1"));
+                loader = loader.region(AwsRegion::from_static("us-east-1"));
             }
         }
         loader.load().await
+    }
+}
+
+/// What the groups of one region share: the limits of the account, and answers about services.
+#[derive(Debug, Default)]
+pub struct Region {
+    budget: Budget,
+    desk: Desk,
+}
+
+impl Region {
+    /// Calls so far, and how many of them AWS refused as too many.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        self.budget.counts()
     }
 }
 
@@ -85,25 +112,24 @@ pub struct SdkApi {
     ecs: aws_sdk_ecs::Client,
     ec2: aws_sdk_ec2::Client,
     ssm: aws_sdk_ssm::Client,
-    budget: Arc<Budget>,
+    shared: Arc<Region>,
 }
 
 impl SdkApi {
-    /// Clients for a region, or for that of the environment, which make their calls out of that
-    /// budget.
-    pub async fn connect(aws: &Aws, region: Option<&str>, budget: Arc<Budget>) -> Self {
+    /// Clients for a region, or for that of the environment, with what they share with others.
+    pub async fn connect(aws: &Aws, region: Option<&str>, shared: Arc<Region>) -> Self {
         let config = aws.config(region).await;
         Self {
             ecs: aws_sdk_ecs::Client::new(&config),
             ec2: aws_sdk_ec2::Client::new(&config),
             ssm: aws_sdk_ssm::Client::new(&config),
-            budget,
+            shared,
         }
     }
 
     /// Waits for its turn to make a call.
     async fn turn(&self) {
-        self.budget.take(now()).await;
+        self.shared.budget.take(Limit::Tasks, now()).await;
     }
 
     /// What became of a call that failed.
@@ -114,7 +140,11 @@ impl SdkApi {
         let kind = match error.code() {
             Some("ServiceNotFoundException") => ErrorKind::NoSuchService,
             Some("ThrottlingException" | "Throttling" | "RequestLimitExceeded") => {
-                self.budget.throttled(now());
+                let limit = match operation {
+                    DESCRIBE_SERVICES => Limit::Services,
+                    _ => Limit::Tasks,
+                };
+                self.shared.budget.throttled(limit, now());
                 ErrorKind::Throttled
             }
             _ => ErrorKind::Other,
@@ -182,6 +212,34 @@ impl EcsApi for SdkApi {
         })
     }
 
+    async fn describe_service(
+        &self,
+        cluster: &str,
+        service: &str,
+        since: Instant,
+    ) -> Result<(Service, Instant), ApiError> {
+        let call = |names: Vec<String>| async move {
+            self.shared.budget.take(Limit::Services, now()).await;
+            let answer = self
+                .ecs
+                .describe_services()
+                .cluster(cluster)
+                .set_services(Some(names))
+                .send()
+                .await
+                .map_err(|error| self.failed(DESCRIBE_SERVICES, error))?;
+            if answer.services().is_empty() && answer.failures().is_empty() {
+                return Err(hollow(DESCRIBE_SERVICES));
+            }
+            let services = answer.services().iter().filter_map(read::service);
+            Ok(services
+                .map(|(name, service)| (name.to_owned(), service))
+                .collect())
+        };
+        let desk = &self.shared.desk;
+        desk.ask(cluster, service, since, call).await
+    }
+
     async fn describe_hosts(&self, cluster: &str, arns: &[Arc<str>]) -> Result<Hosts, ApiError> {
         self.turn().await;
         let answer = self
@@ -195,12 +253,9 @@ impl EcsApi for SdkApi {
         if answer.container_instances().is_empty() && answer.failures().is_empty() {
             return Err(hollow("DescribeContainerInstances"));
         }
-        let ids: Vec<(&str, &str)> = answer
-            .container_instances()
-            .iter()
-            .filter_map(|host| Some((host.container_instance_arn()?, host.ec2_instance_id()?)))
-            .collect();
-        Ok(self.addresses(&ids).await)
+        let machines = answer.container_instances().iter();
+        let machines: Vec<Asked<'_>> = machines.filter_map(Asked::read).collect();
+        Ok(self.addresses(&machines).await)
     }
 
     async fn describe_definition(&self, arn: &str) -> Result<Definition, ApiError> {

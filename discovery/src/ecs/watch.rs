@@ -1,31 +1,38 @@
 //! One service under watch: looks at it, and events that are taken at any time, also while a call
 //! of a look is under way. A slow API must not hold up what an event tells.
 
+mod hear;
+mod tell;
+mod wait;
+
 use std::collections::BTreeSet;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_config::EcsDiscovery;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::mpsc;
 
 use super::api::{self, ApiError, EcsApi, ErrorKind};
-use super::book::{Book, Told};
-use super::event::TaskEvent;
-use super::feed::{State, Subscription};
+use super::book::Book;
+use super::feed::Subscription;
 use super::lookup::{self, Question};
+use super::now;
 use super::trust::Trust;
-use super::{POLL_SPACING, now, wall};
-use crate::target::{Problem, Target, Update};
-
-/// How soon to look again while a task is on its way up, without events.
-const UNSETTLED_DELAY: Duration = Duration::from_secs(1);
+use crate::target::{Problem, Update};
 
 /// How long additions are gathered after the first one: tasks of a deployment start together, and
 /// the addresses of their hosts are asked for in one call.
 const GATHER: Duration = Duration::from_millis(250);
+
+/// How old an answer about the service may be that another group has caused.
+const SHARED_LIFE: Duration = Duration::from_secs(1);
+
+/// So many first looks fail if they do not see everything; the next ones take what they see. A
+/// batch of tasks that can never be described must not keep out all others.
+const WHOLE_LOOKS: u32 = 3;
+
+/// So many looks in a row in which no task could be described, and what is known counts as stale.
+const BLIND_LOOKS: u32 = 2;
 
 /// Why something ended.
 pub(super) enum Ended {
@@ -44,6 +51,10 @@ pub(super) struct Watch {
     trust: Trust,
     /// Whether the book holds a complete list. Before that, it is no whole set.
     complete: bool,
+    /// Looks before that which did not see everything.
+    partial: u32,
+    /// How many looks in a row had tasks to describe and could describe none, and why.
+    blind: Option<(u32, ApiError)>,
     /// What the latest look had to complain about.
     problems: Vec<Problem>,
     /// When a change that an event told is to be sent.
@@ -52,36 +63,10 @@ pub(super) struct Watch {
     look_due: bool,
     /// Since when the book has questions that only a look answers.
     open_since: Option<Instant>,
+    /// When hosts and definitions were last asked for.
+    looked_up: Option<Instant>,
     /// Whether events were relied on when operators were last told.
     relied: bool,
-}
-
-/// What comes by way of the queue.
-enum Heard {
-    Event(Arc<TaskEvent>),
-    Missed,
-    State,
-}
-
-/// Waits for news of the queue; for ever without one.
-async fn hear(events: &mut Option<Subscription>) -> Heard {
-    let Some(subscription) = events else {
-        return std::future::pending().await;
-    };
-    let mut state = subscription.state.clone();
-    tokio::select! {
-        event = subscription.events.recv() => match event {
-            Ok(event) => Heard::Event(event),
-            Err(RecvError::Lagged(_)) => Heard::Missed,
-            // The subscription holds a sender, so this does not happen.
-            Err(RecvError::Closed) => std::future::pending().await,
-        },
-        Ok(()) = state.changed() => {
-            subscription.state.mark_unchanged();
-            Heard::State
-        }
-        else => std::future::pending().await,
-    }
 }
 
 impl Watch {
@@ -97,10 +82,13 @@ impl Watch {
             book: Book::default(),
             trust: Trust::default(),
             complete: false,
+            partial: 0,
+            blind: None,
             problems: Vec::new(),
             send_at: None,
             look_due: false,
             open_since: None,
+            looked_up: None,
             relied: false,
         }
     }
@@ -124,25 +112,78 @@ impl Watch {
             }
             Err(error) => return Err(Ended::Failed(error)),
         };
-        let mut problems = Vec::new();
-        for batch in self
-            .book
-            .to_describe(&listed, &self.spec, began)
-            .chunks(api::BATCH)
-        {
-            match self.during(api.describe_tasks(&cluster, batch)).await? {
-                Ok(described) => self.book.described(described, now()),
-                Err(error) => problems.push(Problem {
-                    subject: format!("{} tasks", batch.len()),
-                    reason: format!("kept as they were: {error}"),
-                }),
-            }
-        }
+        let stir = self.book.differs(&listed);
+        self.ask_service(api, stir, SHARED_LIFE).await?;
+        self.describe(api, &listed).await?;
         self.book.listed(&listed, began);
         self.look_up(api).await?;
-        self.problems = problems;
         self.complete = true;
         self.trust.end(&self.book.serving(), now());
+        Ok(())
+    }
+
+    /// Describes what a list makes worth describing. What fails leaves its tasks as they were.
+    async fn describe(
+        &mut self,
+        api: &impl EcsApi,
+        listed: &BTreeSet<Arc<str>>,
+    ) -> Result<(), Ended> {
+        let cluster = self.spec.cluster.clone();
+        let wanted = self.book.to_describe(listed, &self.spec, now());
+        let (mut answers, mut failure) = (0, None);
+        self.problems.clear();
+        for batch in wanted.chunks(api::BATCH) {
+            match self.during(api.describe_tasks(&cluster, batch)).await? {
+                Ok(described) => {
+                    answers += 1;
+                    self.book.described(described, now());
+                }
+                Err(error) => {
+                    self.problems.push(Problem {
+                        subject: format!("{} tasks", batch.len()),
+                        reason: format!("kept as they were: {error}"),
+                    });
+                    failure = Some(error);
+                }
+            }
+        }
+        self.blind = match (failure, self.blind.take()) {
+            // Before the first whole look there is nothing to keep these tasks as. What was
+            // remembered from before a restart is better than a set without them.
+            (Some(error), _)
+                if !self.complete && (answers == 0 || self.partial + 1 < WHOLE_LOOKS) =>
+            {
+                self.partial += 1;
+                return Err(Ended::Failed(error));
+            }
+            (Some(error), before) if answers == 0 => {
+                Some((before.map_or(0, |(looks, _)| looks) + 1, error))
+            }
+            // With nothing to describe, nothing is proved.
+            (None, before) if answers == 0 => before,
+            _ => None,
+        };
+        Ok(())
+    }
+
+    /// Asks about the service, if an answer is wanted that is younger than the known one.
+    async fn ask_service(
+        &mut self,
+        api: &impl EcsApi,
+        stir: bool,
+        every: Duration,
+    ) -> Result<(), Ended> {
+        let began = now();
+        if self.book.service.due(stir, every, began) > began {
+            return Ok(());
+        }
+        let (cluster, service) = (self.spec.cluster.clone(), self.spec.service.clone());
+        let since = began.checked_sub(SHARED_LIFE).unwrap_or(began);
+        let asked = api.describe_service(&cluster, &service, since);
+        match self.during(asked).await? {
+            Ok((service, at)) => self.book.service.answered(service, at),
+            Err(error) => self.book.service.failed(error.to_string(), now()),
+        }
         Ok(())
     }
 
@@ -150,6 +191,7 @@ impl Watch {
     /// reason of the tasks that want it.
     async fn look_up(&mut self, api: &impl EcsApi) -> Result<(), Ended> {
         let began = now();
+        self.looked_up = Some(began);
         let questions = lookup::definitions(&self.spec, &self.book, began);
         self.ask(api, questions, began).await?;
         // Their time begins now.
@@ -177,203 +219,5 @@ impl Watch {
         let now = now();
         !self.book.unknown_hosts(now).is_empty()
             || !self.book.unknown_definitions(&self.spec, now).is_empty()
-    }
-
-    /// Waits for the next look's time: `pause` after a failed one that ended at `at`, and otherwise
-    /// as events and open questions want it, spread by a factor; or until somebody asks.
-    pub(super) async fn wait(
-        &mut self,
-        api: &impl EcsApi,
-        at: Instant,
-        pause: Option<Duration>,
-        spread: f64,
-        asked: impl Future<Output = ()>,
-    ) -> Result<(), Ended> {
-        let mut asked = pin!(asked);
-        loop {
-            let moment = now();
-            self.note_reliance(moment);
-            let next = match pause {
-                Some(pause) => at + pause,
-                None => self.next_look(at, spread, moment),
-            };
-            if next <= moment {
-                return Ok(());
-            }
-            let wake = [Some(next), self.send_at, self.trust.due()];
-            let wake = wake.into_iter().flatten().min().unwrap_or(next);
-            tokio::select! {
-                () = &mut asked => return Ok(()),
-                heard = hear(&mut self.events) => self.take(heard),
-                () = tokio::time::sleep_until(wake.into()) => {}
-            }
-            if self.send_at.is_some_and(|at| at <= now()) {
-                self.send_change().await?;
-                if self.asks() {
-                    // What fails here is a question for the next look.
-                    self.look_up(api).await?;
-                    self.send_change().await?;
-                }
-            }
-        }
-    }
-
-    fn next_look(&mut self, at: Instant, spread: f64, now: Instant) -> Instant {
-        let poll = self.spec.poll_interval.get();
-        if self.look_due {
-            return at + POLL_SPACING;
-        }
-        if self.relies(now) {
-            let regular = at + self.spec.reconcile_interval.get().mul_f64(spread);
-            let open = self.open_since.map(|since| since + poll.mul_f64(spread));
-            return open.map_or(regular, |open| open.min(regular));
-        }
-        let unsettled = self.book.is_unsettled(&self.spec);
-        let period = if unsettled {
-            poll.min(UNSETTLED_DELAY)
-        } else {
-            poll
-        };
-        at + period.mul_f64(spread)
-    }
-
-    /// Whether events tell of changes, so that polls may be rare.
-    fn relies(&mut self, now: Instant) -> bool {
-        let works = self.events.as_ref().is_some_and(|events| {
-            // Without its sender the reader is gone.
-            *events.state.borrow() == State::Works && events.state.has_changed().is_ok()
-        });
-        works && self.trust.holds(now)
-    }
-
-    /// Notes whether events are relied on, so that operators are told when that changes.
-    fn note_reliance(&mut self, now: Instant) {
-        let relies = self.relies(now);
-        if relies != self.relied {
-            self.relied = relies;
-            self.send_at = Some(now);
-        }
-    }
-
-    /// Waits for a call, and takes events meanwhile.
-    async fn during<T>(&mut self, call: impl Future<Output = T>) -> Result<T, Ended> {
-        let mut call = pin!(call);
-        loop {
-            let send_at = self.send_at;
-            let due = async {
-                match send_at {
-                    Some(at) => tokio::time::sleep_until(at.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                done = &mut call => return Ok(done),
-                heard = hear(&mut self.events) => self.take(heard),
-                () = due => {}
-            }
-            if self.send_at.is_some_and(|at| at <= now()) {
-                self.send_change().await?;
-            }
-        }
-    }
-
-    fn take(&mut self, heard: Heard) {
-        match heard {
-            Heard::Event(event) => self.take_event(&event),
-            Heard::Missed => {
-                self.trust.excuse();
-                self.look_due = true;
-            }
-            Heard::State => self.trust.excuse(),
-        }
-        // What has come meanwhile goes into the same set.
-        while let Some(more) = self.events.as_mut().map(|it| it.events.try_recv()) {
-            match more {
-                Ok(event) => self.take_event(&event),
-                Err(TryRecvError::Lagged(_)) => {
-                    self.trust.excuse();
-                    self.look_due = true;
-                }
-                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
-            }
-        }
-    }
-
-    fn take_event(&mut self, event: &TaskEvent) {
-        if !event.concerns(&self.spec) {
-            return;
-        }
-        self.trust.told(&event.task.arn);
-        let since = u64::try_from(event.at).unwrap_or_default();
-        // Never in the future, whatever the two clocks say.
-        let age = wall().saturating_sub(Duration::from_millis(since));
-        let now = now();
-        match self.book.told(event, age, now) {
-            Told::Nothing => {}
-            Told::Gone => self.send_at = Some(now),
-            Told::Changed => self.send_at = self.send_at.or(Some(now + GATHER)),
-            Told::Look => self.look_due = true,
-        }
-    }
-
-    /// Sends what a look found.
-    pub(super) async fn send_all(&mut self, at: Instant) -> Result<(), Ended> {
-        let (targets, problems) = self.whole();
-        let update = Update::Set {
-            targets,
-            problems,
-            at,
-        };
-        self.send(update).await?;
-        self.open_since = None;
-        self.sent();
-        Ok(())
-    }
-
-    /// Sends what events told. Cut short, it begins anew: the time for it stays.
-    async fn send_change(&mut self) -> Result<(), Ended> {
-        if self.complete {
-            let (targets, problems) = self.whole();
-            self.send(Update::Changed { targets, problems }).await?;
-        }
-        self.sent();
-        Ok(())
-    }
-
-    fn sent(&mut self) {
-        self.send_at = None;
-        match self.book.wants_look(&self.spec) {
-            true => self.open_since = self.open_since.or(Some(now())),
-            false => self.open_since = None,
-        }
-    }
-
-    fn whole(&mut self) -> (Vec<Target>, Vec<Problem>) {
-        let (targets, more) = self.book.targets(&self.spec);
-        let mut problems = self.problems.clone();
-        problems.extend(more);
-        let reason = self
-            .events
-            .as_ref()
-            .and_then(|events| match &*events.state.borrow() {
-                State::Starting | State::Works => None,
-                State::Fails(error) => Some(format!("polling as without it: {error}")),
-            });
-        let reason = match reason {
-            None if self.events.is_some() && !self.trust.holds(now()) => Some(
-                "polling as without it for ten minutes: looks found changes that no event told"
-                    .to_owned(),
-            ),
-            reason => reason,
-        };
-        problems.extend(reason.map(|reason| Problem {
-            subject: "events_queue".to_owned(),
-            reason,
-        }));
-        (targets, problems)
-    }
-
-    pub(super) async fn send(&self, update: Update) -> Result<(), Ended> {
-        self.out.send(update).await.map_err(|_| Ended::Unheard)
     }
 }

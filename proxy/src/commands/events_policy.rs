@@ -172,7 +172,7 @@ fn role_policy(clusters: &BTreeSet<String>, queues: &[&String]) -> Value {
         json!({
             "Sid": "Polling",
             "Effect": "Allow",
-            "Action": ["ecs:ListTasks", "ecs:DescribeTasks"],
+            "Action": ["ecs:ListTasks", "ecs:DescribeTasks", "ecs:DescribeServices"],
             "Resource": "*",
             "Condition": within,
         }),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use longshore_config::{Config, TargetGroup};
 use longshore_discovery::docker::{self, Engine};
-use longshore_discovery::ecs::{self, Aws, Budget, Feeds, SdkApi};
+use longshore_discovery::ecs::{self, Aws, Feeds, QueueFigures, Region, SdkApi};
 use longshore_discovery::{Target, Update, consul, dns, file};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -54,6 +54,7 @@ pub(crate) struct Figures {
     pub(crate) groups: Vec<GroupFigures>,
     /// AWS calls of discovery, and those that AWS refused as too many.
     pub(crate) api_calls: (u64, u64),
+    pub(crate) queues: Vec<QueueFigures>,
 }
 
 /// A task that ends when nobody holds it any more.
@@ -82,7 +83,7 @@ pub(crate) async fn run(
         outbox,
         checks: HashMap::new(),
         sources: HashMap::new(),
-        budgets: BTreeMap::new(),
+        regions: BTreeMap::new(),
         feeds: Feeds::default(),
     };
     let mut controller = Controller::new(workers);
@@ -124,6 +125,7 @@ pub(crate) async fn run(
                         generation: controller.generation(),
                         groups: controller.figures(now),
                         api_calls: hands.api_calls(),
+                        queues: hands.feeds.figures(),
                     }));
                 }
             }
@@ -151,8 +153,8 @@ struct Hands {
     outbox: mpsc::Sender<Message>,
     checks: HashMap<u64, Task>,
     sources: HashMap<GroupId, Task>,
-    /// By region; all groups share the account's limits.
-    budgets: BTreeMap<Option<String>, Arc<Budget>>,
+    /// By name; the groups of a region share the account's limits.
+    regions: BTreeMap<Option<String>, Arc<Region>>,
     /// The queues of events, each read once for all groups.
     feeds: Feeds,
 }
@@ -190,8 +192,8 @@ impl Hands {
         let (updates, inbox) = mpsc::channel(1);
         let aws = self.aws.clone();
         let region = discovery.ecs.as_ref().and_then(|ecs| ecs.region.clone());
-        let budget = self.budgets.entry(region);
-        let budget = Arc::clone(budget.or_insert_with(|| Arc::new(aws.budget())));
+        let shared = self.regions.entry(region);
+        let shared = Arc::clone(shared.or_insert_with(|| Arc::new(aws.region())));
         let events = discovery.ecs.as_ref().and_then(|ecs| {
             let queue = ecs.events_queue.as_deref()?;
             let seed = self.rng.random();
@@ -202,7 +204,7 @@ impl Hands {
         });
         let source = async move {
             if let Some(spec) = discovery.ecs {
-                let api = SdkApi::connect(&aws, spec.region.as_deref(), budget).await;
+                let api = SdkApi::connect(&aws, spec.region.as_deref(), shared).await;
                 ecs::run(api, spec, updates, look_now, events, rng).await;
             } else if let Some(spec) = discovery.file {
                 file::run(spec, updates, look_now, rng).await;
@@ -232,7 +234,7 @@ impl Hands {
     }
 
     fn api_calls(&self) -> (u64, u64) {
-        let counts = self.budgets.values().map(|budget| budget.counts());
+        let counts = self.regions.values().map(|region| region.counts());
         counts.fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1))
     }
 

@@ -67,6 +67,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         generation: figures.generation,
         groups: figures.groups,
         api_calls: figures.api_calls,
+        queues: figures.queues,
     };
     match scrape.render() {
         Ok(text) => {

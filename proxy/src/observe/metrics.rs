@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use longshore_discovery::ecs::QueueFigures;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
 use prometheus_client::metrics::MetricType;
@@ -78,6 +79,8 @@ pub(crate) struct Scrape {
     pub(crate) groups: Vec<GroupFigures>,
     /// AWS calls of discovery, and those that AWS refused as too many.
     pub(crate) api_calls: (u64, u64),
+    /// The queues of events.
+    pub(crate) queues: Vec<QueueFigures>,
 }
 
 /// The figures of one group.
@@ -227,6 +230,51 @@ impl Collector for Scrape {
             let labels = [("target_group", group.name.as_str())];
             ConstGauge::new(group.discovery_age).encode(ages.encode_family(&labels)?)?;
         }
-        Ok(())
+        encode_queues(&self.queues, encoder)
     }
+}
+
+/// One figure of a queue.
+type Pick = fn(&QueueFigures) -> u64;
+
+/// The figures of the events queues.
+fn encode_queues(
+    queues: &[QueueFigures],
+    mut encoder: DescriptorEncoder<'_>,
+) -> Result<(), std::fmt::Error> {
+    let counters: [(&str, &str, Pick); 3] = [
+        (
+            "events_messages",
+            "Messages read from an events queue",
+            |q| q.messages,
+        ),
+        (
+            "events_malformed",
+            "Messages of an events queue that were no events",
+            |q| q.malformed,
+        ),
+        (
+            "events_failures",
+            "Calls to an events queue that failed",
+            |q| q.failures,
+        ),
+    ];
+    for (name, help, pick) in counters {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for queue in queues {
+            let labels = [("queue", queue.queue.as_str())];
+            ConstCounter::new(pick(queue)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let mut lags = encoder.encode_descriptor(
+        "events_lag_seconds",
+        "How old the event read last was when it was read",
+        None,
+        MetricType::Gauge,
+    )?;
+    for queue in queues {
+        let labels = [("queue", queue.queue.as_str())];
+        ConstGauge::new(queue.lag.as_secs_f64()).encode(lags.encode_family(&labels)?)?;
+    }
+    Ok(())
 }

@@ -15,3 +15,4 @@ mod lifecycle;
 mod modes;
 mod scheduling;
 mod ssm;
+mod task_sets;

@@ -93,11 +93,14 @@ impl Book {
         }
         let entry = self.tasks.entry(Arc::clone(&task.arn)).or_insert(Entry {
             described_at: seen,
+            seen_at: Some(now),
             ..Entry::default()
         });
         let mut task = task.clone();
         if !event.tells_health {
-            task.unhealthy = entry.task.as_ref().is_some_and(|known| known.unhealthy);
+            let known = entry.task.as_ref();
+            task.unhealthy = known.is_some_and(|known| known.unhealthy);
+            task.checked = known.is_some_and(|known| known.checked);
         }
         entry.task = Some(task);
         entry.listed_at = entry.listed_at.max(seen);

@@ -51,6 +51,8 @@ fn task(id: u16, version: i64) -> Task {
         .to_owned(),
         started_at: None,
         unhealthy: false,
+        checked: false,
+        started_by: None,
         zone: None,
         host: Some("host".into()),
         definition: Some("definition".into()),
@@ -241,7 +243,7 @@ fn a_task_on_its_way_is_left_to_events() {
     let now = Instant::now() + 100 * SECOND;
     let mut book = book(&[1], now);
     assert_eq!(book.told(&event(2, 2), Duration::ZERO, now), Told::Changed);
-    assert!(book.is_unsettled(&spec()));
+    assert!(book.is_unsettled(&spec(), now));
     assert!(!book.wants_look(&spec()));
 }
 

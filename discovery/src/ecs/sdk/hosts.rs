@@ -1,8 +1,10 @@
 //! The addresses of container instances.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::SdkApi;
 use super::read::parse_address;
@@ -17,55 +19,110 @@ const NODES: usize = 50;
 /// The largest page of Systems Manager.
 const NODES_PAGE: i32 = 50;
 
+/// The attribute of a container instance that names its zone.
+const ZONE: &str = "ecs.availability-zone";
+
+/// The longest that one part may take: less than what all questions about hosts have together.
+const PART_LIMIT: Duration = Duration::from_secs(8);
+
 /// What is known of a machine.
 struct Machine {
     address: IpAddr,
     zone: Option<Arc<str>>,
 }
 
-/// Who knows a machine.
-#[derive(Clone, Copy)]
-enum Service {
-    Ec2,
+/// A machine to ask about.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// The ARN of the container instance.
+    pub(super) arn: &'a str,
+    /// The id of the machine.
+    pub(super) id: &'a str,
+    /// Its availability zone, if ECS tells it.
+    pub(super) zone: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    /// None without an id.
+    pub(super) fn read(host: &'a aws_sdk_ecs::types::ContainerInstance) -> Option<Self> {
+        let mut attributes = host.attributes().iter();
+        let zone = attributes.find(|attribute| attribute.name() == ZONE);
+        Some(Self {
+            arn: host.container_instance_arn()?,
+            id: host.ec2_instance_id()?,
+            zone: zone.and_then(|zone| zone.value()),
+        })
+    }
+}
+
+/// What is asked, and fails, as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part<'a> {
+    /// EC2, about the machines of one zone.
+    Zone(Option<&'a str>),
     SystemsManager,
+}
+
+impl fmt::Display for Part<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zone(Some(zone)) => write!(f, "EC2 about {zone}"),
+            Self::Zone(None) => f.write_str("EC2"),
+            Self::SystemsManager => f.write_str("Systems Manager"),
+        }
+    }
 }
 
 /// Machines by id, or why none was learnt.
 type Machines = Result<BTreeMap<String, Machine>, ApiError>;
 
 impl SdkApi {
-    /// The addresses of machines, given as pairs of the container instance's ARN and the
-    /// machine's id. EC2 knows some of them and Systems Manager the others, and what one of the
-    /// two does not tell leaves the machines of the other alone.
-    pub(super) async fn addresses(&self, hosts: &[(&str, &str)]) -> Hosts {
-        let is_node = |(_, id): &&(&str, &str)| id.starts_with(MANAGED_NODE);
-        let (nodes, instances): (Vec<_>, Vec<_>) = hosts.iter().partition(is_node);
-        let (mut answer, more) = tokio::join!(
-            self.collect(&instances, Service::Ec2),
-            self.collect(&nodes, Service::SystemsManager),
-        );
-        answer.found.extend(more.found);
-        answer.unknown.extend(more.unknown);
-        answer
+    /// The addresses of machines. EC2 knows some of them and Systems Manager the others. EC2 is
+    /// asked zone by zone, because a call fails as a whole if a machine is in a zone that is
+    /// disrupted; and all are asked at once, so that one which hangs holds up only its own.
+    pub(super) async fn addresses(&self, machines: &[Asked<'_>]) -> Hosts {
+        let mut parts: BTreeMap<Part<'_>, Vec<&Asked<'_>>> = BTreeMap::new();
+        for asked in machines {
+            let part = match asked.id.starts_with(MANAGED_NODE) {
+                true => Part::SystemsManager,
+                false => Part::Zone(asked.zone),
+            };
+            parts.entry(part).or_default().push(asked);
+        }
+        let answers = parts.into_iter().map(|(part, machines)| async move {
+            let collected = tokio::time::timeout(PART_LIMIT, self.collect(&machines, part)).await;
+            collected.unwrap_or_else(|_| {
+                let reason = format!("{part}: no answer within {} s", PART_LIMIT.as_secs());
+                let unknown = machines.iter().map(|it| (it.arn.into(), reason.clone()));
+                Hosts {
+                    found: Vec::new(),
+                    unknown: unknown.collect(),
+                }
+            })
+        });
+        let mut all = Hosts::default();
+        for answer in futures_util::future::join_all(answers).await {
+            all.found.extend(answer.found);
+            all.unknown.extend(answer.unknown);
+        }
+        all
     }
 
-    /// Asks one service about its machines, so many at a time. A call that fails concerns those that
-    /// it asked for.
-    async fn collect(&self, hosts: &[&(&str, &str)], service: Service) -> Hosts {
-        let (name, batch, permission) = match service {
-            Service::Ec2 => ("EC2", FILTER_VALUES, "ec2:DescribeInstances"),
-            Service::SystemsManager => {
-                ("Systems Manager", NODES, "ssm:DescribeInstanceInformation")
-            }
+    /// Asks about the machines of one part, so many at a time. A call that fails concerns those
+    /// that it asked for.
+    async fn collect(&self, hosts: &[&Asked<'_>], part: Part<'_>) -> Hosts {
+        let (name, batch, permission) = match part {
+            Part::Zone(_) => ("EC2", FILTER_VALUES, "ec2:DescribeInstances"),
+            Part::SystemsManager => ("Systems Manager", NODES, "ssm:DescribeInstanceInformation"),
         };
         let mut answer = Hosts::default();
         for hosts in hosts.chunks(batch) {
-            let ids = hosts.iter().map(|(_, id)| (*id).to_owned()).collect();
-            let machines = match service {
-                Service::Ec2 => self.instances(ids).await,
-                Service::SystemsManager => self.nodes(ids).await,
+            let ids = hosts.iter().map(|it| it.id.to_owned()).collect();
+            let machines = match part {
+                Part::Zone(_) => self.instances(ids).await,
+                Part::SystemsManager => self.nodes(ids).await,
             };
-            for (arn, id) in hosts {
+            for Asked { arn, id, .. } in hosts {
                 let reason = match &machines {
                     Ok(machines) => match machines.get(*id) {
                         Some(machine) => {

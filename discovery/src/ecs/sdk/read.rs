@@ -2,10 +2,12 @@
 
 use std::net::IpAddr;
 
-use aws_sdk_ecs::types::{ContainerDefinition, HealthStatus, NetworkBinding, TransportProtocol};
+use aws_sdk_ecs::types::{
+    ContainerDefinition, DeploymentRolloutState, HealthStatus, NetworkBinding, TransportProtocol,
+};
 
 use crate::ecs::api::{
-    Binding, Container, Definition, MappedPorts, PortMapping, RangeBinding, Task,
+    Binding, Container, Definition, MappedPorts, PortMapping, RangeBinding, Service, Task, TaskSet,
 };
 
 /// An address, if it is one.
@@ -22,6 +24,11 @@ pub(super) fn task(task: &aws_sdk_ecs::types::Task) -> Option<Task> {
         last_status: task.last_status().unwrap_or("UNKNOWN").to_owned(),
         started_at: task.started_at().and_then(|at| at.to_millis().ok()),
         unhealthy: task.health_status() == Some(&HealthStatus::Unhealthy),
+        checked: matches!(
+            task.health_status(),
+            Some(HealthStatus::Healthy | HealthStatus::Unhealthy)
+        ),
+        started_by: task.started_by().map(Into::into),
         zone: task.availability_zone().map(Into::into),
         host: task.container_instance_arn().map(Into::into),
         definition: task.task_definition_arn().map(Into::into),
@@ -39,6 +46,31 @@ pub(super) fn task(task: &aws_sdk_ecs::types::Task) -> Option<Task> {
             })
             .collect(),
     })
+}
+
+/// A service. One without a name and one that is deleted are none.
+pub(super) fn service(service: &aws_sdk_ecs::types::Service) -> Option<(&str, Service)> {
+    let sets = service.task_sets().iter().filter_map(|set| {
+        Some(TaskSet {
+            id: set.id()?.into(),
+            status: set.status().unwrap_or("UNKNOWN").into(),
+        })
+    });
+    let by_ecs = service.deployment_controller().is_none_or(|controller| {
+        *controller.r#type() == aws_sdk_ecs::types::DeploymentControllerType::Ecs
+    });
+    let in_progress = Some(&DeploymentRolloutState::InProgress);
+    let mut deployments = service.deployments().iter();
+    let count = |number: i32| u32::try_from(number).unwrap_or(0);
+    let told = Service {
+        desired: count(service.desired_count()),
+        running: count(service.running_count()),
+        pending: count(service.pending_count()),
+        rolling: deployments.any(|deployment| deployment.rollout_state() == in_progress),
+        task_sets: (!by_ecs).then(|| sets.collect()),
+    };
+    let gone = service.status() == Some("INACTIVE");
+    Some((service.service_name()?, told)).filter(|_| !gone)
 }
 
 /// The address of the task's own network interface: IPv4 if it has one. Attachments hold other
