@@ -151,6 +151,7 @@ fn targets(numbers: std::ops::Range<u32>, now: Instant) -> Vec<Target> {
                 },
                 address: ([10, 0, (host >> 8) as u8, host as u8], port).into(),
                 zone: Some("eu-central-1a".into()),
+                weight: 1,
                 instance: Some(format!("i-{host:017x}").into()),
                 shared_port: true,
                 started_at: Some(1_763_640_000_000 + i64::from(number)),

@@ -112,6 +112,7 @@ fn endpoints() -> Vec<Arc<Endpoint>> {
                 address: ([10, 0, (number >> 8) as u8, number as u8], 32_768).into(),
                 zone: None,
                 instance: None,
+                weight: 1,
                 shared_port: true,
                 started_at: None,
                 confirmed_at: now,

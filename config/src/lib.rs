@@ -9,6 +9,7 @@
 //! bad file sees.
 
 mod action;
+mod balancing;
 mod cookie_key;
 mod decode;
 mod discovery;
@@ -31,6 +32,7 @@ pub use action::{
     Action, ActionKind, FixedResponse, Forward, ForwardTarget, GroupStickiness, Redirect,
     RedirectStatus,
 };
+pub use balancing::{Algorithm, AnomalyMitigation, CrossZone, HashOn, HashPolicy};
 pub use cookie_key::CookieKey;
 pub use discovery::{
     ConsulDiscovery, Discovery, DnsDiscovery, DnsRecordType, DockerDiscovery, EcsDiscovery,
@@ -45,8 +47,7 @@ pub use regex::regex;
 pub use rule::{Condition, HttpHeaderCondition, Patterns, QueryStringPair, Rule, Values};
 pub use schema::schema;
 pub use target_group::{
-    Algorithm, FixedTarget, ProtocolVersion, Stickiness, StickinessType, TargetGroup,
-    TargetProtocol,
+    FixedTarget, ProtocolVersion, Stickiness, StickinessType, TargetGroup, TargetProtocol,
 };
 pub use transform::{Piece, Rewrite, RewriteConfig, Transform, TransformKind};
 pub use values::{Cidr, Port, Ranged, Span, parse_duration};
@@ -115,6 +116,9 @@ pub struct Runtime {
     /// that keys can be rotated. Absent: a random one for each start, which other replicas and the
     /// next start do not know.
     pub cookie_keys: Vec<CookieKey>,
+    /// The availability zone that this process is in, named as the zones of targets are. Absent:
+    /// zones do not matter.
+    pub zone: Option<String>,
 }
 
 /// ALB's load balancer attributes (`aws_lb`), for every listener.

@@ -27,7 +27,7 @@ pub const FIXED_BODY_BYTES: usize = 64 * 1024;
 /// The longest health check path, in bytes (ALB: 1,024).
 pub const HEALTH_PATH_BYTES: usize = 1024;
 
-/// The highest weight of a target group in a forward action (ALB: 0 to 999).
+/// The highest weight of a target group in a forward action (ALB: 0 to 999), and of a target.
 pub const WEIGHT_MAX: u64 = 999;
 
 /// The highest priority of a rule (ALB: 1 to 50,000).
@@ -52,3 +52,12 @@ pub const DNS_LABEL_BYTES: usize = 63;
 /// The most DNS servers for one group. They are asked one after the other, so more would make a
 /// look too long.
 pub const DNS_SERVERS: usize = 4;
+
+/// The shortest slow start but none at all, in milliseconds (ALB: 30 s).
+pub const SLOW_START_MIN_MILLIS: u64 = 30_000;
+
+/// The longest slow start, in milliseconds (ALB: 900 s).
+pub const SLOW_START_MAX_MILLIS: u64 = 900_000;
+
+/// The longest name of a header field or a cookie that requests are hashed by, in bytes.
+pub const HASH_NAME_BYTES: usize = 128;

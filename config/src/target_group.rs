@@ -5,7 +5,10 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{Discovery, HealthCheck, Port, Span};
+use crate::{
+    Algorithm, AnomalyMitigation, CrossZone, Discovery, HashPolicy, HealthCheck, Port, Ranged,
+    Span, limits,
+};
 
 /// Targets that answer the same requests, and how one is picked.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -28,6 +31,20 @@ pub struct TargetGroup {
     /// How one target is picked (default `round_robin`).
     #[serde(default)]
     pub load_balancing_algorithm_type: Algorithm,
+    /// Whether targets whose errors stand out get fewer requests (`on`, `off`; default `off`).
+    /// Only with `weighted_random`.
+    #[serde(default)]
+    pub load_balancing_algorithm_anomaly_mitigation: AnomalyMitigation,
+    /// What `consistent_hash` looks at; required there, and an error elsewhere.
+    #[serde(default)]
+    pub hash_policy: Option<HashPolicy>,
+    /// Which zones' targets get requests (default `use_load_balancer_configuration`).
+    #[serde(default)]
+    pub load_balancing_cross_zone_enabled: CrossZone,
+    /// For how long the share of a target that has just become healthy rises to its full one
+    /// (0 or 30 s to 900 s, default 0: its full share at once).
+    #[serde(default)]
+    pub slow_start: Span<0, { limits::SLOW_START_MAX_MILLIS }, 0>,
     /// How long requests in flight may go on at a target that left (0 s to 3600 s, default 300 s).
     #[serde(default)]
     pub deregistration_delay: Span<0, 3_600_000, 300_000>,
@@ -66,17 +83,6 @@ pub enum ProtocolVersion {
     Grpc,
 }
 
-/// How a target is picked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Algorithm {
-    /// One after the other.
-    #[default]
-    RoundRobin,
-    /// The one with the fewest requests in flight.
-    LeastOutstandingRequests,
-}
-
 /// One target of a fixed list.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -85,9 +91,17 @@ pub struct FixedTarget {
     pub address: IpAddr,
     /// The port.
     pub port: Port,
-    /// The availability zone, for display.
+    /// The availability zone.
     #[serde(default)]
     pub zone: Option<String>,
+    /// Its share of the requests is its weight over the sum of all (0 to 999, default 1). With 0
+    /// it gets none.
+    #[serde(default = "one")]
+    pub weight: Ranged<0, { limits::WEIGHT_MAX }>,
+}
+
+fn one() -> Ranged<0, { limits::WEIGHT_MAX }> {
+    Ranged::new(1).expect("1 is within the bounds")
 }
 
 /// Target stickiness.

@@ -2,6 +2,7 @@
 //! that this version does not serve.
 
 mod action;
+mod balancing;
 mod discovery;
 mod rule;
 mod stickiness;
@@ -85,8 +86,10 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
             check_port(scope, "address", admin.address);
         });
     }
+    let zone = config.runtime.zone.as_deref();
     scope.key("runtime", |scope| {
         stickiness::keys(scope, &config.runtime.cookie_keys);
+        balancing::zone(scope, zone);
     });
     if config.listeners.is_empty() {
         scope.fault_at("listeners", "at least one listener is needed");
@@ -103,7 +106,10 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
     );
     same_address(&mut scope, config);
     scope.each("listeners", &config.listeners, listener);
-    scope.each("target_groups", &config.target_groups, target_group);
+    scope.each("target_groups", &config.target_groups, |scope, group| {
+        target_group(scope, group);
+        balancing::balancing(scope, group, zone);
+    });
     stickiness::names(&mut scope, &config.target_groups);
 }
 

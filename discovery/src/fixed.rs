@@ -21,6 +21,7 @@ pub fn fixed_targets(list: &[FixedTarget], now: Instant) -> Vec<Target> {
                 },
                 address,
                 zone: target.zone.as_deref().map(Into::into),
+                weight: u16::try_from(target.weight.get()).unwrap_or(u16::MAX),
                 instance: None,
                 shared_port: false,
                 started_at: None,

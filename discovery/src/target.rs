@@ -43,6 +43,9 @@ pub struct Target {
     pub address: SocketAddr,
     /// Its availability zone, if known.
     pub zone: Option<Arc<str>>,
+    /// Its share of the requests is its weight over the sum of all in its group. With 0 it gets
+    /// none. 1 where a source tells none.
+    pub weight: u16,
     /// The EC2 instance (or managed instance) it runs on, if known.
     pub instance: Option<Arc<str>>,
     /// Its port is one of its host, and may go to another task, perhaps of another service, as soon

@@ -3,6 +3,7 @@
 //! `run` selects the next event, [`controller`] applies it (pure), [`snapshot`] is built from the
 //! result and swapped in.
 
+mod anomaly;
 pub mod compile;
 pub mod controller;
 mod group;
@@ -12,6 +13,8 @@ mod registration;
 mod registry;
 mod remembered;
 pub mod run;
+mod slow_start;
 pub mod snapshot;
 pub mod threshold;
 pub mod view;
+mod zones;

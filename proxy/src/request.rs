@@ -11,6 +11,7 @@ mod choose;
 pub mod condition;
 mod download;
 mod exchange;
+pub mod hash;
 pub mod headers;
 pub(crate) mod link;
 pub mod normal;
@@ -80,10 +81,18 @@ enum Plan {
 
 /// Where a request goes.
 struct Route {
-    group: GroupId,
+    destination: Destination,
     limits: Limits,
     /// None without sticky sessions.
     sticky: Option<Box<Sticky>>,
+}
+
+/// A group, and what of the request its choice of a target depends on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Destination {
+    group: GroupId,
+    /// With `consistent_hash`, if the request has what is hashed.
+    hash: Option<u64>,
 }
 
 /// Answers the request whose head begins the link's input.
@@ -97,7 +106,7 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         Plan::Forward(inbound, upload, route) => (inbound, upload, route, Outcome::start(client)),
     };
     let Route {
-        group,
+        destination,
         limits,
         sticky,
     } = route;
@@ -106,10 +115,10 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
     let mut inbound = Inbound { sticky, ..inbound };
     let mut attempts = Attempts::default();
     loop {
-        let lease = match choose(client, group, stays, &mut attempts) {
+        let lease = match choose(client, destination, stays, &mut attempts) {
             Choice::Lease(lease) => lease,
             Choice::Wait => {
-                let waited = wait_for_target(client, group, &mut attempts);
+                let waited = wait_for_target(client, destination.group, &mut attempts);
                 if unless_gone(client, link, waited).await.is_none() {
                     return Next::Close;
                 }
@@ -132,6 +141,7 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         );
         match attempted.await {
             Ok((response, connection)) => {
+                lease.answered(response.status);
                 let close = inbound.close;
                 return relay(
                     client, link, response, close, connection, upload, lease, &limits, outcome,
@@ -250,13 +260,15 @@ fn route(
             let Ok(rewritten) = transforms.apply(facts.host, facts.path, facts.query) else {
                 return Err(Answer::error(Reason::TransformFailed));
             };
-            let with = snapshot
-                .group(group)
-                .and_then(|group| group.stickiness.as_ref());
-            let target =
-                with.map(|with| sticky::of_group(keys, with, facts.fields, clock::wall_millis()));
+            let known = snapshot.group(group);
+            let target = known
+                .and_then(|known| known.stickiness.as_ref())
+                .map(|with| sticky::of_group(keys, with, facts.fields, clock::wall_millis()));
+            let hash = known
+                .and_then(|known| known.hash.as_ref())
+                .and_then(|key| key.of(facts));
             let route = Route {
-                group,
+                destination: Destination { group, hash },
                 limits: snapshot.limits,
                 sticky: Sticky::new(group, rule, target, facts.fields),
             };
@@ -383,6 +395,9 @@ async fn relay(
                 RelayError::Client | RelayError::RequestBody => {}
                 RelayError::Target | RelayError::Expired => {
                     lease.failed();
+                    if !matches!(error, RelayError::Expired) {
+                        lease.erred();
+                    }
                     outcome.cut_short();
                 }
             }

@@ -1,11 +1,15 @@
 //! From a choice to a target.
 
 pub(crate) mod connect;
+pub mod cursors;
 pub mod endpoint;
 pub mod error;
 pub mod identity;
 pub(crate) mod lease;
+pub(crate) mod load;
+pub mod maglev;
 pub mod picker;
 pub(crate) mod pool;
+pub mod shares;
 pub mod stickiness;
 pub mod target_group;

@@ -178,10 +178,12 @@ async fn compare(bytes: &[u8]) -> (Vec<Read>, Vec<Read>, Vec<u8>) {
     let judge = Judge::start().await;
     converse(judge.address, bytes).await;
     let direct = judge.take();
+    // Paths as they came: the judge makes nothing of them either.
     let balancer = start(&fixed(
         &[judge.address],
         "health_check: {enabled: false}",
-        "load_balancer: {idle_timeout: 1, request_header_timeout: 1}\nruntime: {workers: 1}",
+        "load_balancer: {idle_timeout: 1, request_header_timeout: 1, path_normalization: none}\n\
+         runtime: {workers: 1}",
     ))
     .await;
     let got = converse(balancer.address(), bytes).await;

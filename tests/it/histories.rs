@@ -30,7 +30,7 @@ fn play(seed: u64) -> Result<Seen, String> {
     let mut world = World::new(seed);
     let chance = [0, 10, 40][usize::try_from(seed % 3).expect("small")];
     // Some services have no queue.
-    let queue = seed % 4 > 0;
+    let queue = !seed.is_multiple_of(4);
     let mut seen = Seen::default();
     for step in 0..STEPS {
         let fault = |what: String| format!("seed {seed}, step {step}: {what}");

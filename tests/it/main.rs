@@ -26,6 +26,7 @@ mod framing;
 mod health;
 mod histories;
 mod limits;
+mod picking;
 mod proxying;
 mod reload;
 mod retry;

@@ -139,6 +139,12 @@ fn instance(service: &str, entry: &Value, asked_at: Instant) -> Result<(u64, Tar
         .iter()
         .find_map(|path| entry.pointer(path).and_then(Value::as_str))
         .filter(|zone| !zone.is_empty());
+    // Consul: 1 unless the instance was registered with another one. What it has of this after a
+    // warning (`Weights.Warning`) does not matter: only passing instances are asked for.
+    let weight = entry
+        .pointer("/Service/Weights/Passing")
+        .and_then(Value::as_u64)
+        .map_or(1, |weight| u16::try_from(weight).unwrap_or(u16::MAX));
     let registered = entry.pointer("/Service/CreateIndex");
     let target = Target {
         key: TargetKey {
@@ -148,6 +154,7 @@ fn instance(service: &str, entry: &Value, asked_at: Instant) -> Result<(u64, Tar
         },
         address,
         zone: zone.map(Arc::from),
+        weight,
         instance: None,
         // Consul does not tell.
         shared_port: false,

@@ -60,6 +60,8 @@ pub struct Service {
     pub port: u16,
     /// The lowest is used first.
     pub priority: u16,
+    /// Its share among those of the same priority. 0 where nothing is to be chosen.
+    pub weight: u16,
     /// The host's IPv4 addresses, if they came with the same answer.
     pub addresses: Vec<IpAddr>,
 }

@@ -84,7 +84,7 @@ impl Book {
         };
         let mut set = Targets::new(&self.source);
         for address in records {
-            set.add(address, port, began);
+            set.add(address, port, 1, began);
         }
         set.verdict(ttl)
     }
@@ -182,7 +182,10 @@ impl Book {
         }
         if let Some(confirmed_at) = host.confirmed_at {
             for address in &host.addresses {
-                set.add(*address, service.port, confirmed_at);
+                // RFC 2782: 0 where nothing is to be chosen, and next to others "a very small
+                // chance". 1 is both.
+                let weight = service.weight.max(1);
+                set.add(*address, service.port, weight, confirmed_at);
             }
         }
     }
@@ -260,7 +263,7 @@ impl<'a> Targets<'a> {
         self.problem(subject, reason);
     }
 
-    fn add(&mut self, address: IpAddr, port: u16, confirmed_at: Instant) {
+    fn add(&mut self, address: IpAddr, port: u16, weight: u16, confirmed_at: Instant) {
         // Filters of names answer with 0.0.0.0, and a connection to it reaches this very machine.
         if address.is_unspecified() || address.is_multicast() || is_broadcast(address) {
             self.unusable(address.to_string(), "it is no address of a host");
@@ -275,6 +278,7 @@ impl<'a> Targets<'a> {
             key: key.clone(),
             address: SocketAddr::new(address, port),
             zone: None,
+            weight,
             instance: None,
             // Who writes a port into a zone or a file means it to stay.
             shared_port: false,

@@ -44,6 +44,7 @@ fn srv(priority: u16, host: &str, port: u16) -> Service {
         host: host.to_owned(),
         port,
         priority,
+        weight: 0,
         addresses: Vec::new(),
     }
 }

@@ -83,6 +83,7 @@ fn service(host: &str, addresses: &[&str]) -> Service {
         host: host.to_owned(),
         port: 1,
         priority: 0,
+        weight: 0,
         addresses: addresses
             .iter()
             .map(|text| text.parse().expect("an address"))

@@ -288,6 +288,7 @@ fn services(lookup: &Lookup) -> Picked<Service> {
                 host: srv.target.to_lowercase().to_ascii(),
                 port: srv.port,
                 priority: srv.priority,
+                weight: srv.weight,
                 addresses: lookup
                     .additionals()
                     .iter()

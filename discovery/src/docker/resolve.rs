@@ -35,6 +35,7 @@ pub fn resolve(
         },
         address,
         zone: None,
+        weight: 1,
         instance: None,
         shared_port: spec.network.is_none(),
         started_at: detail.started_at,

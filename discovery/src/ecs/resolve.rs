@@ -68,6 +68,7 @@ pub fn resolve(
             .zone
             .clone()
             .or_else(|| known.and_then(|host| host.zone.clone())),
+        weight: 1,
         instance: known.map(|host| Arc::clone(&host.instance)),
         // All tasks of a host share its ports. That of a task in host mode is written in its
         // definition, but another service may have the same one in its own, and its task is

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use longshore_config::limits::WEIGHT_MAX;
 use serde_json::{Map, Value};
 
 use super::syntax;
@@ -136,10 +137,10 @@ impl Reader {
             };
             match found.and_then(usable) {
                 Ok(address) => {
-                    let own = value
-                        .as_object()
-                        .and_then(|element| self.zone(&path, element, &["zone"]));
-                    self.target(path, address, own.or_else(|| zone.clone()))?;
+                    let element = value.as_object();
+                    let own = element.and_then(|element| self.zone(&path, element, &["zone"]));
+                    let weight = element.map_or(1, |element| self.weight(&path, element));
+                    self.target(path, address, own.or_else(|| zone.clone()), weight)?;
                 }
                 Err(reason) => {
                     self.refused
@@ -156,6 +157,7 @@ impl Reader {
         path: String,
         address: SocketAddr,
         zone: Option<Arc<str>>,
+        weight: u16,
     ) -> Result<(), String> {
         if let Some(other) = self.elements.get(&address) {
             let reason = format!("{address} is that of {other} already; one of them is enough");
@@ -176,6 +178,7 @@ impl Reader {
             },
             address,
             zone,
+            weight,
             instance: None,
             shared_port: false,
             started_at: None,
@@ -184,8 +187,8 @@ impl Reader {
         Ok(())
     }
 
-    /// The zone under the first of `keys` that is there. It is only shown, so a wrong one does not
-    /// cost its targets.
+    /// The zone under the first of `keys` that is there. A wrong one does not cost its targets: they
+    /// are in no zone.
     fn zone(&mut self, path: &str, map: &Map<String, Value>, keys: &[&str]) -> Option<Arc<str>> {
         let (key, value) = keys
             .iter()
@@ -200,6 +203,26 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// The weight of an element. A wrong one does not cost the target: it counts as 1.
+    fn weight(&mut self, path: &str, element: &Map<String, Value>) -> u16 {
+        let found = match element.get("weight") {
+            None | Some(Value::Null) => return 1,
+            Some(Value::Number(number)) => {
+                let weight = number
+                    .as_u64()
+                    .and_then(|weight| u16::try_from(weight).ok());
+                if let Some(weight) = weight.filter(|weight| u64::from(*weight) <= WEIGHT_MAX) {
+                    return weight;
+                }
+                number.to_string()
+            }
+            Some(other) => kind(other).to_owned(),
+        };
+        let reason = format!("is {found}; expected a whole number from 0 to {WEIGHT_MAX}; 1 holds");
+        self.problem(format!("{path}.weight"), reason);
+        1
     }
 
     fn problem(&mut self, subject: String, reason: String) {

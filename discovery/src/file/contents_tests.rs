@@ -71,6 +71,36 @@ fn our_own_shape_is_read_with_its_zones() {
 }
 
 #[test]
+fn an_element_has_a_weight_and_a_wrong_one_counts_as_1() {
+    let text = r#"[{"targets": ["10.0.0.9:80",
+      {"address": "10.0.0.1", "port": 80},
+      {"address": "10.0.0.2", "port": 80, "weight": 999},
+      {"address": "10.0.0.3", "port": 80, "weight": 0},
+      {"address": "10.0.0.4", "port": 80, "weight": 1000},
+      {"address": "10.0.0.5", "port": 80, "weight": "3"}
+    ]}]"#;
+    let contents = json(text).expect("good");
+    let weights: Vec<u16> = contents
+        .targets
+        .iter()
+        .map(|target| target.weight)
+        .collect();
+    assert_eq!(weights, [1, 1, 999, 0, 1, 1]);
+    let problems: Vec<String> = contents
+        .problems
+        .iter()
+        .map(|problem| format!("{} {}", problem.subject, problem.reason))
+        .collect();
+    assert_eq!(
+        problems,
+        [
+            "[0].targets[4].weight is 1000; expected a whole number from 0 to 999; 1 holds",
+            "[0].targets[5].weight is a text; expected a whole number from 0 to 999; 1 holds",
+        ]
+    );
+}
+
+#[test]
 fn yaml_says_the_same_as_json() {
     let prometheus = "# by hand\n- targets:\n  - 10.0.0.1:8080\n  - '[::1]:80'\n  labels: {zone: a}\n- targets: []\n";
     assert_eq!(targets(yaml(prometheus)), ["10.0.0.1:8080 a", "[::1]:80 a"]);

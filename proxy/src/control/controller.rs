@@ -12,15 +12,17 @@ use longshore_config::{
 use longshore_discovery::{Target, Update};
 use tokio::sync::Notify;
 
+use super::anomaly;
 use super::compile;
 use super::group::{Group, Member, Source};
 use super::ids::{GroupId, ListenerId};
 use super::registry::{Addresses, Members};
+use super::slow_start;
 use super::snapshot::{Limits, Listener, Snapshot};
 use super::threshold::{Failure, Health, State, Thresholds};
 use crate::request::sticky::ticket::Keyring;
+use crate::upstream::cursors::Cursors;
 use crate::upstream::endpoint::Loss;
-use crate::upstream::picker::Cursors;
 use crate::upstream::target_group::TargetGroup;
 
 /// Something that happened.
@@ -67,6 +69,13 @@ pub struct Controller {
     /// Groups whose part of the snapshot is out of date.
     pub(super) stale: BTreeSet<GroupId>,
     changed: bool,
+    /// The zone of this process.
+    zone: Option<String>,
+    /// The time of the latest event.
+    now: Option<Instant>,
+    /// When shares that rise are set anew, and when targets are compared.
+    next_step: Option<Instant>,
+    next_judgement: Option<Instant>,
 }
 
 impl Controller {
@@ -86,6 +95,10 @@ impl Controller {
             published: BTreeMap::new(),
             stale: BTreeSet::new(),
             changed: false,
+            zone: None,
+            now: None,
+            next_step: None,
+            next_judgement: None,
         }
     }
 
@@ -98,6 +111,8 @@ impl Controller {
         now: Instant,
     ) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.now = Some(now);
+        self.zone.clone_from(&config.runtime.zone);
         let lb = &config.load_balancer;
         self.limits = Limits {
             idle: lb.idle_timeout.get(),
@@ -163,15 +178,17 @@ impl Controller {
     /// Takes an event.
     pub fn apply(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.now = Some(now);
         match event {
             Event::Discovered(id, update) => self.discovered(id, update, now, &mut effects),
             Event::Remembered(id, targets, age) => {
                 self.remembered(id, targets, age, now, &mut effects);
             }
-            Event::Checked(id, endpoint, result) => self.checked(id, endpoint, result),
+            Event::Checked(id, endpoint, result) => self.checked(id, endpoint, result, now),
             Event::Tick => {}
         }
         self.end_draining(now);
+        self.tend_shares(now);
         effects
     }
 
@@ -181,8 +198,12 @@ impl Controller {
             return None;
         }
         for id in std::mem::take(&mut self.stale) {
-            match self.groups.get(&id) {
-                Some(group) => self.published.insert(id, Arc::new(group.publish())),
+            match self.groups.get(&id).zip(self.now) {
+                Some((group, now)) => {
+                    let before = self.published.get(&id).map(|before| &**before);
+                    let group = group.publish(self.zone.as_deref(), before, now);
+                    self.published.insert(id, Arc::new(group))
+                }
                 None => self.published.remove(&id),
             };
         }
@@ -197,6 +218,26 @@ impl Controller {
         );
         snapshot.path_normalization = self.path_normalization;
         Some(snapshot)
+    }
+
+    /// Sets shares anew that change with time, or with what happened at the targets.
+    fn tend_shares(&mut self, now: Instant) {
+        if self.next_step.is_none_or(|next| now >= next) {
+            self.next_step = Some(now + slow_start::STEP);
+            for (id, group) in &mut self.groups {
+                if group.tend_slow_starts(now) {
+                    self.stale.insert(*id);
+                }
+            }
+        }
+        if self.next_judgement.is_none_or(|next| now >= next) {
+            self.next_judgement = Some(now + anomaly::PERIOD);
+            for (id, group) in &mut self.groups {
+                if group.judge() {
+                    self.stale.insert(*id);
+                }
+            }
+        }
     }
 
     /// Whether every group knows where it stands: its source has spoken, and its targets have a
@@ -343,7 +384,7 @@ impl Controller {
         group.source.remembered = now.checked_sub(age);
         for target in targets {
             let (key, doubtful) = (target.key.clone(), target.shared_port);
-            self.register(id, target, now, effects);
+            self.register(id, target, true, now, effects);
             let group = self.groups.get(&id);
             let member = group.and_then(|group| group.members.get(&key));
             if let Some(member) = member.filter(|_| doubtful) {
@@ -352,7 +393,7 @@ impl Controller {
         }
     }
 
-    fn checked(&mut self, id: GroupId, endpoint: u64, result: Result<(), Failure>) {
+    fn checked(&mut self, id: GroupId, endpoint: u64, result: Result<(), Failure>, now: Instant) {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
@@ -369,6 +410,11 @@ impl Controller {
             let why = member.health.failure().map(Failure::description);
             tracing::info!(target_group = %group.name, target = %member.target.key, address = %member.target.address, state, why, "health");
             self.stale.insert(id);
+            if member.is_healthy() {
+                group.starts(endpoint, now);
+            } else {
+                member.slow_start.unhealthy();
+            }
         }
     }
 }
@@ -390,3 +436,7 @@ pub(super) fn group_watch(id: GroupId, member: &Member, config: &GroupConfig) ->
 #[cfg(test)]
 #[path = "controller_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "balancing_tests.rs"]
+mod balancing_tests;

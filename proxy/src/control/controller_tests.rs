@@ -43,6 +43,7 @@ fn target(task: u32, port: u16, started_at: i64) -> Target {
         },
         address: ([10, 0, 0, 1], port).into(),
         zone: None,
+        weight: 1,
         instance: None,
         shared_port: true,
         started_at: Some(started_at),

@@ -1,19 +1,24 @@
 //! One target group as the controller knows it, and what requests see of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_config::TargetGroup as GroupConfig;
+use longshore_config::{AnomalyMitigation, TargetGroup as GroupConfig};
 use longshore_discovery::{Problem, Target, TargetKey};
 use tokio::sync::Notify;
 
+use super::anomaly::{self, Anomaly};
 use super::registry::Members;
+use super::slow_start::SlowStart;
 use super::threshold::{Health, State};
+use super::zones;
 use crate::request::answer::Reason;
+use crate::request::hash::HashKey;
+use crate::upstream::cursors::Cursors;
 use crate::upstream::endpoint::Endpoint;
-use crate::upstream::picker::Cursors;
+use crate::upstream::picker::{Candidate, Picker};
 use crate::upstream::stickiness::Stickiness;
 use crate::upstream::target_group::TargetGroup;
 
@@ -39,6 +44,8 @@ pub(super) struct Member {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) health: Health,
     pub(super) since: Instant,
+    pub(super) slow_start: SlowStart,
+    pub(super) anomaly: Anomaly,
 }
 
 /// A target that left, with requests in flight.
@@ -63,43 +70,166 @@ pub(super) struct Source {
     pub(super) problems: Vec<Problem>,
 }
 
+impl Member {
+    pub(super) fn is_healthy(&self) -> bool {
+        self.health.state() == State::Healthy
+    }
+
+    /// What happened at it so far.
+    fn counts(&self) -> anomaly::Counts {
+        anomaly::Counts {
+            requests: self.endpoint.requests(),
+            errors: self.endpoint.errors(),
+        }
+    }
+}
+
 impl Group {
-    /// What requests see of the group.
-    pub(super) fn publish(&self) -> TargetGroup {
-        let in_state = |state: State| -> Box<[Arc<Endpoint>]> {
-            self.members
-                .iter()
-                .filter(|member| member.health.state() == state)
-                .map(|member| Arc::clone(&member.endpoint))
-                .collect()
+    /// What requests see of the group. `own_zone` is that of this process, `before` what they have
+    /// seen until now.
+    pub(super) fn publish(
+        &self,
+        own_zone: Option<&str>,
+        before: Option<&TargetGroup>,
+        now: Instant,
+    ) -> TargetGroup {
+        let fail_open = self.has_no_healthy();
+        let picked = |member: &&Member| {
+            member.target.weight > 0
+                && if fail_open {
+                    // All unhealthy: better to try than to refuse. Targets that were never checked
+                    // are not among them; they are about to be. Nor are those that only a file from
+                    // before the restart knows: nobody has seen them since.
+                    member.health.state() == State::Unhealthy && self.source.answered.is_some()
+                } else {
+                    member.is_healthy()
+                }
         };
-        let healthy = in_state(State::Healthy);
-        let fail_open = healthy.is_empty();
-        // All unhealthy: better to try than to refuse. Targets that were never checked are not
-        // among them; they are about to be. Nor are those that only a file from before the restart
-        // knows: nobody has seen them since.
-        let candidates = if fail_open && self.source.answered.is_none() {
-            Box::default()
-        } else if fail_open {
-            in_state(State::Unhealthy)
-        } else {
-            healthy
-        };
+        let members: Vec<&Member> = self.members.iter().filter(picked).collect();
+        let weighed = self.candidates(&members, own_zone, now);
+        let picker = Picker::new(
+            self.config.load_balancing_algorithm_type,
+            &weighed,
+            Arc::clone(&self.cursors),
+            before.map(|before| (&before.picker, &*before.candidates)),
+        );
+        let candidates: Box<[Arc<Endpoint>]> =
+            weighed.into_iter().map(|one| one.endpoint).collect();
         TargetGroup {
             name: Arc::clone(&self.name),
             fail_open: fail_open && !candidates.is_empty(),
             stickiness: Stickiness::new(&self.config, &candidates),
             candidates,
-            empty: if self.members.is_empty() {
+            empty: if self.members.iter().all(|member| member.target.weight == 0) {
                 Reason::NoTargets
             } else {
                 Reason::NoCheckedTarget
             },
             algorithm: self.config.load_balancing_algorithm_type,
-            cursors: Arc::clone(&self.cursors),
+            picker,
+            hash: self.config.hash_policy.as_ref().map(HashKey::new),
             look_now: Arc::clone(&self.look_now),
             can_confirm: self.source.error.is_none(),
         }
+    }
+
+    /// None of those that may get requests is healthy.
+    pub(super) fn has_no_healthy(&self) -> bool {
+        let mut members = self.members.iter();
+        !members.any(|member| member.is_healthy() && member.target.weight > 0)
+    }
+
+    fn candidates(
+        &self,
+        members: &[&Member],
+        own_zone: Option<&str>,
+        now: Instant,
+    ) -> Vec<Candidate> {
+        // In percent of percent, so that a share of 5 % of one of 1 % is a whole number.
+        let weights: Vec<u64> = members
+            .iter()
+            .map(|member| {
+                let slow_start = self.config.slow_start.get();
+                let percent = member.slow_start.percent(slow_start, now);
+                u64::from(member.target.weight) * percent * member.anomaly.percent
+            })
+            .collect();
+        let zones: BTreeSet<&str> = self
+            .members
+            .iter()
+            .filter(|member| own_zone.is_some() && member.target.weight > 0)
+            .filter_map(|member| member.target.zone.as_deref())
+            .collect();
+        let placed: Vec<(Option<&str>, u64)> = members
+            .iter()
+            .zip(&weights)
+            .filter(|_| own_zone.is_some())
+            .map(|(member, weight)| (member.target.zone.as_deref(), *weight))
+            .collect();
+        let mode = self.config.load_balancing_cross_zone_enabled;
+        let shares = match zones::parts(mode, own_zone, &zones, &placed) {
+            Some(parts) => zones::shares(&weights, &parts),
+            None => weights.clone(),
+        };
+        members
+            .iter()
+            .zip(weights)
+            .zip(shares)
+            .map(|((member, weight), share)| Candidate {
+                endpoint: Arc::clone(&member.endpoint),
+                weight,
+                share,
+            })
+            .collect()
+    }
+
+    /// A target that has just become healthy starts slowly, if it should.
+    pub(super) fn starts(&mut self, endpoint: u64, now: Instant) {
+        let duration = self.config.slow_start.get();
+        let others = !duration.is_zero()
+            && self.members.iter().any(|member| {
+                member.endpoint.id != endpoint
+                    && member.is_healthy()
+                    && !member.slow_start.is_rising()
+            });
+        if let Some(member) = self.members.by_endpoint(endpoint) {
+            member.slow_start.healthy(duration, others, now);
+        }
+    }
+
+    /// Ends slow starts whose time is over. True if any share rises or has just risen.
+    pub(super) fn tend_slow_starts(&mut self, now: Instant) -> bool {
+        let duration = self.config.slow_start.get();
+        let mut rising = false;
+        for member in self.members.iter_mut() {
+            rising |= member.slow_start.is_rising();
+            member.slow_start.tend(duration, now);
+        }
+        rising
+    }
+
+    /// Whether shares can follow anomalies.
+    pub(super) fn mitigates(&self) -> bool {
+        self.config.load_balancing_algorithm_anomaly_mitigation == AnomalyMitigation::On
+    }
+
+    /// Compares the targets' errors. True if a share changed.
+    pub(super) fn judge(&mut self) -> bool {
+        let mitigates = self.mitigates();
+        for member in self
+            .members
+            .iter_mut()
+            .filter(|member| !member.is_healthy())
+        {
+            let counts = member.counts();
+            member.anomaly.reset(counts);
+        }
+        let healthy = self.members.iter_mut().filter(|member| member.is_healthy());
+        let counted = healthy.map(|member| {
+            let counts = member.counts();
+            (&mut member.anomaly, counts)
+        });
+        anomaly::judge(counted, mitigates)
     }
 
     /// The group's targets in a state, for figures.

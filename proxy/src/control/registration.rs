@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use longshore_discovery::{Target, TargetKey};
 
+use super::anomaly::Anomaly;
 use super::controller::{Controller, Effect, group_watch};
 use super::group::{Draining, Member};
 use super::ids::GroupId;
+use super::slow_start::SlowStart;
 use super::threshold::Health;
 use crate::upstream::endpoint::Endpoint;
 
@@ -42,15 +44,22 @@ impl Controller {
         for key in gone {
             self.drain(id, &key, now, effects);
         }
+        // Those that come into a group without healthy targets have nobody to be compared with.
+        let alone = self
+            .groups
+            .get(&id)
+            .is_none_or(|group| !group.members.iter().any(Member::is_healthy));
         for target in targets {
-            self.register(id, target, now, effects);
+            self.register(id, target, alone, now, effects);
         }
     }
 
+    /// Takes a target. `alone`: the group has no healthy ones that it joins.
     pub(super) fn register(
         &mut self,
         id: GroupId,
         target: Target,
+        alone: bool,
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
@@ -87,6 +96,12 @@ impl Controller {
                 Health::unchecked()
             },
             since: now,
+            slow_start: if alone {
+                SlowStart::Exempt
+            } else {
+                SlowStart::Due
+            },
+            anomaly: Anomaly::default(),
             endpoint,
             target,
         };
@@ -94,7 +109,11 @@ impl Controller {
             effects.push(group_watch(id, &member, &group.config));
         }
         self.addresses.insert(id, &member);
+        let (endpoint, healthy) = (member.endpoint.id, member.is_healthy());
         group.members.insert(member);
+        if healthy {
+            group.starts(endpoint, now);
+        }
         self.stale.insert(id);
     }
 

@@ -52,10 +52,6 @@ impl Members {
         self.by_key.values_mut()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
-    }
-
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }

@@ -100,6 +100,7 @@ impl Place {
                     "port": target.key.port,
                     "address": target.address,
                     "zone": target.zone.as_deref(),
+                    "weight": target.weight,
                     "instance": target.instance.as_deref(),
                     "shared_port": target.shared_port,
                     "started_at": target.started_at,
@@ -135,6 +136,11 @@ impl Place {
                 },
                 address: one["address"].as_str()?.parse::<SocketAddr>().ok()?,
                 zone: text("zone"),
+                // Records of older versions have none.
+                weight: one["weight"]
+                    .as_u64()
+                    .and_then(|weight| u16::try_from(weight).ok())
+                    .unwrap_or(1),
                 instance: text("instance"),
                 shared_port: one["shared_port"].as_bool()?,
                 started_at: one["started_at"].as_i64(),

@@ -43,6 +43,7 @@ fn target(id: u16) -> Target {
         },
         address: ([10, 0, 0, 1], 32768 + id).into(),
         zone: (id == 0).then(|| "a".into()),
+        weight: 1,
         instance: None,
         shared_port: id == 0,
         started_at: (id == 0).then_some(-5),

@@ -62,12 +62,30 @@ pub struct TargetView {
     pub description: Option<String>,
     /// Seconds since it was registered, or since it began to drain.
     pub age_seconds: f64,
+    /// Its weight among the targets of its group.
+    pub weight: u16,
+    /// Percent of its weight that counts at the moment: less than 100 in slow start, and while an
+    /// anomaly is mitigated.
+    pub weight_percent: u64,
+    /// What ALB's anomaly detection says; none while it drains.
+    pub anomaly: Option<AnomalyView>,
     /// Requests in flight.
     pub in_flight: u64,
     /// Requests that it was given.
     pub requests: u64,
     /// Requests that failed there.
     pub failures: u64,
+    /// Requests that it answered with 5xx, or that failed there for a reason of its own.
+    pub errors: u64,
+}
+
+/// Whether a target fails more than the others of its group, in ALB's words.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct AnomalyView {
+    /// `normal` or `anomalous`.
+    pub result: &'static str,
+    /// `yes` or `no`: it gets fewer requests for that reason.
+    pub mitigation_in_effect: &'static str,
 }
 
 /// A task that is no target.
@@ -108,7 +126,11 @@ impl Controller {
 
 impl Group {
     fn view(&self, now: Instant) -> GroupView {
-        let targets = self.members.iter().map(|member| member.view(now));
+        let targets = self.members.iter().map(|member| {
+            let slow_start = self.config.slow_start.get();
+            let percent = member.slow_start.percent(slow_start, now);
+            member.view(percent, now)
+        });
         let draining = self.draining.iter().map(|draining| draining.view(now));
         let discovery = self.config.discovery.as_ref();
         let fixed = discovery.is_none();
@@ -129,7 +151,7 @@ impl Group {
                 self.age(now).map(|age| age.as_secs_f64())
             },
             discovery_error: self.source.error.clone(),
-            fail_open: self.count(State::Healthy) == 0 && self.count(State::Unhealthy) > 0,
+            fail_open: self.has_no_healthy() && self.count(State::Unhealthy) > 0,
             targets: targets.chain(draining).collect(),
             not_targets: self
                 .source
@@ -145,7 +167,8 @@ impl Group {
 }
 
 impl Member {
-    fn view(&self, now: Instant) -> TargetView {
+    /// `percent`: of its weight, by slow start.
+    fn view(&self, percent: u64, now: Instant) -> TargetView {
         let failure = self.health.failure();
         let initial = self.health.state() == State::Initial;
         TargetView {
@@ -155,6 +178,19 @@ impl Member {
                 None => initial.then_some("Elb.InitialHealthChecking"),
             },
             description: failure.map(Failure::description),
+            weight_percent: percent * self.anomaly.percent / 100,
+            anomaly: Some(AnomalyView {
+                result: if self.anomaly.anomalous {
+                    "anomalous"
+                } else {
+                    "normal"
+                },
+                mitigation_in_effect: if self.anomaly.percent < 100 {
+                    "yes"
+                } else {
+                    "no"
+                },
+            }),
             age_seconds: now.saturating_duration_since(self.since).as_secs_f64(),
             ..target_view(&self.target, &self.endpoint)
         }
@@ -190,8 +226,12 @@ fn target_view(
         reason: None,
         description: None,
         age_seconds: 0.0,
+        weight: target.weight,
+        weight_percent: 100,
+        anomaly: None,
         in_flight: endpoint.in_flight(),
         requests: endpoint.requests(),
         failures: endpoint.failures(),
+        errors: endpoint.errors(),
     }
 }

@@ -50,11 +50,19 @@ impl Attempts {
             | AttemptError::RequestBody(_)
             | AttemptError::ClientGone => {}
             AttemptError::Doubtful => self.doubtful = true,
-            AttemptError::Closed { sent, .. } => {
+            AttemptError::Closed { sent, reused, .. } => {
                 self.lost += usize::from(*sent);
                 lease.failed();
+                // A connection that was idle for too long says nothing about the target.
+                if !reused {
+                    lease.erred();
+                }
             }
-            _ => lease.failed(),
+            AttemptError::Expired => lease.failed(),
+            _ => {
+                lease.failed();
+                lease.erred();
+            }
         }
         self.tried.push(lease.endpoint().id);
         if matches!(error, AttemptError::Closed { reused: true, .. }) {

@@ -3,13 +3,16 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use super::Destination;
 use super::answer::Reason;
 use super::attempts::Attempts;
+use crate::clock;
 use crate::control::ids::GroupId;
 use crate::serve::connection::Client;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::identity::Identity;
-use crate::upstream::lease::Lease;
+use crate::upstream::lease::{Feedback, Lease};
+use crate::upstream::picker::Asked;
 
 /// How long a request waits when no target can be used at the moment, but one is likely to be soon:
 /// when that every target is still in its place is in doubt (after the wait it is used all the
@@ -28,12 +31,12 @@ pub(super) enum Choice {
 /// Picks a target that was not tried yet: the one at which the client stays, if it can be used.
 pub(super) fn choose(
     client: &Client,
-    group: GroupId,
+    to: Destination,
     stays: Option<Identity>,
     attempts: &mut Attempts,
 ) -> Choice {
     let snapshot = client.worker.shared.load();
-    let Some(group) = snapshot.group(group) else {
+    let Some(group) = snapshot.group(to.group) else {
         return Choice::Answer(Reason::GroupRemoved);
     };
     if group.candidates.is_empty() {
@@ -43,6 +46,22 @@ pub(super) fn choose(
         };
     }
     attempts.trust_if(!group.can_confirm);
+    let feedback = if group.is_measured() {
+        Feedback::Measured(clock::now())
+    } else if group.is_counted() {
+        Feedback::Counted
+    } else {
+        Feedback::None
+    };
+    let asked = Asked {
+        worker: client.worker.index,
+        now: match feedback {
+            Feedback::Measured(now) => clock::micros(now) / 1_000,
+            Feedback::Counted | Feedback::None => client.worker.timers.now(),
+        },
+        draw: &|bound| client.worker.draw(bound),
+        hash: to.hash,
+    };
     loop {
         let doubt = Cell::new(false);
         let sure = |endpoint: &Endpoint| {
@@ -58,7 +77,7 @@ pub(super) fn choose(
             })
         });
         let picked = stayed.or_else(|| {
-            group.pick(client.worker.index, |endpoint| {
+            group.pick(&asked, |endpoint| {
                 !attempts.tried(endpoint.id) && sure(endpoint)
             })
         });
@@ -66,7 +85,7 @@ pub(super) fn choose(
             Some(endpoint) => Choice::Lease(Lease::begin(
                 client.worker.pool.local(endpoint),
                 client.worker.index,
-                group.is_counted(),
+                feedback,
             )),
             None if attempts.takes_second_chance() => continue,
             // In doubt, or all of them have just left and the next snapshot is about to come.

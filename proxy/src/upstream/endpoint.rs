@@ -9,6 +9,7 @@ use longshore_discovery::{Target, TargetKey};
 use socket2::SockRef;
 
 use super::identity::Identity;
+use super::load::Load;
 use crate::clock;
 
 /// How long ECS may take to learn that a task has ended by itself. Until then it confirms a task
@@ -40,8 +41,8 @@ pub struct Endpoint {
     /// A look that began after this moment tells whether it is there after a connection was lost
     /// without our doing (`clock::micros`; 0: none was lost).
     lost: AtomicU64,
-    /// Requests in flight over all workers, for algorithms that need the global value.
-    outstanding: AtomicU32,
+    /// What it is like over all workers, for algorithms that need to know.
+    load: Load,
     workers: Box<[WorkerSide]>,
     /// It has kept a connection open for a second request.
     reuses: AtomicBool,
@@ -57,6 +58,7 @@ struct WorkerSide {
     in_flight: AtomicU32,
     requests: AtomicU64,
     failures: AtomicU64,
+    errors: AtomicU64,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -82,7 +84,7 @@ impl Endpoint {
             expired: AtomicBool::new(false),
             confirmed: AtomicU64::new(clock::micros(target.confirmed_at)),
             lost: AtomicU64::new(0),
-            outstanding: AtomicU32::new(0),
+            load: Load::default(),
             workers: (0..workers.max(1)).map(|_| WorkerSide::default()).collect(),
             reuses: AtomicBool::new(false),
             connections: Mutex::new(Vec::new()),
@@ -226,10 +228,26 @@ impl Endpoint {
             .sum()
     }
 
+    /// Requests that it answered with 5xx, or that failed for a reason that is its own: what ALB's
+    /// anomaly detection counts.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        self.workers
+            .iter()
+            .map(|side| side.errors.load(Ordering::Relaxed))
+            .sum()
+    }
+
     /// Requests in flight as `least_outstanding_requests` counts them.
     #[must_use]
     pub fn outstanding(&self) -> u32 {
-        self.outstanding.load(Ordering::Relaxed)
+        self.load.outstanding()
+    }
+
+    /// Bytes that it takes, without what is open at it.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.workers)
     }
 }
 
@@ -279,26 +297,42 @@ pub(crate) fn peek(socket: &SockRef<'_>) -> Evidence {
 impl Endpoint {
     /// A request of a worker begins. `counted`: the group's algorithm needs the number over all
     /// workers.
-    pub(crate) fn begin(&self, worker: usize, counted: bool) {
+    pub fn begin(&self, worker: usize, counted: bool) {
         let side = self.side(worker);
         side.in_flight.fetch_add(1, Ordering::Relaxed);
         add_own(&side.requests);
         if counted {
-            self.outstanding.fetch_add(1, Ordering::Relaxed);
+            self.load.begin();
         }
     }
 
     /// A request of a worker ends.
-    pub(crate) fn end(&self, worker: usize, counted: bool) {
+    pub fn end(&self, worker: usize, counted: bool) {
         self.side(worker).in_flight.fetch_sub(1, Ordering::Relaxed);
         if counted {
-            self.outstanding.fetch_sub(1, Ordering::Relaxed);
+            self.load.end();
         }
     }
 
     /// A request of a worker failed here.
     pub(crate) fn failed(&self, worker: usize) {
         add_own(&self.side(worker).failures);
+    }
+
+    /// A request had its response head after so many microseconds, or failed, at a time in
+    /// milliseconds. For groups whose algorithm needs to know.
+    pub fn observe(&self, micros: u64, failed: bool, now_millis: u64) {
+        self.load.observe(micros, failed, now_millis);
+    }
+
+    /// A request of a worker ended in an error of the target's.
+    pub(crate) fn erred(&self, worker: usize) {
+        add_own(&self.side(worker).errors);
+    }
+
+    /// What it is like over all workers.
+    pub(crate) fn load(&self) -> &Load {
+        &self.load
     }
 
     fn side(&self, worker: usize) -> &WorkerSide {

@@ -17,6 +17,7 @@ fn endpoint(shared_port: bool) -> Arc<Endpoint> {
         },
         address: ([127, 0, 0, 1], 1).into(),
         zone: None,
+        weight: 1,
         instance: None,
         shared_port,
         started_at: None,

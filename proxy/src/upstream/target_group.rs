@@ -7,9 +7,10 @@ use tokio::sync::Notify;
 
 use super::endpoint::Endpoint;
 use super::identity::Identity;
-use super::picker::{Cursors, pick};
+use super::picker::{Asked, Picker};
 use super::stickiness::Stickiness;
 use crate::request::answer::Reason;
+use crate::request::hash::HashKey;
 
 /// One group in one snapshot. Immutable; what lives longer is behind `Arc`.
 #[derive(Debug)]
@@ -17,7 +18,8 @@ pub struct TargetGroup {
     /// Its name.
     pub name: Arc<str>,
     /// Who may be picked: the healthy endpoints, or all that were ever checked when none is
-    /// healthy (fail open). Decided once, when the snapshot is built.
+    /// healthy (fail open), without those of weight 0. Decided once, when the snapshot is built.
+    /// In the order of their keys.
     pub candidates: Box<[Arc<Endpoint>]>,
     /// No candidate is healthy, and requests go to unhealthy ones.
     pub fail_open: bool,
@@ -25,8 +27,10 @@ pub struct TargetGroup {
     pub empty: Reason,
     /// How one is picked.
     pub algorithm: Algorithm,
-    /// The positions of round robin.
-    pub cursors: Arc<Cursors>,
+    /// The same, made for these candidates.
+    pub picker: Picker,
+    /// What of a request decides, with `consistent_hash`.
+    pub hash: Option<HashKey>,
     /// How clients are kept at targets; none if they are not.
     pub stickiness: Option<Stickiness>,
     /// Asks the group's source for a look at the world before its time.
@@ -39,16 +43,12 @@ impl TargetGroup {
     /// Picks a candidate that `usable` allows.
     pub fn pick(
         &self,
-        worker: usize,
+        asked: &Asked<'_>,
         usable: impl Fn(&Endpoint) -> bool,
     ) -> Option<&Arc<Endpoint>> {
-        pick(
-            self.algorithm,
-            &self.candidates,
-            &self.cursors,
-            worker,
-            |endpoint| !endpoint.is_retired() && usable(endpoint),
-        )
+        self.picker.pick(&self.candidates, asked, |endpoint| {
+            !endpoint.is_retired() && usable(endpoint)
+        })
     }
 
     /// The candidate of that identity, if `usable` allows it. No search: the place is known.
@@ -66,5 +66,11 @@ impl TargetGroup {
     #[must_use]
     pub fn is_counted(&self) -> bool {
         self.algorithm == Algorithm::LeastOutstandingRequests
+    }
+
+    /// Whether requests are timed, and counted over all workers.
+    #[must_use]
+    pub fn is_measured(&self) -> bool {
+        self.algorithm == Algorithm::PeakEwma
     }
 }

@@ -43,6 +43,7 @@ fn candidates() -> Vec<Arc<Endpoint>> {
                 zone: None,
                 instance: None,
                 shared_port: false,
+                weight: 1,
                 started_at: None,
                 confirmed_at: crate::clock::now(),
             };
