@@ -74,7 +74,7 @@ fn explain_says_which_rule_a_request_meets_and_why_not_the_others() {
         condition: [{path_pattern: {values: [/admin/*]}}, {source_ip: {values: [10.0.0.0/8]}}]
         action: [{type: fixed_response, fixed_response: {status_code: 403}}]
       - priority: 7
-        condition: [{http_header: {http_header_name: X-Beta, values: [yes]}}]
+        condition: [{http_header: {http_header_name: X-Beta, values: ['yes']}}]
         action: [{type: forward, target_group: beta}]
 target_groups:
   - {name: app, targets: [{address: 127.0.0.1, port: 32768}]}
