@@ -78,7 +78,7 @@ impl Group {
             return false;
         }
         member.outlier.eject(cause, policy, now);
-        member.endpoint.trial.end();
+        member.endpoint.trial.grant(0, false);
         member.slow_start.unhealthy();
         self.waiting.remove(&endpoint);
         self.suspects.insert(endpoint);

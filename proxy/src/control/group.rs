@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_config::{AnomalyMitigation, TargetGroup as GroupConfig};
+use longshore_config::{Algorithm, AnomalyMitigation, TargetGroup as GroupConfig};
 use longshore_discovery::{Problem, Target, TargetKey};
 use tokio::sync::Notify;
 
@@ -107,6 +107,10 @@ impl Group {
     ) -> TargetGroup {
         let fail_open = self.has_no_healthy();
         let heeds_outliers = self.heeds_outliers();
+        // With a table of hashes, those that are out keep their places without a permit. Else values
+        // of others would move too, and those of the target would move twice.
+        let keeps_out = self.config.load_balancing_algorithm_type == Algorithm::ConsistentHash;
+        let is_out = |member: &Member| heeds_outliers && !keeps_out && member.outlier.is_out();
         let picked = |member: &&Member| {
             member.target.weight > 0
                 && if fail_open {
@@ -115,7 +119,7 @@ impl Group {
                     // before the restart knows: nobody has seen them since.
                     member.health.state() == State::Unhealthy && self.source.answered.is_some()
                 } else {
-                    member.is_healthy() && !(heeds_outliers && member.outlier.is_out())
+                    member.is_healthy() && !is_out(member)
                 }
         };
         let members: Vec<&Member> = self.members.iter().filter(picked).collect();
@@ -144,7 +148,7 @@ impl Group {
             look_now: Arc::clone(&self.look_now),
             can_confirm: self.source.error.is_none(),
             outliers: outlier::limits(&self.config.outlier_detection),
-            has_trials: heeds_outliers && members.iter().any(|member| member.outlier.is_on_trial()),
+            has_trials: heeds_outliers && members.iter().any(|member| !member.outlier.is_in()),
             is_timed: self.config.outlier_detection.enabled
                 && self.config.outlier_detection.latency_factor.get() > 0,
         }

@@ -71,14 +71,15 @@ impl Runs {
     }
 
     /// Whether a worker that has this run should have the target looked at: if all of `workers` had
-    /// as long a run as this, a limit would be reached, and not for each fault after that.
+    /// as long a run as this, a limit would be reached, or it alone reaches one; and not for each fault
+    /// after that.
     #[must_use]
     pub fn calls(self, limits: [u16; 4], workers: usize) -> bool {
         let workers = u16::try_from(workers.max(1)).unwrap_or(u16::MAX);
         let parts = self.0.into_iter().zip(limits);
         parts.into_iter().any(|(run, limit)| {
             let part = limit.div_ceil(workers);
-            part > 0 && run > 0 && run % part == 0
+            part > 0 && run > 0 && (run % part == 0 || run == limit)
         })
     }
 }
@@ -242,7 +243,7 @@ mod tests {
         let calls = |run| Runs([0, run, run, run]).calls(limits, 2);
         assert_eq!(
             [1, 2, 3, 4, 5, 6].map(calls),
-            [false, false, true, false, false, true]
+            [false, false, true, false, true, true]
         );
         assert!(!Runs::default().calls([1; 4], 8));
         assert!(Runs([1; 4]).calls([1, 0, 0, 0], 8));
