@@ -102,11 +102,12 @@ impl Pool {
     /// sent twice.
     pub(crate) fn take(&self, local: &Local, verify: bool, now: u64) -> Option<Connection> {
         loop {
-            let connection = local.idle.borrow_mut().pop()?;
+            let mut connection = local.idle.borrow_mut().pop()?;
             let idle_for = now.saturating_sub(connection.idle_since);
             if !connection.wire.is_quiet() || (verify && !connection.is_open()) {
                 connection.ended_idle(idle_for);
             } else if idle_for < local.idle_limit.get() {
+                connection.idled = idle_for;
                 return Some(connection);
             }
         }
@@ -157,6 +158,7 @@ impl Pool {
             endpoint: Arc::clone(&local.endpoint),
             served: 0,
             idle_since: 0,
+            idled: 0,
             waker: None,
             watched: false,
             noted: Cell::new(false),
@@ -249,6 +251,8 @@ pub(crate) struct Connection {
     /// Requests that it was used for, the present one included.
     pub(crate) served: u64,
     idle_since: u64,
+    /// For how many milliseconds it was idle before its latest request.
+    idled: u64,
     /// Wakes the reaper when something happens while it is idle.
     waker: Option<Waker>,
     /// The waker is in place.
@@ -269,13 +273,16 @@ impl Connection {
         self.endpoint.lost_connection(clock::now(), loss);
     }
 
-    /// It ended without our doing, after a response. Some targets close after each response; only
-    /// for one that keeps its connections is that a sign.
+    /// It ended without our doing, after a response.
     pub(crate) fn ended(&self, loss: Loss) {
-        if self.endpoint.reuses() {
-            self.lost(loss);
-        }
         self.noted.set(true);
+        self.endpoint.ended_connection(clock::now(), loss);
+    }
+
+    /// It was idle for so long that, if it is closed now, the likely cause is the target's own
+    /// limit. What closes sooner is a target that goes away.
+    pub(crate) fn may_be_stale(&self) -> bool {
+        self.served > 1 && self.idled >= IDLE_LIMIT_LEARNT_MIN_MILLIS
     }
 
     /// It ended while it was idle for so many milliseconds.
