@@ -299,7 +299,7 @@ fn route(
             Ok((route, rewritten))
         }
         Action::Redirect(redirect) => Err(
-            match redirect.location(facts, "http", client.local.port()) {
+            match redirect.location(facts, client.scheme(), client.local.port()) {
                 Some(location) => Answer::redirect(redirect.status, location),
                 None => Answer::error(Reason::RedirectInvalid),
             },
