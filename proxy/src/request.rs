@@ -270,6 +270,10 @@ fn route(
     };
     let (action, transforms) = listener.rules.find(facts);
     match action {
+        // RFC 9110 §9.3.8: the target would send back what the client cannot see otherwise.
+        Action::Forward(_) if facts.method == "TRACE" => {
+            Err(Answer::error(Reason::MethodNotAllowed))
+        }
         Action::Forward(split) => {
             let keys = &*snapshot.cookie_keys;
             let rule = split.keeps().map(|keeps| {
