@@ -172,9 +172,12 @@ pub(crate) fn seen<'p>(parts: impl Iterator<Item = &'p Passive> + Clone) -> Seen
     for part in parts {
         let (run, since, latest) = part.run();
         for (index, one) in run.0.into_iter().enumerate() {
-            if since >= succeeded {
+            // What happened in the same moment may have been before or after. A refusal counts: nobody
+            // listens, whatever was answered on a connection that was open.
+            let is_after = |at: u64| at > succeeded || (index == 0 && at == succeeded);
+            if succeeded == 0 || is_after(since) {
                 sum.0[index] = sum.0[index].saturating_add(one);
-            } else if latest >= succeeded {
+            } else if is_after(latest) {
                 longest.0[index] = longest.0[index].max(one);
             }
         }
@@ -235,6 +238,16 @@ mod tests {
         workers[0].succeeded(220);
         workers[0].failed(Fault::Failed, 230);
         assert_eq!(seen(workers.iter()).runs.0[1], 1);
+    }
+
+    #[test]
+    fn a_success_in_the_same_moment_ends_a_run_of_another_worker_but_no_refusal() {
+        let workers = [Passive::default(), Passive::default()];
+        workers[0].failed(Fault::Refused, 100);
+        workers[1].succeeded(100);
+        assert_eq!(seen(workers.iter()).runs.0, [1, 0, 0, 0]);
+        workers[1].succeeded(101);
+        assert_eq!(seen(workers.iter()).runs.0, [0; 4]);
     }
 
     #[test]
