@@ -73,6 +73,8 @@ pub(crate) enum Next {
     Linger,
     /// Its end, in a way that a client cannot take for the end of a response.
     Reset,
+    /// It is no HTTP/1.1 connection.
+    Http2,
 }
 
 /// What becomes of a request, as far as its head and the rules tell.

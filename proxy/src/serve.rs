@@ -1,6 +1,7 @@
 //! From sockets to requests.
 
 pub(crate) mod connection;
+mod http2;
 pub(crate) mod listener;
 pub(crate) mod timers;
 pub(crate) mod worker;

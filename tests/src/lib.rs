@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod dns;
 pub mod docker;
 pub mod fleet;
+pub mod frames;
 pub mod jar;
 pub mod origin;
 pub mod process;

@@ -10,12 +10,16 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::http2::inbound::Inbound;
+
 /// A connection to a client or a target. An enum and not a trait object: the plain socket must cost
 /// what a plain socket costs.
 #[derive(Debug)]
 pub(crate) enum Stream {
     /// The socket itself.
     Plain(TcpStream),
+    /// One request of a client's HTTP/2 connection.
+    Http2(Box<Inbound>),
 }
 
 impl Stream {
@@ -27,6 +31,7 @@ impl Stream {
     ) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, room),
+            Self::Http2(stream) => stream.poll_read(room, cx),
         }
     }
 
@@ -50,6 +55,7 @@ impl Stream {
                     }
                 }
             }
+            Self::Http2(stream) => stream.poll_write(first, second, cx),
         }
     }
 
@@ -57,6 +63,8 @@ impl Stream {
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            // Its messages say themselves where they end.
+            Self::Http2(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -67,37 +75,44 @@ impl Stream {
             Self::Plain(socket) => socket
                 .try_read(&mut [0])
                 .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock),
+            // It serves once, and never waits to be used again.
+            Self::Http2(_) => false,
         }
     }
 
     /// Ready when something happened, with anything to read or the end.
     pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tcp().poll_read_ready(cx)
+        self.tcp()
+            .map_or(Poll::Pending, |socket| socket.poll_read_ready(cx))
     }
 
     /// Small messages are not held back until earlier ones are acknowledged.
     pub(crate) fn set_nodelay(&self) -> io::Result<()> {
-        self.tcp().set_nodelay(true)
+        self.tcp().map_or(Ok(()), |socket| socket.set_nodelay(true))
     }
 
     /// Its end, when dropped, cannot be taken for the end of what was sent.
     pub(crate) fn reset_on_drop(&mut self) -> io::Result<()> {
-        self.socket().set_linger(Some(Duration::ZERO))
+        // A stream of HTTP/2 that is cut short is reset in any case.
+        self.socket()
+            .map_or(Ok(()), |socket| socket.set_linger(Some(Duration::ZERO)))
     }
 
-    /// The socket below, for questions to the kernel.
-    pub(crate) fn socket(&self) -> SockRef<'_> {
-        SockRef::from(self.tcp())
+    /// The socket below, for questions to the kernel. None if it serves others too.
+    pub(crate) fn socket(&self) -> Option<SockRef<'_>> {
+        self.tcp().map(SockRef::from)
     }
 
     /// A second handle on the socket below.
     pub(crate) fn handle(&self) -> io::Result<net::TcpStream> {
-        self.socket().try_clone().map(net::TcpStream::from)
+        let socket = self.socket().ok_or(io::ErrorKind::Unsupported)?;
+        socket.try_clone().map(net::TcpStream::from)
     }
 
-    fn tcp(&self) -> &TcpStream {
+    fn tcp(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(socket) => socket,
+            Self::Plain(socket) => Some(socket),
+            Self::Http2(_) => None,
         }
     }
 }

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::control::outlier::Cause;
+use crate::http2::watch::Abuse;
 use crate::request::answer::Reason;
 use crate::request::desync::Finding;
 
@@ -58,6 +59,13 @@ pub struct WorkerMetrics {
     pub accepted: Counter,
     /// Accepts that failed for want of resources.
     pub accept_errors: Counter,
+    /// Client connections with HTTP/2.
+    pub http2_connections: Counter,
+    /// Their streams.
+    pub http2_streams: Counter,
+    /// Streams that were malformed.
+    pub http2_malformed: Counter,
+    abuses: [Counter; Abuse::ALL.len()],
 }
 
 impl WorkerMetrics {
@@ -67,6 +75,10 @@ impl WorkerMetrics {
             .get(class)
             .unwrap_or(&self.responses[0])
             .add(1);
+    }
+
+    pub(crate) fn abused(&self, abuse: Abuse) {
+        self.abuses[abuse as usize].add(1);
     }
 
     pub(crate) fn classified(&self, finding: Finding) {
@@ -151,6 +163,16 @@ impl Collector for Scrape {
             let count = ConstCounter::new(self.sum(|worker| &worker.reasons[index]));
             count.encode(reasons.encode_family(&[("reason", reason.name())])?)?;
         }
+        let mut abuses = encoder.encode_descriptor(
+            "http2_abuses",
+            "Connections with HTTP/2 that were ended with ENHANCE_YOUR_CALM, by what was too much",
+            None,
+            MetricType::Counter,
+        )?;
+        for (index, abuse) in Abuse::ALL.into_iter().enumerate() {
+            let count = ConstCounter::new(self.sum(|worker| &worker.abuses[index]));
+            count.encode(abuses.encode_family(&[("limit", abuse.name())])?)?;
+        }
         let mut findings = encoder.encode_descriptor(
             "non_compliant_requests",
             "Requests that are not compliant, by class and reason, passed on or not",
@@ -165,7 +187,7 @@ impl Collector for Scrape {
             ];
             count.encode(findings.encode_family(&labels)?)?;
         }
-        let counters: [(&str, &str, u64); 7] = [
+        let counters: [(&str, &str, u64); 10] = [
             (
                 "retries",
                 "Attempts that were followed by another",
@@ -190,6 +212,21 @@ impl Collector for Scrape {
                 "accept_errors",
                 "Accepts that failed for want of resources",
                 self.sum(|w| &w.accept_errors),
+            ),
+            (
+                "http2_connections",
+                "Client connections with HTTP/2",
+                self.sum(|w| &w.http2_connections),
+            ),
+            (
+                "http2_streams",
+                "Requests over HTTP/2",
+                self.sum(|w| &w.http2_streams),
+            ),
+            (
+                "http2_malformed",
+                "Requests over HTTP/2 that were reset because they were malformed",
+                self.sum(|w| &w.http2_malformed),
             ),
             (
                 "discovery_api_calls",

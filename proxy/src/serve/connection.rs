@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
+use super::http2;
 use super::timers::Slot;
 use super::worker::Worker;
 use crate::control::ids::ListenerId;
@@ -16,6 +17,7 @@ use crate::control::snapshot::Limits;
 use crate::http1::body::Body;
 use crate::http1::buffer::LARGE;
 use crate::http1::stream::Stream;
+use crate::http2::{Beginning, beginning};
 use crate::request::answer::{Answer, Reason};
 use crate::request::headers::Forwarded;
 use crate::request::link::Link;
@@ -25,7 +27,7 @@ use crate::upstream::pool::Local;
 
 /// How long an idle connection stays open while the process drains: long enough for a request
 /// that is on its way, which then gets an answer with `Connection: close`.
-const DRAIN_IDLE: Duration = Duration::from_secs(1);
+pub(super) const DRAIN_IDLE: Duration = Duration::from_secs(1);
 
 /// How long a connection that is to end waits for a client that may still be sending: in all, and
 /// for its next byte.
@@ -51,8 +53,10 @@ pub(crate) struct Client {
     pub(crate) listener: ListenerId,
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
-    pub(crate) forwarded: Forwarded,
+    pub(crate) forwarded: Rc<Forwarded>,
     secure: bool,
+    /// It carries one request, because it is a stream among others.
+    single: bool,
     limits: Limits,
     /// When it was accepted, when the phase began, and when a byte last moved; `Timers::now`.
     accepted: u64,
@@ -78,18 +82,39 @@ impl Client {
         slot.set(limits.idle);
         let (peer, local) = (canonical(peer), canonical(local));
         Self {
-            forwarded: Forwarded::new(peer.ip(), scheme(secure), local.port()),
+            forwarded: Rc::new(Forwarded::new(peer.ip(), scheme(secure), local.port())),
             worker,
             listener,
             peer,
             local,
             secure,
+            single: false,
             limits,
             accepted: now,
             since: Cell::new(now),
             moved: Cell::new(now),
             phase: Cell::new(Phase::Idle),
             slot,
+        }
+    }
+
+    /// The same client, as one request of several at a time sees it.
+    pub(super) fn for_stream(&self) -> Self {
+        let now = self.worker.timers.now();
+        Self {
+            worker: Rc::clone(&self.worker),
+            listener: self.listener,
+            peer: self.peer,
+            local: self.local,
+            forwarded: Rc::clone(&self.forwarded),
+            secure: self.secure,
+            single: true,
+            limits: self.limits,
+            accepted: self.accepted,
+            since: Cell::new(now),
+            moved: Cell::new(now),
+            phase: Cell::new(Phase::Idle),
+            slot: self.worker.timers.slot(),
         }
     }
 
@@ -136,6 +161,11 @@ impl Client {
 
     /// Whether the response that is about to be sent is to be the last one.
     pub(crate) fn should_close(&self) -> bool {
+        self.single || self.is_to_go()
+    }
+
+    /// Whether the client is to open another connection.
+    pub(super) fn is_to_go(&self) -> bool {
         let age = self.worker.timers.now().saturating_sub(self.accepted);
         self.worker.is_draining() || Duration::from_millis(age) >= self.limits.client_keep_alive
     }
@@ -164,6 +194,28 @@ impl Client {
             }
             self.slot.set(idle - quiet);
         }
+    }
+
+    /// How long it may be idle.
+    pub(super) fn idle_limit(&self) -> Duration {
+        self.limits.idle
+    }
+
+    /// Its task is woken after that time, or when the worker begins to drain.
+    pub(super) fn wake_after(&self, time: Duration, cx: &Context<'_>) {
+        self.slot.set(time);
+        if self.slot.poll(cx).is_ready() {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    /// Ready when the time for a head is over.
+    pub(super) fn poll_head_limit(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.phase.get() == Phase::Idle {
+            self.enter(Phase::Head);
+            self.slot.set(self.limits.request_header);
+        }
+        self.poll_limit(cx).map(|_| ())
     }
 
     /// Sends all that waits in the link. False if the client does not take it.
@@ -330,6 +382,9 @@ pub(crate) async fn serve(
 async fn talk(client: &Client, stream: Stream) {
     let mut link = Link::new(stream);
     let last = converse(client, &mut link).await;
+    if last == Next::Http2 {
+        return http2::serve(client, link.wire.stream, link.wire.input).await;
+    }
     client.worker.buffers.forget(&mut link.wire.input);
     match last {
         Next::Linger => linger(client, link).await,
@@ -339,12 +394,13 @@ async fn talk(client: &Client, stream: Stream) {
                 tracing::debug!(%error, peer = %client.peer, "a connection could not be reset");
             }
         }
-        Next::More | Next::Request | Next::Close => {}
+        Next::More | Next::Request | Next::Close | Next::Http2 => {}
     }
 }
 
 /// Requests and responses in turn. Tells how the connection is to end.
 async fn converse(client: &Client, link: &mut Link) -> Next {
+    let mut first = true;
     loop {
         match client.read_head(link).await {
             Ok(()) => {}
@@ -359,6 +415,13 @@ async fn converse(client: &Client, link: &mut Link) -> Next {
                 return Next::Linger;
             }
             Err(End::Closed | End::Limit(_)) => return Next::Close,
+        }
+        if first {
+            match beginning(link.wire.input.data()) {
+                Beginning::Http2 => return Next::Http2,
+                Beginning::Unclear => continue,
+                Beginning::Other => first = false,
+            }
         }
         link.lend(&client.worker.buffers);
         match request::handle(client, link).await {

@@ -293,8 +293,13 @@ impl Connection {
         }
     }
 
+    fn evidence(&self) -> Evidence {
+        let socket = self.wire.stream.socket();
+        socket.map_or(Evidence::None, |socket| peek(&socket))
+    }
+
     fn is_open(&self) -> bool {
-        peek(&self.wire.stream.socket()) == Evidence::Alive
+        self.evidence() == Evidence::Alive
     }
 
     /// From here on the reaper is woken when the target closes the connection.
@@ -334,7 +339,7 @@ impl Drop for Connection {
         if self.endpoint.shared_port {
             // The target may have closed it a moment ago, unseen: then that is a sign, and with
             // this handle it would be lost.
-            if !self.noted.get() && peek(&self.wire.stream.socket()) == Evidence::Closed {
+            if !self.noted.get() && self.evidence() == Evidence::Closed {
                 self.ended(Loss::Sudden);
             }
             self.endpoint.closed(self.id);

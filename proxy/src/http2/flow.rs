@@ -1,0 +1,336 @@
+//! The two directions of a stream: DATA as the bytes of an HTTP/1.1 body, under flow control.
+//!
+//! What is read is acknowledged to the peer only as the relay takes it, and what is written is
+//! accepted only while the peer gives window: the slower side sets the pace, and nothing piles up.
+
+use std::io;
+use std::ops::Range;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, Bytes};
+use h2::{RecvStream, SendStream};
+use tokio::io::ReadBuf;
+
+use super::head::{Content, Framing, push_trailers, trailers};
+use super::transport::Shared;
+use crate::http1::chunked::{Part, push_size};
+
+/// The most that is handed to the library at once. What goes beyond the window waits there, so it
+/// is also the most that a stalled stream has there.
+const PIECE: usize = 32 * 1024;
+
+/// DATA that comes.
+pub(crate) struct Receiver {
+    body: RecvStream,
+    framing: Framing,
+    /// Content that came and was not taken.
+    content: Bytes,
+    /// Bytes of HTTP/1.1 that go before the rest of the content.
+    staged: Vec<u8>,
+    /// How much of `staged` was taken.
+    taken: usize,
+    state: Coming,
+    head_given: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coming {
+    Content,
+    Trailers,
+    Over,
+}
+
+impl Receiver {
+    /// `head` is read first.
+    pub(crate) fn new(body: RecvStream, head: Vec<u8>, framing: Framing) -> Self {
+        Self {
+            body,
+            framing,
+            content: Bytes::new(),
+            staged: head,
+            taken: 0,
+            state: match framing {
+                Framing::None => Coming::Over,
+                Framing::Length | Framing::Chunked => Coming::Content,
+            },
+            head_given: false,
+        }
+    }
+
+    /// Nothing more comes, and all was read.
+    pub(crate) fn is_over(&self) -> bool {
+        self.state == Coming::Over && self.taken == self.staged.len()
+    }
+
+    /// The head was read, and perhaps more.
+    pub(crate) fn has_given_head(&self) -> bool {
+        // What is staged later is staged after it.
+        self.head_given || self.taken == self.staged.len()
+    }
+
+    /// The vector for the head, once that was read.
+    pub(crate) fn take_storage(&mut self) -> Vec<u8> {
+        self.taken = 0;
+        std::mem::take(&mut self.staged)
+    }
+
+    /// Reads into the room what is there. Ready with nothing when it is over.
+    ///
+    /// # Errors
+    /// If the peer ended the stream early.
+    pub(crate) fn poll_read(
+        &mut self,
+        room: &mut ReadBuf<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), h2::Error>> {
+        let start = room.filled().len();
+        while room.remaining() > 0 {
+            if self.taken < self.staged.len() {
+                let rest = &self.staged[self.taken..];
+                let count = rest.len().min(room.remaining());
+                room.put_slice(&rest[..count]);
+                self.taken += count;
+                continue;
+            }
+            if !self.content.is_empty() {
+                let count = self.content.len().min(room.remaining());
+                room.put_slice(&self.content[..count]);
+                self.content.advance(count);
+                // Fails only if more is released than came.
+                self.body.flow_control().release_capacity(count)?;
+                if self.content.is_empty() && self.framing == Framing::Chunked {
+                    self.stage(|staged| staged.extend_from_slice(b"\r\n"));
+                }
+                continue;
+            }
+            match self.state {
+                Coming::Content => match self.body.poll_data(cx) {
+                    Poll::Ready(Some(Ok(content))) => {
+                        if !content.is_empty() && self.framing == Framing::Chunked {
+                            self.stage(|staged| push_size(staged, content.len()));
+                        }
+                        self.content = content;
+                    }
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) => self.state = Coming::Trailers,
+                    Poll::Pending => return pending_unless(room, start),
+                },
+                Coming::Trailers => match self.body.poll_trailers(cx) {
+                    Poll::Ready(Ok(trailers)) => {
+                        self.state = Coming::Over;
+                        if self.framing == Framing::Chunked {
+                            self.stage(|staged| push_trailers(staged, trailers.as_ref()));
+                        }
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return pending_unless(room, start),
+                },
+                Coming::Over => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn stage(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.head_given = true;
+        self.staged.clear();
+        self.taken = 0;
+        write(&mut self.staged);
+    }
+}
+
+/// Not ready, except with what was read before.
+fn pending_unless(room: &ReadBuf<'_>, start: usize) -> Poll<Result<(), h2::Error>> {
+    if room.filled().len() > start {
+        Poll::Ready(Ok(()))
+    } else {
+        Poll::Pending
+    }
+}
+
+/// DATA that goes.
+pub(crate) struct Sender {
+    stream: SendStream<Bytes>,
+    content: Content,
+    /// What is left of the chunk that is being read.
+    chunk: usize,
+    ended: bool,
+    /// Whose budgets grow with what is sent.
+    shared: Option<Rc<Shared>>,
+}
+
+impl Sender {
+    /// `ended`: the head was all.
+    pub(crate) fn new(
+        stream: SendStream<Bytes>,
+        content: Content,
+        ended: bool,
+        shared: Option<Rc<Shared>>,
+    ) -> Self {
+        Self {
+            stream,
+            content,
+            chunk: 0,
+            ended,
+            shared,
+        }
+    }
+
+    /// All of it was handed over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ended
+    }
+
+    /// The stream.
+    pub(crate) fn stream(&mut self) -> &mut SendStream<Bytes> {
+        &mut self.stream
+    }
+
+    /// Takes of the bytes of a body. Tells how many. Not ready while there is no window.
+    ///
+    /// # Errors
+    /// If the stream has ended, or the bytes are not those of the body.
+    pub(crate) fn poll_write(
+        &mut self,
+        bytes: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if bytes.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        if self.ended {
+            return Poll::Ready(Err(io::Error::other("bytes after the end of a message")));
+        }
+        let mut has_room = false;
+        let mut used = 0;
+        let mut pieces = Pieces::default();
+        let mut end = false;
+        loop {
+            let rest = &bytes[used..];
+            let owed = match &mut self.content {
+                Content::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX),
+                Content::Chunked(_) => self.chunk,
+            };
+            if owed > 0 {
+                if rest.is_empty() || pieces.len() >= PIECE {
+                    break;
+                }
+                if !has_room {
+                    match self.poll_room(cx) {
+                        Poll::Ready(Ok(())) => has_room = true,
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        Poll::Pending if used == 0 => return Poll::Pending,
+                        Poll::Pending => break,
+                    }
+                }
+                let count = owed.min(rest.len()).min(PIECE - pieces.len());
+                pieces.add(bytes, used..used + count);
+                used += count;
+                match &mut self.content {
+                    Content::Length(left) => *left -= count as u64,
+                    Content::Chunked(_) => self.chunk -= count,
+                }
+                continue;
+            }
+            match &mut self.content {
+                Content::Length(_) => {
+                    end = true;
+                    break;
+                }
+                Content::Chunked(chunks) => match chunks.next(rest).map_err(io::Error::other)? {
+                    Part::Framing(count) => used += count,
+                    Part::Data(count) => self.chunk = count,
+                    Part::End => {
+                        end = true;
+                        break;
+                    }
+                    Part::More => break,
+                },
+            }
+        }
+        if used == 0 && !end {
+            return Poll::Ready(Err(io::Error::other("a chunk in pieces")));
+        }
+        self.hand_over(pieces.into_bytes(bytes), end)?;
+        Poll::Ready(Ok(used))
+    }
+
+    fn hand_over(&mut self, content: Bytes, end: bool) -> io::Result<()> {
+        let trailing = match &self.content {
+            Content::Chunked(chunks) if end && !chunks.trailers().is_empty() => {
+                Some(trailers(chunks.trailers()).map_err(io::Error::other)?)
+            }
+            _ => None,
+        };
+        let ends = end && trailing.is_none();
+        if let Some(shared) = &self.shared {
+            shared.sending(content.len());
+        }
+        if ends || !content.is_empty() {
+            self.stream.send_data(content, ends).map_err(gone)?;
+        }
+        if let Some(trailing) = trailing {
+            self.stream.send_trailers(trailing).map_err(gone)?;
+        }
+        self.ended |= end;
+        Ok(())
+    }
+
+    /// Ready while the peer gives window.
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.stream.capacity() > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        self.stream.reserve_capacity(1);
+        loop {
+            if self.stream.capacity() > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            match std::task::ready!(self.stream.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(gone(error))),
+                None => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            }
+        }
+    }
+}
+
+/// Parts of some bytes, copied when they are all known: one is the usual number.
+#[derive(Default)]
+struct Pieces {
+    first: Range<usize>,
+    gathered: Vec<u8>,
+}
+
+impl Pieces {
+    fn len(&self) -> usize {
+        self.first.len().max(self.gathered.len())
+    }
+
+    fn add(&mut self, bytes: &[u8], range: Range<usize>) {
+        if self.first.is_empty() {
+            self.first = range;
+        } else if self.gathered.is_empty() && self.first.end == range.start {
+            self.first.end = range.end;
+        } else {
+            if self.gathered.is_empty() {
+                self.gathered.extend_from_slice(&bytes[self.first.clone()]);
+            }
+            self.gathered.extend_from_slice(&bytes[range]);
+        }
+    }
+
+    fn into_bytes(self, bytes: &[u8]) -> Bytes {
+        if self.gathered.is_empty() {
+            Bytes::copy_from_slice(&bytes[self.first])
+        } else {
+            self.gathered.into()
+        }
+    }
+}
+
+/// What the relay is told when a stream has ended.
+pub(crate) fn gone(error: h2::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionReset, error)
+}

@@ -1,0 +1,179 @@
+//! A client's stream, which reads and writes like a connection that carries one HTTP/1.1 request
+//! and its response.
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::{Method, Request};
+use tokio::io::ReadBuf;
+
+use super::flow::{Receiver, Sender, gone};
+use super::head::{Content, Malformed, push_request, response};
+use super::transport::Shared;
+use crate::http1::head::{ResponseHead, room};
+
+/// One request on a client's connection.
+pub(crate) struct Inbound {
+    receiver: Receiver,
+    respond: SendResponse<Bytes>,
+    /// Once the head of the response was sent.
+    sender: Option<Sender>,
+    to_head: bool,
+    shared: Rc<Shared>,
+}
+
+impl std::fmt::Debug for Inbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Inbound")
+            .field(&self.respond.stream_id())
+            .finish()
+    }
+}
+
+impl Inbound {
+    /// A request as it came. `storage` is for its head.
+    ///
+    /// # Errors
+    /// If it is malformed. The client is told by a reset.
+    pub(crate) fn new(
+        request: Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+        mut storage: Vec<u8>,
+        shared: Rc<Shared>,
+    ) -> Result<Self, Malformed> {
+        let (parts, body) = request.into_parts();
+        let request = Request::from_parts(parts, ());
+        match push_request(&mut storage, &request, body.is_end_stream()) {
+            Ok(framing) => Ok(Self {
+                receiver: Receiver::new(body, storage, framing),
+                respond,
+                sender: None,
+                to_head: request.method() == Method::HEAD,
+                shared,
+            }),
+            Err(malformed) => {
+                respond.send_reset(Reason::PROTOCOL_ERROR);
+                Err(malformed)
+            }
+        }
+    }
+
+    /// The head of the request was read.
+    pub(crate) fn has_given_head(&self) -> bool {
+        self.receiver.has_given_head()
+    }
+
+    /// See [`Receiver::take_storage`].
+    pub(crate) fn take_storage(&mut self) -> Vec<u8> {
+        self.receiver.take_storage()
+    }
+
+    /// The client has reset it already.
+    pub(crate) fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        self.poll_gone(cx).is_ready()
+    }
+
+    pub(crate) fn poll_read(
+        &mut self,
+        room: &mut ReadBuf<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.receiver.is_over() {
+            return self.poll_gone(cx).map(Err);
+        }
+        let before = room.filled().len();
+        let read = std::task::ready!(self.receiver.poll_read(room, cx));
+        if room.filled().len() > before {
+            return Poll::Ready(Ok(()));
+        }
+        match read {
+            // Nothing would look like the end of the connection: the client may wait for long.
+            Ok(()) => self.poll_gone(cx).map(Err),
+            Err(error) => Poll::Ready(Err(gone(error))),
+        }
+    }
+
+    /// Ready when the client has reset the stream, or its connection is gone.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let reset = match &mut self.sender {
+            // All was said; nobody waits for the client.
+            Some(sender) => sender.stream().poll_reset(cx),
+            None => self.respond.poll_reset(cx),
+        };
+        reset.map(|_| io::ErrorKind::ConnectionReset.into())
+    }
+
+    /// Takes of the first bytes, then of the second.
+    pub(crate) fn poll_write(
+        &mut self,
+        first: &[u8],
+        second: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut used = 0;
+        while self.sender.is_none() && used < first.len() {
+            used += self.head(&first[used..])?;
+        }
+        for (index, part) in [&first[used..], second].into_iter().enumerate() {
+            // A head is written whole, and always first.
+            let Some(sender) = &mut self.sender else {
+                return Poll::Ready(Ok(used));
+            };
+            if part.is_empty() {
+                continue;
+            }
+            match sender.poll_write(part, cx) {
+                Poll::Ready(Ok(count)) => {
+                    used += count;
+                    if sender.is_over() {
+                        self.shared.completed();
+                    }
+                    if count < part.len() || index == 1 {
+                        return Poll::Ready(Ok(used));
+                    }
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending if used == 0 => return Poll::Pending,
+                Poll::Pending => return Poll::Ready(Ok(used)),
+            }
+        }
+        Poll::Ready(Ok(used))
+    }
+
+    /// Sends the head at the beginning of these bytes. Tells its length.
+    fn head(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut room = room();
+        let head = ResponseHead::parse(bytes, &mut room).map_err(io::Error::other)?;
+        let head = head.ok_or_else(|| io::Error::other("a head in pieces"))?;
+        let (response, content) = response(&head, bytes, self.to_head).map_err(io::Error::other)?;
+        if head.status < 200 {
+            self.respond.send_informational(response).map_err(gone)?;
+            return Ok(head.len);
+        }
+        let ended = content == Content::Length(0);
+        let stream = self.respond.send_response(response, ended).map_err(gone)?;
+        if ended {
+            self.shared.completed();
+        }
+        let shared = Some(Rc::clone(&self.shared));
+        self.sender = Some(Sender::new(stream, content, ended, shared));
+        Ok(head.len)
+    }
+}
+
+impl Drop for Inbound {
+    fn drop(&mut self) {
+        // A response that was cut short must not look whole. What the client still sends of its
+        // request after a whole one is refused by the library, without calling it an error (RFC
+        // 9113 §8.1).
+        match &mut self.sender {
+            Some(sender) if sender.is_over() => {}
+            Some(sender) => sender.stream().send_reset(Reason::INTERNAL_ERROR),
+            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
