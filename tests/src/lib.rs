@@ -9,6 +9,7 @@
 )]
 
 pub mod balancer;
+pub mod checked;
 pub mod cluster;
 pub mod dns;
 pub mod docker;
@@ -17,6 +18,7 @@ pub mod frames;
 pub mod jar;
 pub mod origin;
 pub mod process;
+pub mod secure;
 pub mod services;
 pub mod wire;
 
