@@ -69,7 +69,8 @@ fn requests_data_and_time_give_back() {
         watch.completed();
         watch.read(&reset, 0).expect("one for each complete stream");
     }
-    for _ in 0..PINGS_MAX {
+    // The latest one was not given back yet.
+    for _ in 1..PINGS_MAX {
         watch.read(&ping, 0).expect("within budget");
     }
     assert_eq!(watch.read(&ping, REFILL_MILLIS - 1), Err(Abuse::Ping));
