@@ -23,6 +23,7 @@ pub mod rules;
 pub mod sticky;
 pub mod transform;
 mod trie;
+mod tunnel;
 mod upload;
 
 use std::future::poll_fn;
@@ -52,6 +53,7 @@ use link::Link;
 use rules::{Action, Facts};
 use sticky::Sticky;
 use transform::Rewritten;
+use tunnel::Ended;
 use upload::Upload;
 
 /// The largest request body that is read only to be dropped, so that its connection can stay.
@@ -142,6 +144,10 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         match attempted.await {
             Ok((response, connection)) => {
                 lease.answered(response.status);
+                if response.switches {
+                    client.worker.buffers.put_output(upload.into_output());
+                    return switch(client, link, connection, lease, &limits, outcome).await;
+                }
                 let close = inbound.close;
                 return relay(
                     client, link, response, close, connection, upload, lease, &limits, outcome,
@@ -173,6 +179,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         is_1_1: true,
         close: true,
         replayable: false,
+        websocket: false,
         sticky: None,
     };
     let refuse = |inbound, reason| Plan::Answer(inbound, Body::NONE, Answer::error(reason));
@@ -204,6 +211,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         ..admitted
     };
     inbound.close = admitted.close;
+    inbound.websocket = admitted.websocket;
     inbound.replayable = retry::is_replayable(head.method, !admitted.body.is_done());
     let host = admitted.host.unwrap_or_default();
     let facts = Facts {
@@ -410,6 +418,42 @@ async fn relay(
     };
     client.worker.buffers.put_output(upload.into_output());
     next
+}
+
+/// Relays a connection that became a WebSocket, to its end.
+async fn switch(
+    client: &Client,
+    link: &mut Link,
+    mut connection: Connection,
+    lease: Lease,
+    limits: &Limits,
+    mut outcome: Outcome<'_>,
+) -> Next {
+    outcome.respond(101);
+    let endpoint = lease.endpoint();
+    let tunnel = tunnel::run(client, link, &mut connection.wire, endpoint, limits);
+    // In a box: connections without a tunnel, which are most, need not be as large as one.
+    match Box::pin(tunnel).await {
+        Ended::Closed => {
+            connection.ended_by_us();
+            outcome.complete();
+            Next::Linger
+        }
+        Ended::ByTarget => {
+            // What a target that is told to stop does.
+            connection.ended(Loss::Announced);
+            outcome.complete();
+            Next::Linger
+        }
+        Ended::TargetGone => {
+            connection.lost(Loss::Sudden);
+            lease.failed();
+            lease.erred();
+            outcome.cut_short();
+            Next::Linger
+        }
+        Ended::ClientGone => Next::Close,
+    }
 }
 
 /// Sends an answer of our own. `body`: what the client still owes of its request.

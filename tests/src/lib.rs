@@ -17,6 +17,7 @@ pub mod jar;
 pub mod origin;
 pub mod process;
 pub mod services;
+pub mod websocket;
 pub mod wire;
 
 use std::future::Future;

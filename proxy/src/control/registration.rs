@@ -175,7 +175,9 @@ impl Controller {
         };
         self.addresses.remove(id, &member);
         tracing::info!(target_group = %group.name, target = %key, in_flight = member.endpoint.in_flight(), "draining");
-        member.endpoint.retire();
+        member
+            .endpoint
+            .retire(group.config.deregistration_delay.get());
         effects.push(Effect::Unwatch(member.endpoint.id));
         group.draining.push(Draining {
             target: member.target,

@@ -30,6 +30,8 @@ pub enum Reason {
     AmbiguousLength,
     /// A Transfer-Encoding other than `chunked`.
     UnsupportedTransferEncoding,
+    /// A request to switch to a WebSocket that has a body.
+    UpgradeWithBody,
     /// TRACE or CONNECT.
     MethodNotAllowed,
     /// The client did not finish its request head in time.
@@ -66,7 +68,7 @@ pub enum Reason {
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
@@ -76,6 +78,7 @@ impl Reason {
         Self::BadLength,
         Self::AmbiguousLength,
         Self::UnsupportedTransferEncoding,
+        Self::UpgradeWithBody,
         Self::MethodNotAllowed,
         Self::RequestHeaderTimeout,
         Self::RequestBodyTimeout,
@@ -107,6 +110,7 @@ impl Reason {
             Self::BadLength => "bad_length",
             Self::AmbiguousLength => "ambiguous_length",
             Self::UnsupportedTransferEncoding => "unsupported_transfer_encoding",
+            Self::UpgradeWithBody => "upgrade_with_body",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestHeaderTimeout => "request_header_timeout",
             Self::RequestBodyTimeout => "request_body_timeout",
@@ -139,6 +143,7 @@ impl Reason {
             | Self::BadTarget
             | Self::BadLength
             | Self::AmbiguousLength
+            | Self::UpgradeWithBody
             | Self::RequestBodyIncomplete => StatusCode::BAD_REQUEST,
             Self::RequestHeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UnsupportedTransferEncoding => StatusCode::NOT_IMPLEMENTED,
@@ -196,6 +201,7 @@ impl Answer {
                     | Reason::BadTarget
                     | Reason::BadLength
                     | Reason::AmbiguousLength
+                    | Reason::UpgradeWithBody
                     | Reason::UnsupportedTransferEncoding
                     | Reason::RequestBodyIncomplete
             ),

@@ -22,6 +22,16 @@ pub(crate) const TICK: Duration = Duration::from_millis(50);
 const NEVER: u64 = u64::MAX;
 
 impl Entry {
+    fn is_due(&self, now: u64) -> bool {
+        self.limit <= now || self.is_expired() || (self.hears_of_retiring && self.is_retired())
+    }
+
+    fn is_retired(&self) -> bool {
+        self.local
+            .as_ref()
+            .is_some_and(|local| local.endpoint().is_retired())
+    }
+
     fn is_expired(&self) -> bool {
         self.local
             .as_ref()
@@ -42,6 +52,8 @@ struct Entry {
     waker: Option<Waker>,
     /// Whose end (deregistration delay over) also wakes the task.
     local: Option<Rc<Local>>,
+    /// That it left its group wakes the task as well.
+    hears_of_retiring: bool,
 }
 
 impl Timers {
@@ -64,6 +76,7 @@ impl Timers {
             limit: NEVER,
             waker: None,
             local: None,
+            hears_of_retiring: false,
         });
         Slot {
             timers: Rc::clone(self),
@@ -76,7 +89,7 @@ impl Timers {
         let elapsed = clock::now().saturating_duration_since(self.start);
         self.now
             .set(u64::try_from(elapsed.as_millis()).unwrap_or(NEVER - 1));
-        self.wake(|entry, now| entry.limit <= now || entry.is_expired());
+        self.wake(Entry::is_due);
     }
 
     /// Wakes every task, so that each sees a change of the worker's state.
@@ -116,9 +129,16 @@ impl Slot {
         self.timers.entries.borrow_mut()[self.key].local = Some(Rc::clone(local));
     }
 
+    /// Also wake when the endpoint that is watched leaves its group, or not any more.
+    pub(crate) fn hear_of_retiring(&self, hear: bool) {
+        self.timers.entries.borrow_mut()[self.key].hears_of_retiring = hear;
+    }
+
     /// Wake for the limit alone.
     pub(crate) fn unwatch(&self) {
-        self.timers.entries.borrow_mut()[self.key].local = None;
+        let entry = &mut self.timers.entries.borrow_mut()[self.key];
+        entry.local = None;
+        entry.hears_of_retiring = false;
     }
 
     /// Ready if the limit has passed or the endpoint expired; else the task is woken when it does.
