@@ -144,6 +144,23 @@ pub struct LoadBalancer {
     pub connect_timeout: Span<10, 60_000, 10_000>,
     /// Which spellings of a path are made one before rules see it and before it is sent on.
     pub path_normalization: PathNormalization,
+    /// ALB `routing.http.desync_mitigation_mode`: what happens to requests that readers could
+    /// understand differently (`monitor`, `defensive`, `strictest`; default `defensive`).
+    pub desync_mitigation_mode: DesyncMitigationMode,
+}
+
+/// What happens to requests that are not as RFC 9112 wants them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DesyncMitigationMode {
+    /// What can be read goes on, unless it is severe; what is ambiguous on connections that are
+    /// not used again.
+    Monitor,
+    /// What is ambiguous or severe is refused.
+    #[default]
+    Defensive,
+    /// What is not compliant is refused.
+    Strictest,
 }
 
 /// What is made one of the spellings of a path.

@@ -9,6 +9,7 @@ pub mod answer;
 mod attempts;
 mod choose;
 pub mod condition;
+pub mod desync;
 mod download;
 mod exchange;
 pub mod hash;
@@ -47,6 +48,7 @@ use admit::{Admitted, admit};
 use answer::{Answer, Reason};
 use attempts::Attempts;
 use choose::{Choice, choose, wait_for_target};
+use desync::Measure;
 pub(crate) use exchange::Quiet;
 use exchange::{Inbound, RelayError, Response};
 use link::Link;
@@ -102,10 +104,13 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
     let (inbound, mut upload, route, outcome) = match plan(client, link) {
         Plan::More => return Next::More,
         Plan::Answer(inbound, body, answer) => {
-            let outcome = Outcome::start(client);
+            let outcome = Outcome::start(client, inbound.finding);
             return respond(client, link, outcome, &inbound, body, answer).await;
         }
-        Plan::Forward(inbound, upload, route) => (inbound, upload, route, Outcome::start(client)),
+        Plan::Forward(inbound, upload, route) => {
+            let outcome = Outcome::start(client, inbound.finding);
+            (inbound, upload, route, outcome)
+        }
     };
     let Route {
         destination,
@@ -180,9 +185,14 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         close: true,
         replayable: false,
         websocket: false,
+        alone: false,
+        finding: None,
         sticky: None,
     };
-    let refuse = |inbound, reason| Plan::Answer(inbound, Body::NONE, Answer::error(reason));
+    let refuse = |inbound: Inbound<'static>, reason| {
+        let answer = Answer::refusal(reason, inbound.finding);
+        Plan::Answer(inbound, Body::NONE, answer)
+    };
     let bytes = link.wire.input.data();
     let mut room = room();
     let head = match RequestHead::parse(bytes, &mut room) {
@@ -191,15 +201,29 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         Ok(None) | Err(HeadError::TooManyFields) => {
             return refuse(inbound, Reason::RequestHeaderTooLarge);
         }
-        Err(HeadError::Malformed(_)) => return refuse(inbound, Reason::MalformedRequest),
+        Err(HeadError::Malformed(_)) => {
+            inbound.finding = desync::judge(bytes);
+            return refuse(inbound, Reason::MalformedRequest);
+        }
     };
     inbound.is_head = head.method == "HEAD";
     inbound.is_1_1 = head.is_1_1;
     let admitted = match admit(&head) {
         Ok(admitted) => admitted,
-        Err(reason) => return refuse(inbound, reason),
+        Err(reason) => {
+            inbound.finding = desync::judge(&bytes[..head.len]);
+            return refuse(inbound, reason);
+        }
     };
     let snapshot = client.worker.shared.load();
+    if !(admitted.is_clean && desync::has_clean_lines(&head, bytes)) {
+        inbound.finding = desync::judge(&bytes[..head.len]);
+    }
+    match desync::measure(snapshot.desync_mitigation, inbound.finding) {
+        Measure::Pass => {}
+        Measure::PassAlone => inbound.alone = true,
+        Measure::Block => return refuse(inbound, Reason::DesyncMitigation),
+    }
     // What rules see is what the target gets.
     let Ok(path) = normal::path(admitted.path, snapshot.path_normalization) else {
         return refuse(inbound, Reason::BadTarget);
@@ -208,9 +232,11 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
     let admitted = Admitted {
         path: &path,
         host: host.as_deref(),
+        // What follows a request that is not clear is not let through unseen.
+        websocket: admitted.websocket && !inbound.alone,
         ..admitted
     };
-    inbound.close = admitted.close;
+    inbound.close = admitted.close || inbound.alone;
     inbound.websocket = admitted.websocket;
     inbound.replayable = retry::is_replayable(head.method, !admitted.body.is_done());
     let host = admitted.host.unwrap_or_default();
@@ -254,6 +280,10 @@ fn route(
     };
     let (action, transforms) = listener.rules.find(facts);
     match action {
+        // RFC 9110 §9.3.8: the target would send back what the client cannot see otherwise.
+        Action::Forward(_) if facts.method == "TRACE" => {
+            Err(Answer::error(Reason::MethodNotAllowed))
+        }
         Action::Forward(split) => {
             let keys = &*snapshot.cookie_keys;
             let rule = split.keeps().map(|keeps| {
@@ -283,7 +313,7 @@ fn route(
             Ok((route, rewritten))
         }
         Action::Redirect(redirect) => Err(
-            match redirect.location(facts, "http", client.local.port()) {
+            match redirect.location(facts, client.scheme(), client.local.port()) {
                 Some(location) => Answer::redirect(redirect.status, location),
                 None => Answer::error(Reason::RedirectInvalid),
             },

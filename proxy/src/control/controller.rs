@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_config::{
-    Config, Discovery, HealthCheck, PathNormalization, TargetGroup as GroupConfig,
+    Config, DesyncMitigationMode, Discovery, HealthCheck, PathNormalization,
+    TargetGroup as GroupConfig,
 };
 use longshore_discovery::{Target, Update};
 use tokio::sync::Notify;
@@ -60,6 +61,7 @@ pub struct Controller {
     limits: Limits,
     cookie_keys: Arc<Keyring>,
     path_normalization: PathNormalization,
+    desync_mitigation: DesyncMitigationMode,
     next_id: u32,
     pub(super) listeners: BTreeMap<ListenerId, Arc<Listener>>,
     pub(super) groups: BTreeMap<GroupId, Group>,
@@ -88,6 +90,7 @@ impl Controller {
             limits: Limits::default(),
             cookie_keys: Arc::default(),
             path_normalization: PathNormalization::default(),
+            desync_mitigation: DesyncMitigationMode::default(),
             next_id: 0,
             listeners: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -124,6 +127,7 @@ impl Controller {
         };
         self.cookie_keys = Arc::new(Keyring::new(&config.runtime.cookie_keys));
         self.path_normalization = lb.path_normalization;
+        self.desync_mitigation = lb.desync_mitigation_mode;
         let gone: Vec<GroupId> = self
             .groups
             .iter()
@@ -219,6 +223,7 @@ impl Controller {
             &self.published,
         );
         snapshot.path_normalization = self.path_normalization;
+        snapshot.desync_mitigation = self.desync_mitigation;
         Some(snapshot)
     }
 

@@ -4,6 +4,7 @@
 //! could read differently, and what no target should see.
 
 use super::answer::Reason;
+use super::desync;
 use crate::http1::body::Body;
 use crate::http1::field::{Kind, Options, kind, length, list, names_protocol};
 use crate::http1::head::RequestHead;
@@ -33,6 +34,9 @@ pub struct Admitted<'b> {
     pub names_fields: bool,
     /// The client asks for a WebSocket.
     pub websocket: bool,
+    /// The fields say nothing about the body that another reader could take for something else, as
+    /// far as they show it here.
+    pub is_clean: bool,
 }
 
 /// Reads a request head.
@@ -40,7 +44,8 @@ pub struct Admitted<'b> {
 /// # Errors
 /// The reason for which it is refused.
 pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
-    if matches!(head.method, "TRACE" | "CONNECT") {
+    // TRACE meets rules first (`request.rs`): one may have an answer for it.
+    if head.method == "CONNECT" {
         return Err(Reason::MethodNotAllowed);
     }
     let mut options = Options::default();
@@ -50,14 +55,22 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
     let mut expects_continue = false;
     let mut wants_trailers = false;
     let mut websocket = false;
+    let mut frames = 0;
+    let mut is_clean = true;
     for field in head.fields {
         match kind(field.name) {
             Kind::Connection => options.add(field.value),
             Kind::Host if host.replace(field.value).is_some() => return Err(Reason::BadHost),
-            // RFC 9112 §6.3: several lengths, also equal ones, may be refused, and nobody sends
-            // them in good faith.
-            Kind::ContentLength if content_length.replace(field.value).is_some() => {
-                return Err(Reason::BadLength);
+            Kind::ContentLength => {
+                frames += 1;
+                let length = length(field.value).ok_or(Reason::BadLength)?;
+                // RFC 9112 §6.3: equal ones may count as one; see `desync` for when they do.
+                if content_length
+                    .replace(length)
+                    .is_some_and(|other| other != length)
+                {
+                    return Err(Reason::BadLength);
+                }
             }
             Kind::TransferEncoding if coding.replace(field.value).is_some() => {
                 return Err(Reason::UnsupportedTransferEncoding);
@@ -71,15 +84,15 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
                     list(field.value).any(|member| member.eq_ignore_ascii_case(b"trailers"));
             }
             Kind::Upgrade => websocket |= names_protocol(field.value, WEBSOCKET),
+            Kind::Other => is_clean &= !desync::is_suspicious(field.name),
             _ => {}
         }
     }
     if options.are_too_many() {
         return Err(Reason::MalformedRequest);
     }
-    let length = content_length
-        .map(|value| length(value).ok_or(Reason::BadLength))
-        .transpose()?;
+    let length = content_length;
+    frames += usize::from(coding.is_some());
     let mut close = options.close || !(head.is_1_1 || options.keep_alive);
     let body = match coding {
         None => Body::Length(length.unwrap_or(0)),
@@ -89,8 +102,7 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
             return Err(Reason::UnsupportedTransferEncoding);
         }
         Some(_) => {
-            // §6.3: with both, the chunks count and the connection must end. ALB does the same in
-            // its default mode.
+            // §6.3: with both, the chunks count and the connection must end.
             close |= length.is_some();
             Body::chunked()
         }
@@ -120,6 +132,7 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
         wants_trailers,
         names_fields: options.names,
         websocket,
+        is_clean: is_clean && desync::is_framed_cleanly(head, frames),
     })
 }
 

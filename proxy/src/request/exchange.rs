@@ -6,6 +6,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use super::admit::WEBSOCKET;
+use super::desync::Finding;
 use super::download::{Download, DownloadError};
 use super::headers::{self, Delivery, push_field, push_status};
 use super::link::Link;
@@ -39,6 +40,10 @@ pub(crate) struct Inbound<'s> {
     pub(crate) replayable: bool,
     /// It asks for a WebSocket.
     pub(crate) websocket: bool,
+    /// Neither of its connections is to be used again: what a target makes of it is not sure.
+    pub(crate) alone: bool,
+    /// By what it was classified; none if it is compliant.
+    pub(crate) finding: Option<Finding>,
     /// What cookies its response sets; none without sticky sessions.
     pub(crate) sticky: Option<&'s Sticky>,
 }
@@ -278,7 +283,7 @@ fn take_head(
     let response = Response {
         status: head.status,
         download: Download::new(understood.body, chunked),
-        reusable: understood.reusable && !switches,
+        reusable: understood.reusable && !inbound.alone && !switches,
         switches,
         close,
         until_close,

@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::admit::{Admitted, WEBSOCKET};
+use super::desync::is_suspicious;
 use crate::http1::body::Body;
 use crate::http1::field::{Field, Kind, Options, is_disguised, is_named, kind, length};
 use crate::http1::head::{RequestHead, ResponseHead};
@@ -57,6 +58,7 @@ pub fn write_request(
     let mut option_is_due = true;
     let mut protocol_is_due = true;
     let mut address_is_due = true;
+    let mut length_is_due = true;
     for field in head.fields {
         match kind(field.name) {
             Kind::Host => {
@@ -71,7 +73,9 @@ pub fn write_request(
                 }
             }
             Kind::ContentLength => {
-                if let Body::Length(length) = admitted.body {
+                if let Body::Length(length) = admitted.body
+                    && std::mem::take(&mut length_is_due)
+                {
                     push_length(out, field.name, length);
                 }
             }
@@ -95,7 +99,8 @@ pub fn write_request(
             | Kind::Forwarded => {}
             Kind::Date | Kind::Other => {
                 let named = admitted.names_fields && is_named(head.fields, field.name);
-                if !named && !is_disguised(field.name) {
+                let framing = !admitted.is_clean && is_suspicious(field.name);
+                if !named && !framing && !is_disguised(field.name) {
                     push_field(out, field.name, field.value);
                 }
             }
