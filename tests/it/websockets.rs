@@ -16,16 +16,22 @@ use tokio::io::AsyncWriteExt as _;
 const UNCHECKED: &str = "health_check: {enabled: false}";
 
 /// What echoing targets have seen: requests, and how each WebSocket ended.
+#[derive(Default)]
+struct Seen {
+    heads: Vec<Head>,
+    ends: Vec<Option<Frame>>,
+}
+
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<(Vec<Head>, Vec<Option<Frame>>)>>);
+struct Log(Arc<Mutex<Seen>>);
 
 impl Log {
     fn heads(&self) -> Vec<Head> {
-        self.0.lock().expect("not poisoned").0.clone()
+        self.0.lock().expect("not poisoned").heads.clone()
     }
 
     fn ends(&self) -> Vec<Option<Frame>> {
-        self.0.lock().expect("not poisoned").1.clone()
+        self.0.lock().expect("not poisoned").ends.clone()
     }
 
     /// Waits until a WebSocket has ended.
@@ -45,13 +51,13 @@ async fn echoing(name: &'static str, log: &Log) -> Origin {
         async move {
             while let Some(request) = read(&mut wire).await {
                 let asks = request.head.get("upgrade").is_some();
-                log.0.lock().expect("not poisoned").0.push(request.head);
+                log.0.lock().expect("not poisoned").heads.push(request.head);
                 if !asks {
                     wire.send(response(200, name)).await;
                     continue;
                 }
                 let end = websocket::echo(&mut wire, name).await;
-                log.0.lock().expect("not poisoned").1.push(end);
+                log.0.lock().expect("not poisoned").ends.push(end);
                 return;
             }
         }
@@ -414,7 +420,7 @@ async fn a_draining_target_sends_its_websockets_away_between_two_frames() {
                     break;
                 }
             }
-            ends.0.lock().expect("not poisoned").1.push(end);
+            ends.0.lock().expect("not poisoned").ends.push(end);
         }
     })
     .await;
