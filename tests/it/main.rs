@@ -10,6 +10,7 @@
 mod bodies;
 mod command;
 mod consul;
+mod dashboard;
 mod differential;
 mod discovery;
 mod dns_source;
