@@ -1,6 +1,7 @@
 //! The admin server: `/livez`, `/readyz`, `/metrics`, `/targets`, `/events` and the dashboard. Runs on the control runtime, so
 //! that a slow scrape never stands in the way of a request.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::dashboard;
@@ -90,13 +91,6 @@ async fn targets(State(admin): State<Admin>) -> Response {
     }
 }
 
-#[derive(Deserialize)]
-struct After {
-    /// The number of the last event that is known already.
-    #[serde(default)]
-    after: u64,
-}
-
 /// `/events`
 #[derive(Serialize)]
 struct Events {
@@ -105,7 +99,9 @@ struct Events {
     events: Vec<Entry>,
 }
 
-async fn events(Query(After { after }): Query<After>) -> Json<Events> {
+/// `after`: the number of the last event that is known already.
+async fn events(Query(numbers): Query<BTreeMap<String, u64>>) -> Json<Events> {
+    let after = numbers.get("after").copied().unwrap_or(0);
     Json(Events {
         newest: journal::newest(),
         events: journal::since(after),
