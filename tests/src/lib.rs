@@ -9,13 +9,16 @@
 )]
 
 pub mod balancer;
+pub mod checked;
 pub mod cluster;
 pub mod dns;
 pub mod docker;
 pub mod fleet;
+pub mod grpc;
 pub mod jar;
 pub mod origin;
 pub mod process;
+pub mod secure;
 pub mod services;
 pub mod wire;
 
