@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    Algorithm, AnomalyMitigation, CrossZone, Discovery, HashPolicy, HealthCheck, Port, Ranged,
+    Algorithm, AnomalyMitigation, CrossZone, Discovery, HashPolicy, HealthCheck, Port, ProxyProtocol, Ranged,
     Span, limits,
 };
 
@@ -51,6 +51,10 @@ pub struct TargetGroup {
     /// How targets are checked.
     #[serde(default)]
     pub health_check: HealthCheck,
+    /// Tells targets of the client with a PROXY header before each request (`v1`, `v2`; default:
+    /// none). Each request then has a connection of its own.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Keeps a client at one target.
     #[serde(default)]
     pub stickiness: Option<Stickiness>,

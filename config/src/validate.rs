@@ -184,6 +184,14 @@ fn listener(scope: &mut Scope<'_, '_>, listener: &Listener) {
     if listener.protocol == ListenerProtocol::Https {
         scope.not_served("protocol", "HTTPS listeners");
     }
+    if let Some(with) = &listener.proxy_protocol
+        && with.trusted.is_empty()
+    {
+        scope.fault_at(
+            "proxy_protocol",
+            "`trusted` is empty, so nobody could connect with a header; name the networks of the proxies before this listener",
+        );
+    }
     action::one(scope, "default_action", &listener.default_action);
     rule::rules(scope, &listener.rules);
 }

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod control;
 pub mod http1;
 pub mod observe;
+pub mod proxy_protocol;
 pub mod request;
 pub mod upstream;
 

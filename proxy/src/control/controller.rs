@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_config::{
-    Config, DesyncMitigationMode, Discovery, HealthCheck, PathNormalization,
+    Config, DesyncMitigationMode, Discovery, HealthCheck, PathNormalization, ProxyProtocol,
     TargetGroup as GroupConfig,
 };
 use longshore_discovery::{Target, Update};
@@ -105,6 +105,12 @@ impl Controller {
         }
     }
 
+    /// With which PROXY header the targets of a group are connected to.
+    #[must_use]
+    pub fn announces(&self, group: GroupId) -> Option<ProxyProtocol> {
+        self.groups.get(&group)?.config.proxy_protocol
+    }
+
     /// Takes a configuration in force. `listener_ids` are those of its listeners, in its order.
     /// Groups with the same name and the same source keep their targets and verdicts.
     pub fn configure(
@@ -171,6 +177,10 @@ impl Controller {
                 let compiled = Listener {
                     name: listener.name.as_str().into(),
                     rules: compile::rule_table(listener, &|name| ids.get(name).copied()),
+                    trusted_proxies: listener
+                        .proxy_protocol
+                        .as_ref()
+                        .map(|with| with.trusted.iter().map(|network| network.0).collect()),
                 };
                 (*id, Arc::new(compiled))
             })
@@ -315,7 +325,8 @@ impl Controller {
             effects.push(Effect::Forget(id));
             effects.push(Effect::Discover(id, Box::new(config.clone())));
         }
-        let checks_change = group.config.health_check != config.health_check;
+        let checks_change = group.config.health_check != config.health_check
+            || group.config.proxy_protocol != config.proxy_protocol;
         group.config = config.clone();
         if checks_change {
             for member in group.members.iter_mut() {

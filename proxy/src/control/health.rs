@@ -8,12 +8,14 @@ use http::{HeaderValue, Request};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use longshore_config::HealthCheck;
+use longshore_config::{HealthCheck, ProxyProtocol};
 use longshore_discovery::backoff;
 use rand::Rng;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::threshold::Failure;
+use crate::proxy_protocol;
 
 /// How soon a target that has never passed is checked again: a new target should not wait for the
 /// interval because it was asked a moment too early.
@@ -27,13 +29,15 @@ const BODY_MAX: usize = 64 * 1024;
 pub(crate) async fn watch<F: Future<Output = bool>>(
     target: SocketAddr,
     check: HealthCheck,
+    announced: Option<ProxyProtocol>,
     mut rng: impl Rng,
     tell: impl Fn(Result<(), Failure>) -> F,
 ) {
     let interval = check.interval.get();
     let mut passed = false;
     loop {
-        let result = match tokio::time::timeout(check.timeout.get(), probe(target, &check)).await {
+        let probe = probe(target, &check, announced);
+        let result = match tokio::time::timeout(check.timeout.get(), probe).await {
             Ok(result) => result,
             Err(_) => Err(Failure::Timeout),
         };
@@ -51,13 +55,26 @@ pub(crate) async fn watch<F: Future<Output = bool>>(
 }
 
 /// One check, as ALB makes it: GET on a new connection, which is closed after it.
-async fn probe(target: SocketAddr, check: &HealthCheck) -> Result<(), Failure> {
+async fn probe(
+    target: SocketAddr,
+    check: &HealthCheck,
+    announced: Option<ProxyProtocol>,
+) -> Result<(), Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
     let port = check.port.map_or(target.port(), |port| port.number());
     let address = SocketAddr::new(target.ip(), port);
-    let stream = TcpStream::connect(address)
+    let mut stream = TcpStream::connect(address)
         .await
         .map_err(|error| failed(&error))?;
+    if let Some(version) = announced {
+        // There is no client: the check speaks for itself.
+        let mut header = Vec::new();
+        proxy_protocol::write(version, None, &mut header);
+        stream
+            .write_all(&header)
+            .await
+            .map_err(|error| failed(&error))?;
+    }
     let (mut sender, driver) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| failed(&error))?;

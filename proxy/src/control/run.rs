@@ -173,7 +173,9 @@ impl Hands {
                         }
                     };
                     let rng = self.child();
-                    let task = tokio::spawn(health::watch(address, check, rng, tell));
+                    let announced = controller.announces(group);
+                    let watch = health::watch(address, check, announced, rng, tell);
+                    let task = tokio::spawn(watch);
                     self.checks.insert(endpoint, Task(task));
                 }
                 Effect::Unwatch(endpoint) => drop(self.checks.remove(&endpoint)),
