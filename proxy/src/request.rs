@@ -270,6 +270,10 @@ fn route(
     };
     let (action, transforms) = listener.rules.find(facts);
     match action {
+        // RFC 9110 §9.3.8: the target would send back what the client cannot see otherwise.
+        Action::Forward(_) if facts.method == "TRACE" => {
+            Err(Answer::error(Reason::MethodNotAllowed))
+        }
         Action::Forward(split) => {
             let keys = &*snapshot.cookie_keys;
             let rule = split.keeps().map(|keeps| {
@@ -299,7 +303,7 @@ fn route(
             Ok((route, rewritten))
         }
         Action::Redirect(redirect) => Err(
-            match redirect.location(facts, "http", client.local.port()) {
+            match redirect.location(facts, client.scheme(), client.local.port()) {
                 Some(location) => Answer::redirect(redirect.status, location),
                 None => Answer::error(Reason::RedirectInvalid),
             },
