@@ -30,6 +30,8 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
+use longshore_config::ProxyProtocol;
+
 use crate::clock;
 use crate::control::ids::GroupId;
 use crate::control::snapshot::{Limits, Snapshot};
@@ -87,6 +89,8 @@ struct Route {
     limits: Limits,
     /// None without sticky sessions.
     sticky: Option<Box<Sticky>>,
+    /// With which PROXY header its targets are connected to.
+    announced: Option<ProxyProtocol>,
 }
 
 /// A group, and what of the request its choice of a target depends on.
@@ -114,6 +118,7 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         destination,
         limits,
         sticky,
+        ..
     } = route;
     let sticky = sticky.as_deref();
     let stays = sticky.and_then(Sticky::target);
@@ -179,6 +184,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         close: true,
         replayable: false,
         alone: false,
+        announced: None,
         finding: None,
         sticky: None,
     };
@@ -244,6 +250,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
             let admitted = rewritten.apply(admitted);
             let mut out = client.worker.buffers.output();
             headers::write_request(&mut out, &head, &admitted, &client.forwarded, client.local);
+            inbound.announced = route.announced;
             let upload = Upload::new(out, admitted.body, admitted.expects_continue);
             Plan::Forward(inbound, upload, route)
         }
@@ -298,6 +305,7 @@ fn route(
             let route = Route {
                 destination: Destination { group, hash },
                 limits: snapshot.limits,
+                announced: known.and_then(|known| known.proxy_protocol),
                 sticky: Sticky::new(group, rule, target, facts.fields),
             };
             Ok((route, rewritten))
@@ -327,7 +335,7 @@ async fn attempt(
     limits: &Limits,
 ) -> Result<(Response, Connection), AttemptError> {
     let pool = &client.worker.pool;
-    let pooled = if attempts.wants_fresh_connection() {
+    let pooled = if attempts.wants_fresh_connection() || inbound.announced.is_some() {
         None
     } else {
         let now = client.worker.timers.now();
@@ -336,7 +344,15 @@ async fn attempt(
     let mut connection = match pooled {
         Some(connection) => connection,
         None => {
-            let connected = connect(pool, lease.local(), limits.connect, attempts.trusts());
+            let header = inbound.announced.map(|version| client.proxy_header(version));
+            let trusts = attempts.trusts();
+            let connected = connect(
+                pool,
+                lease.local(),
+                limits.connect,
+                trusts,
+                header.as_deref(),
+            );
             let connected = unless_gone(client, link, connected).await;
             connected.ok_or(AttemptError::ClientGone)??
         }
@@ -400,7 +416,7 @@ async fn relay(
             outcome.complete();
             let worker = &client.worker;
             let uploaded = upload.is_done();
-            if response.reusable && uploaded {
+            if response.reusable && uploaded && !response.alone {
                 let now = worker.timers.now();
                 worker
                     .pool
