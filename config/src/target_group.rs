@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    Algorithm, AnomalyMitigation, CrossZone, Discovery, HashPolicy, HealthCheck, Port, ProxyProtocol, Ranged,
-    Span, limits,
+    Algorithm, AnomalyMitigation, CrossZone, Discovery, HashPolicy, HealthCheck, Port,
+    ProxyProtocol, Ranged, Span, limits,
 };
 
 /// Targets that answer the same requests, and how one is picked.

@@ -76,26 +76,62 @@ fn version_1_names_both_ends() {
 fn version_1_is_read_strictly() {
     let long = format!("PROXY UNKNOWN {}", "x".repeat(V1_MAX));
     for (line, why) in [
-        ("GET / HTTP/1.1\r\n\r\n", "it begins with neither version's signature"),
-        ("proxy TCP4 1.1.1.1 2.2.2.2 1 2\r\n", "it begins with neither version's signature"),
-        (" PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n", "it begins with neither version's signature"),
-        ("PROXY TCP4 1.1.1.1 2.2.2.2 1 2\n", "a line that ends with LF alone"),
+        (
+            "GET / HTTP/1.1\r\n\r\n",
+            "it begins with neither version's signature",
+        ),
+        (
+            "proxy TCP4 1.1.1.1 2.2.2.2 1 2\r\n",
+            "it begins with neither version's signature",
+        ),
+        (
+            " PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\n",
+            "it begins with neither version's signature",
+        ),
+        (
+            "PROXY TCP4 1.1.1.1 2.2.2.2 1 2\n",
+            "a line that ends with LF alone",
+        ),
         ("PROXY  TCP4 1.1.1.1 2.2.2.2 1 2\r\n", "not five words"),
         ("PROXY TCP4 1.1.1.1 2.2.2.2 1\r\n", "not five words"),
         ("PROXY TCP4 1.1.1.1 2.2.2.2 1 2 3\r\n", "not five words"),
         ("PROXY TCP4 1.1.1.1 2.2.2.2 1 2 \r\n", "not five words"),
         ("PROXY UNKNOWNS\r\n", "not five words"),
-        ("PROXY UDP4 1.1.1.1 2.2.2.2 1 2\r\n", "neither TCP4 nor TCP6 nor UNKNOWN"),
-        ("PROXY TCP4 1.1.1 2.2.2.2 1 2\r\n", "an address that is none of its family"),
-        ("PROXY TCP4 01.1.1.1 2.2.2.2 1 2\r\n", "an address that is none of its family"),
-        ("PROXY TCP4 ::1 2.2.2.2 1 2\r\n", "an address that is none of its family"),
-        ("PROXY TCP6 1.1.1.1 ::1 1 2\r\n", "an address that is none of its family"),
-        ("PROXY TCP4 1.1.1.1 2.2.2.256 1 2\r\n", "an address that is none of its family"),
-        ("PROXY TCP4 1.1.1.1 2.2.2.2 65536 2\r\n", "a port that is none"),
+        (
+            "PROXY UDP4 1.1.1.1 2.2.2.2 1 2\r\n",
+            "neither TCP4 nor TCP6 nor UNKNOWN",
+        ),
+        (
+            "PROXY TCP4 1.1.1 2.2.2.2 1 2\r\n",
+            "an address that is none of its family",
+        ),
+        (
+            "PROXY TCP4 01.1.1.1 2.2.2.2 1 2\r\n",
+            "an address that is none of its family",
+        ),
+        (
+            "PROXY TCP4 ::1 2.2.2.2 1 2\r\n",
+            "an address that is none of its family",
+        ),
+        (
+            "PROXY TCP6 1.1.1.1 ::1 1 2\r\n",
+            "an address that is none of its family",
+        ),
+        (
+            "PROXY TCP4 1.1.1.1 2.2.2.256 1 2\r\n",
+            "an address that is none of its family",
+        ),
+        (
+            "PROXY TCP4 1.1.1.1 2.2.2.2 65536 2\r\n",
+            "a port that is none",
+        ),
         ("PROXY TCP4 1.1.1.1 2.2.2.2 +1 2\r\n", "a port that is none"),
         ("PROXY TCP4 1.1.1.1 2.2.2.2 01 2\r\n", "a port that is none"),
         ("PROXY TCP4 1.1.1.1 2.2.2.2 1 \r\n", "a port that is none"),
-        ("PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\r\n", "a port that is none"),
+        (
+            "PROXY TCP4 1.1.1.1 2.2.2.2 1 2\r\r\n",
+            "a port that is none",
+        ),
         (&long, "a line of more than 107 bytes"),
     ] {
         assert_eq!(refused(line.as_bytes()), why, "{line:?}");
@@ -110,8 +146,14 @@ fn version_2_names_both_ends() {
     v6[31] = 2;
     v6[32..].copy_from_slice(&[0x30, 0x39, 1, 0xBB]);
     for (header, wanted) in [
-        (v2(0x21, 0x11, &V4), Some(ends("192.0.2.1:12345", "198.51.100.2:80"))),
-        (v2(0x21, 0x21, &v6), Some(ends("[2001::]:12345", "[::2]:443"))),
+        (
+            v2(0x21, 0x11, &V4),
+            Some(ends("192.0.2.1:12345", "198.51.100.2:80")),
+        ),
+        (
+            v2(0x21, 0x21, &v6),
+            Some(ends("[2001::]:12345", "[::2]:443")),
+        ),
         (v2(0x21, 0x31, &[b'/'; 216]), None),
         (v2(0x21, 0, &[]), None),
         (v2(0x20, 0, &[]), None),
@@ -122,7 +164,11 @@ fn version_2_names_both_ends() {
         let len = header.len();
         let mut whole = header.clone();
         whole.extend_from_slice(b"GET");
-        assert_eq!(parse(&whole), Ok(Parsed::Header { len, ends: wanted }), "{header:?}");
+        assert_eq!(
+            parse(&whole),
+            Ok(Parsed::Header { len, ends: wanted }),
+            "{header:?}"
+        );
         grows(&header);
     }
 }
@@ -152,15 +198,32 @@ fn version_2_is_read_strictly() {
 #[test]
 fn tlvs_are_passed_over_within_their_bounds() {
     let with = |tlvs: &[u8]| v2(0x21, 0x11, &[&V4, tlvs].concat());
-    let good = [tlv(0xEA, b"\x01vpce-1"), tlv(0x04, b""), tlv(0x20, &[0; 100])].concat();
+    let good = [
+        tlv(0xEA, b"\x01vpce-1"),
+        tlv(0x04, b""),
+        tlv(0x20, &[0; 100]),
+    ]
+    .concat();
     let header = with(&good);
     let wanted = Some(ends("192.0.2.1:12345", "198.51.100.2:80"));
     let len = header.len();
     assert_eq!(parse(&header), Ok(Parsed::Header { len, ends: wanted }));
     grows(&header);
     let largest = with(&tlv(0x04, &vec![0; V2_MAX - 16 - 12 - 3]));
-    assert_eq!(parse(&largest), Ok(Parsed::Header { len: V2_MAX, ends: wanted }));
-    for bad in [&[1][..], &[1, 0], &[1, 0, 1], &[1, 0, 5, 1, 2], &[1, 0xFF, 0xFF]] {
+    assert_eq!(
+        parse(&largest),
+        Ok(Parsed::Header {
+            len: V2_MAX,
+            ends: wanted
+        })
+    );
+    for bad in [
+        &[1][..],
+        &[1, 0],
+        &[1, 0, 1],
+        &[1, 0, 5, 1, 2],
+        &[1, 0xFF, 0xFF],
+    ] {
         assert_eq!(refused(&with(bad)), "a TLV that is cut off", "{bad:?}");
     }
 }
@@ -173,11 +236,17 @@ fn a_checksum_counts() {
     let mut header = v2(0x21, 0x11, &rest);
     let sum = crc32c([&header, b"", b""]);
     header[31..35].copy_from_slice(&sum.to_be_bytes());
-    assert!(matches!(parse(&header), Ok(Parsed::Header { ends: Some(_), .. })));
+    assert!(matches!(
+        parse(&header),
+        Ok(Parsed::Header { ends: Some(_), .. })
+    ));
     for at in 16..header.len() {
         let mut other = header.clone();
         other[at] ^= 1;
-        assert!(parse(&other).is_err() || at >= 28 && at < 31, "byte {at} does not count");
+        assert!(
+            parse(&other).is_err() || (28..31).contains(&at),
+            "byte {at} does not count"
+        );
     }
     let short = v2(0x21, 0x11, &[&V4[..], &tlv(0x03, &[0; 3])].concat());
     assert_eq!(refused(&short), "a checksum that is not of four bytes");
@@ -198,7 +267,11 @@ fn what_is_written_is_read_again() {
         }
     }
     let mut line = Vec::new();
-    write(ProxyProtocol::V1, Some(ends("192.0.2.1:1", "[::1]:2")), &mut line);
+    write(
+        ProxyProtocol::V1,
+        Some(ends("192.0.2.1:1", "[::1]:2")),
+        &mut line,
+    );
     assert_eq!(line, b"PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n");
     let longest = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535";
     let mut line = Vec::new();

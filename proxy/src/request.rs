@@ -344,7 +344,9 @@ async fn attempt(
     let mut connection = match pooled {
         Some(connection) => connection,
         None => {
-            let header = inbound.announced.map(|version| client.proxy_header(version));
+            let header = inbound
+                .announced
+                .map(|version| client.proxy_header(version));
             let trusts = attempts.trusts();
             let connected = connect(
                 pool,

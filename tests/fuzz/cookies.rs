@@ -11,8 +11,25 @@ use crate::engine::{corpus, outcome, run};
 const NOW: u64 = 1_763_640_000_000;
 
 const WORDS: &[&[u8]] = &[
-    b"AWSALB=", b"AWSALBTG=", b"AWSALBCORS=", b"; ", b";", b"=", b"\"", b",", b" ", b"\t", b"A", b"-", b"_", b"%3D",
-    b"==", b"\x80", b"Path=/", b"Max-Age=0", b"$Version=1; ",
+    b"AWSALB=",
+    b"AWSALBTG=",
+    b"AWSALBCORS=",
+    b"; ",
+    b";",
+    b"=",
+    b"\"",
+    b",",
+    b" ",
+    b"\t",
+    b"A",
+    b"-",
+    b"_",
+    b"%3D",
+    b"==",
+    b"\x80",
+    b"Path=/",
+    b"Max-Age=0",
+    b"$Version=1; ",
 ];
 
 #[test]
@@ -31,8 +48,14 @@ fn no_cookie_but_one_of_ours_opens() {
     seeds.push([b"AWSALB=\"", &*good, b"\""].concat());
     run("cookies", &seeds, WORDS, |input| {
         let fields = [
-            Field { name: "Cookie", value: input },
-            Field { name: "Set-Cookie", value: input },
+            Field {
+                name: "Cookie",
+                value: input,
+            },
+            Field {
+                name: "Set-Cookie",
+                value: input,
+            },
         ];
         let mut opened = 0;
         let mut count = 0;
@@ -41,8 +64,15 @@ fn no_cookie_but_one_of_ours_opens() {
             assert!(!name.contains(&b';') && !value.contains(&b';'));
             for kind in [Kind::Target, Kind::Group, Kind::Application] {
                 if let Some(found) = ours.open(kind, value) {
-                    assert!(kind == Kind::Target && value == good, "{}", value.escape_ascii());
-                    assert_eq!(found.find(Identity::group("app"), NOW), Some(Identity::group("there")));
+                    assert!(
+                        kind == Kind::Target && value == good,
+                        "{}",
+                        value.escape_ascii()
+                    );
+                    assert_eq!(
+                        found.find(Identity::group("app"), NOW),
+                        Some(Identity::group("there"))
+                    );
                     assert_eq!(found.find(Identity::group("other"), NOW), None);
                     assert_eq!(found.find(Identity::group("app"), NOW + 2_000), None);
                     opened += 1;

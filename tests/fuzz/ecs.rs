@@ -42,7 +42,9 @@ impl Choices<'_> {
     }
 
     fn task(&mut self) -> Task {
-        let status = self.of(&["PENDING", "RUNNING", "RUNNING", "RUNNING", "STOPPING", "", "?"]);
+        let status = self.of(&[
+            "PENDING", "RUNNING", "RUNNING", "RUNNING", "STOPPING", "", "?",
+        ]);
         let mut containers = Vec::new();
         for _ in 0..self.byte() % 4 {
             containers.push(self.container());
@@ -50,16 +52,22 @@ impl Choices<'_> {
         Task {
             arn: self.arn(),
             version: i64::from(self.byte()) - 3,
-            desired_running: self.byte() % 5 != 0,
+            desired_running: !self.byte().is_multiple_of(5),
             last_status: status.to_owned(),
             started_at: Some(i64::from(self.byte()) - 1).filter(|at| *at >= 0),
             unhealthy: self.byte() % 9 == 1,
             checked: self.byte() % 2 == 1,
-            started_by: self.of(&[None, Some("ecs-svc/1"), Some("")]).map(Into::into),
+            started_by: self
+                .of(&[None, Some("ecs-svc/1"), Some("")])
+                .map(Into::into),
             zone: self.of(&[None, Some("a"), Some("")]).map(Into::into),
-            host: self.of(&[None, Some("host/0"), Some("host/1"), Some("host/9")]).map(Into::into),
+            host: self
+                .of(&[None, Some("host/0"), Some("host/1"), Some("host/9")])
+                .map(Into::into),
             definition: self.of(&[None, Some("web:1"), Some("")]).map(Into::into),
-            interface: self.of(&[None, Some("10.0.0.9"), Some("fd00::9")]).and_then(|ip| ip.parse().ok()),
+            interface: self
+                .of(&[None, Some("10.0.0.9"), Some("fd00::9")])
+                .and_then(|ip| ip.parse().ok()),
             containers,
         }
     }
@@ -76,8 +84,19 @@ impl Choices<'_> {
         let mut ranges = Vec::new();
         for _ in 0..self.byte() % 3 {
             ranges.push(RangeBinding {
-                container_range: self.of(&["80-90", "90-80", "79-81", "0-65535", "-", "80", ""]).into(),
-                host_range: self.of(&["40000-40010", "40010-40000", "65530-65540", "1-2", "x-y", ""]).into(),
+                container_range: self
+                    .of(&["80-90", "90-80", "79-81", "0-65535", "-", "80", ""])
+                    .into(),
+                host_range: self
+                    .of(&[
+                        "40000-40010",
+                        "40010-40000",
+                        "65530-65540",
+                        "1-2",
+                        "x-y",
+                        "",
+                    ])
+                    .into(),
             });
         }
         Container {
@@ -136,7 +155,10 @@ fn history(spec: &EcsDiscovery, begin: Instant, input: &[u8]) -> u64 {
             assert!(target.address.port() != 0, "{target:?}");
             assert_eq!((&*target.key.container, target.key.port), ("web", 80));
             *addresses.entry(target.key.clone()).or_insert(0) += 1;
-            assert!(!stopped.contains(&target.key.task), "{target:?} was told to stop");
+            assert!(
+                !stopped.contains(&target.key.task),
+                "{target:?} was told to stop"
+            );
         }
         assert!(addresses.values().all(|count| *count == 1), "{addresses:?}");
         stopped.clear();
@@ -146,7 +168,14 @@ fn history(spec: &EcsDiscovery, begin: Instant, input: &[u8]) -> u64 {
 }
 
 const WORDS: &[&[u8]] = &[
-    b"\0", b"\x01", b"\x02", b"\x03", b"\x01\x03", b"\xff", b"\xff\xff\xff", b"\x04\x01\x01\x01",
+    b"\0",
+    b"\x01",
+    b"\x02",
+    b"\x03",
+    b"\x01\x03",
+    b"\xff",
+    b"\xff\xff\xff",
+    b"\x04\x01\x01\x01",
 ];
 
 #[test]
@@ -154,13 +183,37 @@ fn any_answers_of_ecs_give_whole_targets_or_none() {
     let spec = spec();
     let begin = Instant::now();
     let seeds = corpus(include_str!("corpus/ecs_answers.txt"));
-    run("ECS answers", &seeds, WORDS, |input| history(&spec, begin, input));
+    run("ECS answers", &seeds, WORDS, |input| {
+        history(&spec, begin, input)
+    });
 }
 
 const JSON_WORDS: &[&[u8]] = &[
-    b"{", b"}", b"[", b"]", b",", b":", b"\"", b"\\u0000", b"null", b"true", b"1e999", b"-1", b"3.0", b"70000",
-    b"\"detail\":", b"\"taskArn\":", b"\"version\":", b"\"containers\":", b"\"networkBindings\":", b"\"hostPort\":",
-    b"\"RUNNING\"", b"\"STOPPED\"", b"\"Message\":", b"\"2026-11-21T10:57:17Z\"", b"\"updatedAt\":",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b":",
+    b"\"",
+    b"\\u0000",
+    b"null",
+    b"true",
+    b"1e999",
+    b"-1",
+    b"3.0",
+    b"70000",
+    b"\"detail\":",
+    b"\"taskArn\":",
+    b"\"version\":",
+    b"\"containers\":",
+    b"\"networkBindings\":",
+    b"\"hostPort\":",
+    b"\"RUNNING\"",
+    b"\"STOPPED\"",
+    b"\"Message\":",
+    b"\"2026-11-21T10:57:17Z\"",
+    b"\"updatedAt\":",
 ];
 
 #[test]
@@ -173,11 +226,18 @@ fn any_event_is_a_task_or_nothing() {
             return 0;
         };
         match parse(text) {
-            Err(malformed) => outcome((1, malformed.to_string().chars().take(16).collect::<String>())),
+            Err(malformed) => outcome((
+                1,
+                malformed.to_string().chars().take(16).collect::<String>(),
+            )),
             Ok(Message::Task(event)) => {
                 assert!(!event.task.arn.is_empty());
                 let mut book = Book::default();
-                let told = book.told(&event, Duration::from_secs(1), begin + Duration::from_secs(9));
+                let told = book.told(
+                    &event,
+                    Duration::from_secs(1),
+                    begin + Duration::from_secs(9),
+                );
                 let (targets, problems) = book.targets(&spec);
                 assert!(targets.len() + problems.len() <= 2);
                 assert!(event.task.desired_running || targets.is_empty());

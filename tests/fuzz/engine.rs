@@ -2,7 +2,7 @@
 //! with an outcome that was not seen before joins the pool that mutations are made of.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
@@ -41,14 +41,14 @@ impl Drop for Shown<'_> {
 }
 
 /// The number of an outcome.
-pub fn outcome(of: impl std::hash::Hash) -> u64 {
+pub(crate) fn outcome(of: impl std::hash::Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);
     hasher.finish()
 }
 
 /// The corpus of a file: each line is an input, with `\r`, `\n`, `\t`, `\0`, `\xNN` and `\\`.
-pub fn corpus(text: &str) -> Vec<Vec<u8>> {
+pub(crate) fn corpus(text: &str) -> Vec<Vec<u8>> {
     let lines = text.lines().filter(|line| !line.starts_with("# "));
     lines.map(unescape).collect()
 }
@@ -67,7 +67,10 @@ fn unescape(line: &str) -> Vec<u8> {
             b't' => out.push(b'\t'),
             b'0' => out.push(0),
             b'x' => {
-                let digits = [bytes.next().expect("a digit"), bytes.next().expect("a digit")];
+                let digits = [
+                    bytes.next().expect("a digit"),
+                    bytes.next().expect("a digit"),
+                ];
                 let digits = std::str::from_utf8(&digits).expect("digits");
                 out.push(u8::from_str_radix(digits, 16).expect("digits"));
             }
@@ -79,7 +82,7 @@ fn unescape(line: &str) -> Vec<u8> {
 
 /// Runs a target. `words` are put into inputs; `judge` panics if a promise is broken, and tells
 /// what came of the input.
-pub fn run(target: &str, corpus: &[Vec<u8>], words: &[&[u8]], judge: impl Fn(&[u8]) -> u64) {
+pub(crate) fn run(target: &str, corpus: &[Vec<u8>], words: &[&[u8]], judge: impl Fn(&[u8]) -> u64) {
     let seed = std::env::var("LONGSHORE_SEED").map_or(1, |seed| seed.parse().expect("a number"));
     let time = std::env::var("LONGSHORE_FUZZ_SECONDS")
         .ok()

@@ -12,14 +12,50 @@ use longshore_config::PathNormalization;
 use crate::engine::{corpus, outcome, run};
 
 const WORDS: &[&[u8]] = &[
-    b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"\0", b" ", b"\t", b":", b",", b";", b"GET ", b"HEAD ", b"POST ",
-    b" HTTP/1.1", b" HTTP/1.0", b"Host: a\r\n", b"Host: b:80\r\n", b"Content-Length: 5\r\n",
-    b"Content-Length: 0\r\n", b"content_length: 5\r\n", b"Transfer-Encoding: chunked\r\n",
-    b"Transfer-Encoding: gzip, chunked\r\n", b"Transfer_Encoding: chunked\r\n", b"Connection: close\r\n",
-    b"Connection: host, content-length\r\n", b"X-Forwarded-For: 1.2.3.4\r\n", b"Expect: 100-continue\r\n",
-    b"TE: trailers\r\n", b"http://u@h:1/", b"/../", b"%2e", b"%00", b"#", b"?", b"\\", b" x\r\n",
-    b"0\r\n\r\n", b"5\r\nhello\r\n", b"ffffffffffffffff\r\n", b"0000000000000005\r\n", b"5;a=b\r\n",
-    b"0\r\nX: y\r\n\r\n", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 103 X\r\n\r\n",
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\r\n\r\n",
+    b"\0",
+    b" ",
+    b"\t",
+    b":",
+    b",",
+    b";",
+    b"GET ",
+    b"HEAD ",
+    b"POST ",
+    b" HTTP/1.1",
+    b" HTTP/1.0",
+    b"Host: a\r\n",
+    b"Host: b:80\r\n",
+    b"Content-Length: 5\r\n",
+    b"Content-Length: 0\r\n",
+    b"content_length: 5\r\n",
+    b"Transfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: gzip, chunked\r\n",
+    b"Transfer_Encoding: chunked\r\n",
+    b"Connection: close\r\n",
+    b"Connection: host, content-length\r\n",
+    b"X-Forwarded-For: 1.2.3.4\r\n",
+    b"Expect: 100-continue\r\n",
+    b"TE: trailers\r\n",
+    b"http://u@h:1/",
+    b"/../",
+    b"%2e",
+    b"%00",
+    b"#",
+    b"?",
+    b"\\",
+    b" x\r\n",
+    b"0\r\n\r\n",
+    b"5\r\nhello\r\n",
+    b"ffffffffffffffff\r\n",
+    b"0000000000000005\r\n",
+    b"5;a=b\r\n",
+    b"0\r\nX: y\r\n\r\n",
+    b"HTTP/1.1 200 OK\r\n",
+    b"HTTP/1.1 103 X\r\n\r\n",
 ];
 
 /// What one reader sees of a request: its line, its Hosts, how it frames its body.
@@ -73,11 +109,19 @@ fn request(input: &[u8]) -> u64 {
     admitted.path = &path;
     let mut out = Vec::new();
     let forwarded = Forwarded::new(([127, 0, 0, 1]).into(), "http", 80);
-    write_request(&mut out, &head, &admitted, &forwarded, ([127, 0, 0, 1], 80).into());
+    write_request(
+        &mut out,
+        &head,
+        &admitted,
+        &forwarded,
+        ([127, 0, 0, 1], 80).into(),
+    );
     is_plain(&out);
     // What is sent is read again as the same request, and is beyond all doubt.
     let mut room_for = room();
-    let again = RequestHead::parse(&out, &mut room_for).expect("a head").expect("whole");
+    let again = RequestHead::parse(&out, &mut room_for)
+        .expect("a head")
+        .expect("whole");
     assert_eq!(again.len, out.len());
     assert_eq!(again.method, head.method);
     let read = admit(&again).expect("admitted");
@@ -92,7 +136,14 @@ fn request(input: &[u8]) -> u64 {
         Body::Length(length) => length.min(2),
         _ => 3,
     };
-    outcome((4, name, body, admitted.close, admitted.host.is_some(), head.fields.len().min(8)))
+    outcome((
+        4,
+        name,
+        body,
+        admitted.close,
+        admitted.host.is_some(),
+        head.fields.len().min(8),
+    ))
 }
 
 fn response(input: &[u8]) -> u64 {
@@ -114,25 +165,47 @@ fn response(input: &[u8]) -> u64 {
             connection: (!understood.reusable).then_some("close"),
         };
         let mut out = Vec::new();
-        write_response(&mut out, &head, &understood, delivery, b"Thu, 01 Jan 1970", |_| {});
+        write_response(
+            &mut out,
+            &head,
+            &understood,
+            delivery,
+            b"Thu, 01 Jan 1970",
+            |_| {},
+        );
         let text = String::from_utf8_lossy(&out);
         let lines = text.strip_suffix("\r\n\r\n").expect("an empty line");
-        assert!(lines.split("\r\n").all(|line| !line.contains(['\r', '\n', '\0'])));
+        assert!(
+            lines
+                .split("\r\n")
+                .all(|line| !line.contains(['\r', '\n', '\0']))
+        );
         let mut room_for = room();
-        let again = ResponseHead::parse(&out, &mut room_for).expect("a head").expect("whole");
+        let again = ResponseHead::parse(&out, &mut room_for)
+            .expect("a head")
+            .expect("whole");
         assert_eq!((again.len, again.status), (out.len(), head.status));
         let read = understand(&again, to_head).expect("understood");
         match understood.body {
             Body::Length(_) => assert_eq!(read.body, understood.body),
             _ => assert_eq!(read.body, Body::chunked()),
         }
-        last = outcome((last, understood.reusable, understood.length.is_some(), known, head.status / 100));
+        last = outcome((
+            last,
+            understood.reusable,
+            understood.length.is_some(),
+            known,
+            head.status / 100,
+        ));
     }
     last
 }
 
-/// Reads a body in pieces of this size. The content, the trailers, and how much was read.
-fn read(input: &[u8], piece: usize) -> Result<Option<(Vec<u8>, Vec<u8>, usize)>, &'static str> {
+/// The content, the trailers, and how much was read.
+type Whole = (Vec<u8>, Vec<u8>, usize);
+
+/// Reads a body in pieces of this size.
+fn read(input: &[u8], piece: usize) -> Result<Option<Whole>, &'static str> {
     let mut chunks = Chunks::default();
     let mut content = Vec::new();
     let mut at = 0;
@@ -168,9 +241,20 @@ fn chunked(input: &[u8]) -> u64 {
         Ok(None) => return 0,
         Err(why) => return outcome((1, why)),
     };
-    let text = String::from_utf8_lossy(&trailers).to_lowercase().replace('_', "-");
-    for never in ["content-length:", "transfer-encoding:", "host:", "x-forwarded-for:", "connection:"] {
-        assert!(!text.split("\r\n").any(|line| line.starts_with(never)), "{text:?}");
+    let text = String::from_utf8_lossy(&trailers)
+        .to_lowercase()
+        .replace('_', "-");
+    for never in [
+        "content-length:",
+        "transfer-encoding:",
+        "host:",
+        "x-forwarded-for:",
+        "connection:",
+    ] {
+        assert!(
+            !text.split("\r\n").any(|line| line.starts_with(never)),
+            "{text:?}"
+        );
     }
     let mut out = Vec::new();
     if !content.is_empty() {

@@ -6,9 +6,28 @@ use longshore_config::ProxyProtocol;
 use crate::engine::{corpus, outcome, run};
 
 const WORDS: &[&[u8]] = &[
-    b"PROXY ", b"TCP4 ", b"TCP6 ", b"UNKNOWN", b"\r\n", b"\n", b" ", b"1.2.3.4 ", b"::1 ", b"65535", b"65536", b"0",
-    b"\r\n\r\n\0\r\nQUIT\n", b"\x21", b"\x20", b"\x11", b"\x21\x11\0\x0c", b"\x21\x21\0\x24", b"\x03\0\x04",
-    b"\x04\0\0", b"\xff\xff", b"\0",
+    b"PROXY ",
+    b"TCP4 ",
+    b"TCP6 ",
+    b"UNKNOWN",
+    b"\r\n",
+    b"\n",
+    b" ",
+    b"1.2.3.4 ",
+    b"::1 ",
+    b"65535",
+    b"65536",
+    b"0",
+    b"\r\n\r\n\0\r\nQUIT\n",
+    b"\x21",
+    b"\x20",
+    b"\x11",
+    b"\x21\x11\0\x0c",
+    b"\x21\x21\0\x24",
+    b"\x03\0\x04",
+    b"\x04\0\0",
+    b"\xff\xff",
+    b"\0",
 ];
 
 fn header(input: &[u8]) -> u64 {
@@ -24,11 +43,18 @@ fn header(input: &[u8]) -> u64 {
             assert_eq!(parse(&input[..len]), Ok(Parsed::Header { len, ends }));
             for shorter in 0..len {
                 let Ok(Parsed::More(count)) = parse(&input[..shorter]) else {
-                    panic!("{shorter} of {len} bytes are {:?}", parse(&input[..shorter]));
+                    panic!(
+                        "{shorter} of {len} bytes are {:?}",
+                        parse(&input[..shorter])
+                    );
                 };
                 assert!(shorter + count <= len);
             }
-            if let Some(Ends { source, destination }) = ends {
+            if let Some(Ends {
+                source,
+                destination,
+            }) = ends
+            {
                 assert_eq!(source.is_ipv4(), destination.is_ipv4());
             }
             for version in [ProxyProtocol::V1, ProxyProtocol::V2] {
@@ -44,5 +70,10 @@ fn header(input: &[u8]) -> u64 {
 
 #[test]
 fn any_proxy_header_is_refused_or_read_to_its_end() {
-    run("PROXY header", &corpus(include_str!("corpus/proxy_header.txt")), WORDS, header);
+    run(
+        "PROXY header",
+        &corpus(include_str!("corpus/proxy_header.txt")),
+        WORDS,
+        header,
+    );
 }

@@ -4,16 +4,39 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use longshore::control::compile::rule_table;
+use longshore::request::normal::without_port;
 use longshore::request::pattern::{Pattern, Regex};
 use longshore::request::rules::{Action, Facts};
-use longshore::request::normal::without_port;
 use longshore_config::parse;
 
 use crate::engine::{corpus, outcome, run};
 
 const WORDS: &[&[u8]] = &[
-    b"*", b"?", b"**", b"\\*", b"\\", b"a", b"A", b"/", b".", b"\n", b"(", b")", b"[a-", b"]", b"+", b"{9,}",
-    b"^", b"$", b"|", b".*", b"(?i)", b"api.example.com", b"/v1/", b"=", b"&",
+    b"*",
+    b"?",
+    b"**",
+    b"\\*",
+    b"\\",
+    b"a",
+    b"A",
+    b"/",
+    b".",
+    b"\n",
+    b"(",
+    b")",
+    b"[a-",
+    b"]",
+    b"+",
+    b"{9,}",
+    b"^",
+    b"$",
+    b"|",
+    b".*",
+    b"(?i)",
+    b"api.example.com",
+    b"/v1/",
+    b"=",
+    b"&",
 ];
 
 /// `*` and `?` as they are explained, one character after the other.
@@ -35,11 +58,14 @@ fn pattern(input: &[u8]) -> u64 {
     let quick = Pattern::new(&pattern, false, false).matches(text);
     // The slow one takes time that grows with the power of the stars.
     let stars = pattern.matches('*').count();
-    if stars <= 4 && text.len() <= 200 {
+    if stars <= 3 && text.len() <= 60 {
         assert_eq!(quick, matches(pattern.as_bytes(), text));
     }
     let folded = Pattern::new(&pattern, true, false).matches(text);
-    assert!(folded || !quick, "without regard to case it matches at least as much");
+    assert!(
+        folded || !quick,
+        "without regard to case it matches at least as much"
+    );
     let regex = Regex::new(&pattern, true).map(|regex| regex.matches(text));
     outcome((quick, folded, regex, stars.min(5)))
 }
@@ -61,7 +87,12 @@ listeners:
 
 #[test]
 fn any_pattern_matches_what_a_slow_reading_matches() {
-    run("pattern", &corpus(include_str!("corpus/pattern.txt")), WORDS, pattern);
+    run(
+        "pattern",
+        &corpus(include_str!("corpus/pattern.txt")),
+        WORDS,
+        pattern,
+    );
 }
 
 #[test]
@@ -75,25 +106,34 @@ fn any_request_finds_the_first_rule_that_holds() {
         _ => 0,
     };
     // Method, host, path and query with a space between, and the last byte of the source.
-    run("rules", &corpus(include_str!("corpus/rules.txt")), WORDS, |input| {
-        let text = String::from_utf8_lossy(input);
-        let mut words = text.split(' ');
-        let mut next = || words.next().unwrap_or_default();
-        let (method, host, path, query) = (next(), next(), next(), next());
-        let first = if query.len().is_multiple_of(2) { 10 } else { 192 };
-        let facts = Facts {
-            method,
-            host,
-            host_name: without_port(host),
-            path,
-            query: (!query.is_empty()).then_some(query),
-            fields: &[],
-            source: IpAddr::V4(Ipv4Addr::new(first, 0, 0, 1)),
-        };
-        let found = status(table.action(&facts));
-        let slow = table.rules().iter().find(|rule| rule.holds(&facts));
-        let slow = slow.map_or(599, |rule| status(&rule.action));
-        assert_eq!(found, slow);
-        outcome((found, host.len().min(3), path.len().min(3)))
-    });
+    run(
+        "rules",
+        &corpus(include_str!("corpus/rules.txt")),
+        WORDS,
+        |input| {
+            let text = String::from_utf8_lossy(input);
+            let mut words = text.split(' ');
+            let mut next = || words.next().unwrap_or_default();
+            let (method, host, path, query) = (next(), next(), next(), next());
+            let first = if query.len().is_multiple_of(2) {
+                10
+            } else {
+                192
+            };
+            let facts = Facts {
+                method,
+                host,
+                host_name: without_port(host),
+                path,
+                query: (!query.is_empty()).then_some(query),
+                fields: &[],
+                source: IpAddr::V4(Ipv4Addr::new(first, 0, 0, 1)),
+            };
+            let found = status(table.action(&facts));
+            let slow = table.rules().iter().find(|rule| rule.holds(&facts));
+            let slow = slow.map_or(599, |rule| status(&rule.action));
+            assert_eq!(found, slow);
+            outcome((found, host.len().min(3), path.len().min(3)))
+        },
+    );
 }

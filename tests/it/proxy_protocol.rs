@@ -40,7 +40,11 @@ async fn what_a_trusted_proxy_says_is_the_client_for_forwarding_and_rules() {
     let tlvs = [&v4[..], &[0xEA, 0, 2, 1, 2], &[4, 0, 0]].concat();
     for (header, source, port) in [
         (V1.to_vec(), "192.0.2.7", "443"),
-        (b"PROXY TCP6 2001:db8::7 ::1 1 8443\r\n".to_vec(), "2001:db8::7", "8443"),
+        (
+            b"PROXY TCP6 2001:db8::7 ::1 1 8443\r\n".to_vec(),
+            "2001:db8::7",
+            "8443",
+        ),
         (v2(0x21, 0x11, &v4), "192.0.2.7", "443"),
         (v2(0x21, 0x11, &tlvs), "192.0.2.7", "443"),
         (v2(0x21, 0x21, &v6), "2001::", "443"),
@@ -117,7 +121,11 @@ async fn a_trusted_proxy_must_send_a_header_and_nobody_else_may() {
 async fn a_header_that_does_not_come_ends_the_connection_in_time() {
     let origin = Origin::ok("no").await;
     let balancer = trusting("127.0.0.1", origin.address).await;
-    for part in [&b""[..], b"PROXY TCP4 192.0.2.7", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0"] {
+    for part in [
+        &b""[..],
+        b"PROXY TCP4 192.0.2.7",
+        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0",
+    ] {
         let began = std::time::Instant::now();
         let mut client = Wire::connect(balancer.address()).await;
         client.send(part).await;
@@ -151,7 +159,9 @@ async fn header(wire: &mut Wire) -> Option<String> {
     loop {
         match parse(&bytes).ok()? {
             Parsed::Header { ends: None, .. } => return Some("itself".to_owned()),
-            Parsed::Header { ends: Some(ends), .. } => {
+            Parsed::Header {
+                ends: Some(ends), ..
+            } => {
                 let version = if bytes[0] == b'P' { 1 } else { 2 };
                 return Some(format!("{version} {} {}", ends.source, ends.destination));
             }
@@ -193,7 +203,11 @@ async fn targets_are_told_of_each_client_on_a_connection_of_its_own() {
 #[tokio::test]
 async fn a_client_that_a_proxy_told_of_is_told_to_targets() {
     let origin = expecting().await;
-    let text = fixed(&[origin.address], &format!("proxy_protocol: v2\n{NO_CHECK}"), "");
+    let text = fixed(
+        &[origin.address],
+        &format!("proxy_protocol: v2\n{NO_CHECK}"),
+        "",
+    );
     let text = text.replace(
         "    default_action",
         "    proxy_protocol: {trusted: [\"127.0.0.0/8\"]}\n    default_action",

@@ -30,7 +30,7 @@ pub(crate) async fn connect(
         if let Some(header) = header {
             stream.write_all(header).await?;
         }
-        Ok(stream)
+        Ok::<_, io::Error>(stream)
     };
     let stream = match tokio::time::timeout(limit, connected).await {
         Err(_) => return Err(AttemptError::ConnectTimeout),
