@@ -204,6 +204,12 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
     if group.protocol_version != ProtocolVersion::Http1 {
         scope.not_served("protocol_version", "HTTP/2 and gRPC targets");
     }
+    if group.proxy_protocol.is_some() && group.protocol_version != ProtocolVersion::Http1 {
+        scope.fault_at(
+            "proxy_protocol",
+            "needs `protocol_version: HTTP1`: connections of HTTP/2 carry the requests of many clients",
+        );
+    }
     if let Some(with) = &group.stickiness {
         scope.key("stickiness", |scope| stickiness::of_group(scope, with));
     }

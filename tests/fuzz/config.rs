@@ -94,5 +94,5 @@ fn any_file_is_read_or_has_errors_with_places_in_it() {
         .iter()
         .map(|text| text.as_bytes().to_vec())
         .collect();
-    run("config", &seeds, WORDS, file);
+    run("config", 1_000, &seeds, WORDS, file);
 }

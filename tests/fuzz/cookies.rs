@@ -46,7 +46,7 @@ fn no_cookie_but_one_of_ours_opens() {
     let mut seeds = corpus(include_str!("corpus/cookies.txt"));
     seeds.push([b"a=b; AWSALB=", &*good, b"; c=d"].concat());
     seeds.push([b"AWSALB=\"", &*good, b"\""].concat());
-    run("cookies", &seeds, WORDS, |input| {
+    run("cookies", 10_000, &seeds, WORDS, |input| {
         let fields = [
             Field {
                 name: "Cookie",

@@ -183,7 +183,7 @@ fn any_answers_of_ecs_give_whole_targets_or_none() {
     let spec = spec();
     let begin = Instant::now();
     let seeds = corpus(include_str!("corpus/ecs_answers.txt"));
-    run("ECS answers", &seeds, WORDS, |input| {
+    run("ECS answers", 4_000, &seeds, WORDS, |input| {
         history(&spec, begin, input)
     });
 }
@@ -221,7 +221,7 @@ fn any_event_is_a_task_or_nothing() {
     let spec = spec();
     let begin = Instant::now();
     let seeds = corpus(include_str!("corpus/ecs_events.txt"));
-    run("ECS events", &seeds, JSON_WORDS, |input| {
+    run("ECS events", 10_000, &seeds, JSON_WORDS, |input| {
         let Ok(text) = std::str::from_utf8(input) else {
             return 0;
         };

@@ -9,9 +9,6 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
-/// Cases of a target in the test command.
-const CASES: u64 = 20_000;
-
 /// The most inputs that mutations are made of.
 const POOL_MAX: usize = 4096;
 
@@ -80,9 +77,15 @@ fn unescape(line: &str) -> Vec<u8> {
     out
 }
 
-/// Runs a target. `words` are put into inputs; `judge` panics if a promise is broken, and tells
+/// Runs a target, with so many cases in the test command. `words` are put into inputs; `judge` panics if a promise is broken, and tells
 /// what came of the input.
-pub(crate) fn run(target: &str, corpus: &[Vec<u8>], words: &[&[u8]], judge: impl Fn(&[u8]) -> u64) {
+pub(crate) fn run(
+    target: &str,
+    cases: u64,
+    corpus: &[Vec<u8>],
+    words: &[&[u8]],
+    judge: impl Fn(&[u8]) -> u64,
+) {
     let seed = std::env::var("LONGSHORE_SEED").map_or(1, |seed| seed.parse().expect("a number"));
     let time = std::env::var("LONGSHORE_FUZZ_SECONDS")
         .ok()
@@ -109,7 +112,7 @@ pub(crate) fn run(target: &str, corpus: &[Vec<u8>], words: &[&[u8]], judge: impl
         case += 1;
     }
     loop {
-        let over = time.map_or(case >= CASES, |time| {
+        let over = time.map_or(case >= cases, |time| {
             case.is_multiple_of(256) && began.elapsed() >= time
         });
         if over {

@@ -269,17 +269,17 @@ fn chunked(input: &[u8]) -> u64 {
 #[test]
 fn any_request_head_is_refused_or_written_beyond_doubt() {
     let seeds = corpus(include_str!("corpus/request_head.txt"));
-    run("request head", &seeds, WORDS, request);
+    run("request head", 10_000, &seeds, WORDS, request);
 }
 
 #[test]
 fn any_response_head_is_refused_or_written_beyond_doubt() {
     let seeds = corpus(include_str!("corpus/response_head.txt"));
-    run("response head", &seeds, WORDS, response);
+    run("response head", 10_000, &seeds, WORDS, response);
 }
 
 #[test]
 fn any_chunked_body_reads_the_same_in_any_pieces() {
     let seeds = corpus(include_str!("corpus/chunked.txt"));
-    run("chunked body", &seeds, WORDS, chunked);
+    run("chunked body", 5_000, &seeds, WORDS, chunked);
 }

@@ -72,6 +72,7 @@ fn header(input: &[u8]) -> u64 {
 fn any_proxy_header_is_refused_or_read_to_its_end() {
     run(
         "PROXY header",
+        10_000,
         &corpus(include_str!("corpus/proxy_header.txt")),
         WORDS,
         header,

@@ -89,6 +89,7 @@ listeners:
 fn any_pattern_matches_what_a_slow_reading_matches() {
     run(
         "pattern",
+        4_000,
         &corpus(include_str!("corpus/pattern.txt")),
         WORDS,
         pattern,
@@ -108,6 +109,7 @@ fn any_request_finds_the_first_rule_that_holds() {
     // Method, host, path and query with a space between, and the last byte of the source.
     run(
         "rules",
+        10_000,
         &corpus(include_str!("corpus/rules.txt")),
         WORDS,
         |input| {

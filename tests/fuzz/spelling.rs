@@ -130,6 +130,7 @@ fn host(input: &[u8]) -> u64 {
 fn any_path_has_one_spelling_in_which_nobody_sees_dots() {
     run(
         "path",
+        10_000,
         &corpus(include_str!("corpus/path.txt")),
         WORDS,
         path,
@@ -140,6 +141,7 @@ fn any_path_has_one_spelling_in_which_nobody_sees_dots() {
 fn any_host_has_one_spelling() {
     run(
         "host",
+        10_000,
         &corpus(include_str!("corpus/host.txt")),
         WORDS,
         host,

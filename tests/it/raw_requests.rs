@@ -113,7 +113,8 @@ fn bytes(lines: &[&str]) -> Vec<u8> {
 
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let blocks = CASES.split("\n== ").skip(1);
+    let text = CASES.strip_suffix('\n').unwrap_or(CASES);
+    let blocks = text.split("\n== ").skip(1);
     for block in blocks {
         let block = block.split("\n=== ").next().unwrap_or_default();
         // Its last line has lost its end to the next case.
