@@ -8,6 +8,7 @@
 )]
 
 mod bodies;
+mod checks;
 mod command;
 mod consul;
 mod differential;
@@ -36,6 +37,7 @@ mod reload;
 mod retry;
 mod rules;
 mod shutdown;
+mod states;
 mod sticky;
 mod sticky_groups;
 mod sticky_moves;
