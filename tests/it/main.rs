@@ -11,6 +11,7 @@ mod bodies;
 mod checks;
 mod command;
 mod consul;
+mod dashboard;
 mod differential;
 mod discovery;
 mod dns_source;
