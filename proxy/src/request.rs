@@ -31,6 +31,8 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
+use longshore_config::ProxyProtocol;
+
 use crate::clock;
 use crate::control::ids::GroupId;
 use crate::control::snapshot::{Limits, Snapshot};
@@ -90,6 +92,8 @@ struct Route {
     limits: Limits,
     /// None without sticky sessions.
     sticky: Option<Box<Sticky>>,
+    /// With which PROXY header its targets are connected to.
+    announced: Option<ProxyProtocol>,
 }
 
 /// A group, and what of the request its choice of a target depends on.
@@ -117,6 +121,7 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         destination,
         limits,
         sticky,
+        ..
     } = route;
     let sticky = sticky.as_deref();
     let stays = sticky.and_then(Sticky::target);
@@ -204,6 +209,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         replayable: false,
         websocket: false,
         alone: false,
+        announced: None,
         finding: None,
         sticky: None,
     };
@@ -272,6 +278,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
             let admitted = rewritten.apply(admitted);
             let mut out = client.worker.buffers.output();
             headers::write_request(&mut out, &head, &admitted, &client.forwarded, client.local);
+            inbound.announced = route.announced;
             let upload = Upload::new(out, admitted.body, admitted.expects_continue);
             Plan::Forward(inbound, upload, route)
         }
@@ -331,6 +338,7 @@ fn route(
             let route = Route {
                 destination: Destination { group, hash },
                 limits: snapshot.limits,
+                announced: known.and_then(|known| known.proxy_protocol),
                 sticky: Sticky::new(group, rule, target, facts.fields),
             };
             Ok((route, rewritten))
@@ -360,7 +368,7 @@ async fn attempt(
     limits: &Limits,
 ) -> Result<(Response, Connection), AttemptError> {
     let pool = &client.worker.pool;
-    let pooled = if attempts.wants_fresh_connection() {
+    let pooled = if attempts.wants_fresh_connection() || inbound.announced.is_some() {
         None
     } else {
         let now = client.worker.timers.now();
@@ -369,7 +377,17 @@ async fn attempt(
     let mut connection = match pooled {
         Some(connection) => connection,
         None => {
-            let connected = connect(pool, lease.local(), limits.connect, attempts.trusts());
+            let header = inbound
+                .announced
+                .map(|version| client.proxy_header(version));
+            let trusts = attempts.trusts();
+            let connected = connect(
+                pool,
+                lease.local(),
+                limits.connect,
+                trusts,
+                header.as_deref(),
+            );
             let connected = unless_gone(client, link, connected).await;
             connected.ok_or(AttemptError::ClientGone)??
         }
@@ -437,7 +455,7 @@ async fn relay(
                 praise(client, group, &lease);
             }
             let uploaded = upload.is_done();
-            if response.reusable && uploaded {
+            if response.reusable && uploaded && !response.alone {
                 let now = worker.timers.now();
                 worker
                     .pool

@@ -94,6 +94,8 @@ pub struct WorkerMetrics {
     pub tunnel_bytes: [Counter; 2],
     /// Connections that were accepted.
     pub accepted: Counter,
+    /// Connections that should have begun with a PROXY header and did not.
+    pub proxy_headers_refused: Counter,
     /// Accepts that failed for want of resources.
     pub accept_errors: Counter,
 }
@@ -220,7 +222,7 @@ impl Collector for Scrape {
             ];
             count.encode(findings.encode_family(&labels)?)?;
         }
-        let counters: [(&str, &str, u64); 9] = [
+        let counters: [(&str, &str, u64); 10] = [
             (
                 "retries",
                 "Attempts that were followed by another",
@@ -250,6 +252,11 @@ impl Collector for Scrape {
                 "connections_accepted",
                 "Client connections that were accepted",
                 self.sum(|w| &w.accepted),
+            ),
+            (
+                "proxy_headers_refused",
+                "Connections of trusted proxies without a valid PROXY header",
+                self.sum(|w| &w.proxy_headers_refused),
             ),
             (
                 "accept_errors",

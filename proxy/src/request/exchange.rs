@@ -5,6 +5,8 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
+use longshore_config::ProxyProtocol;
+
 use super::admit::WEBSOCKET;
 use super::desync::Finding;
 use super::download::{Download, DownloadError};
@@ -42,6 +44,9 @@ pub(crate) struct Inbound<'s> {
     pub(crate) websocket: bool,
     /// Neither of its connections is to be used again: what a target makes of it is not sure.
     pub(crate) alone: bool,
+    /// With which PROXY header its target is connected to. Then its connection serves it alone: the
+    /// header speaks of one client.
+    pub(crate) announced: Option<ProxyProtocol>,
     /// By what it was classified; none if it is compliant.
     pub(crate) finding: Option<Finding>,
     /// What cookies its response sets; none without sticky sessions.
@@ -68,6 +73,8 @@ pub(crate) struct Response {
     pub(crate) download: Download,
     /// The target's connection may serve again, as far as the head tells.
     pub(crate) reusable: bool,
+    /// It is not to, whatever the target says.
+    pub(crate) alone: bool,
     /// Both connections are a WebSocket from here on.
     pub(crate) switches: bool,
     /// The client's connection ends with it.
@@ -283,7 +290,8 @@ fn take_head(
     let response = Response {
         status: head.status,
         download: Download::new(understood.body, chunked),
-        reusable: understood.reusable && !inbound.alone && !switches,
+        reusable: understood.reusable && !switches,
+        alone: inbound.alone || inbound.announced.is_some(),
         switches,
         close,
         until_close,
