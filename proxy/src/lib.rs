@@ -13,6 +13,7 @@ pub mod explain;
 pub mod http1;
 pub(crate) mod http2;
 pub mod observe;
+pub mod proxy_protocol;
 pub mod request;
 pub mod upstream;
 

@@ -24,11 +24,14 @@ pub mod rules;
 pub mod sticky;
 pub mod transform;
 mod trie;
+mod tunnel;
 mod upload;
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+
+use longshore_config::ProxyProtocol;
 
 use crate::clock;
 use crate::control::ids::GroupId;
@@ -55,6 +58,7 @@ use link::Link;
 use rules::{Action, Facts};
 use sticky::Sticky;
 use transform::Rewritten;
+use tunnel::Ended;
 use upload::Upload;
 
 /// The largest request body that is read only to be dropped, so that its connection can stay.
@@ -90,6 +94,8 @@ struct Route {
     limits: Limits,
     /// None without sticky sessions.
     sticky: Option<Box<Sticky>>,
+    /// With which PROXY header its targets are connected to.
+    announced: Option<ProxyProtocol>,
 }
 
 /// A group, and what of the request its choice of a target depends on.
@@ -117,6 +123,7 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         destination,
         limits,
         sticky,
+        ..
     } = route;
     let sticky = sticky.as_deref();
     let stays = sticky.and_then(Sticky::target);
@@ -151,6 +158,11 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         match attempted.await {
             Ok((response, connection)) => {
                 lease.answered(response.status);
+                if response.switches {
+                    let group = destination.group;
+                    client.worker.buffers.put_output(upload.into_output());
+                    return switch(client, link, connection, group, lease, &limits, outcome).await;
+                }
                 if let Some(fault) = Fault::of_status(response.status) {
                     blame(client, destination.group, &lease, fault);
                 }
@@ -197,7 +209,9 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         is_1_1: true,
         close: true,
         replayable: false,
+        websocket: false,
         alone: false,
+        announced: None,
         finding: None,
         sticky: None,
     };
@@ -244,9 +258,12 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
     let admitted = Admitted {
         path: &path,
         host: host.as_deref(),
+        // What follows a request that is not clear is not let through unseen.
+        websocket: admitted.websocket && !inbound.alone,
         ..admitted
     };
     inbound.close = admitted.close || inbound.alone;
+    inbound.websocket = admitted.websocket;
     inbound.replayable = retry::is_replayable(head.method, !admitted.body.is_done());
     let host = admitted.host.unwrap_or_default();
     let facts = Facts {
@@ -263,6 +280,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
             let admitted = rewritten.apply(admitted);
             let mut out = client.worker.buffers.output();
             headers::write_request(&mut out, &head, &admitted, &client.forwarded, client.local);
+            inbound.announced = route.announced;
             let upload = Upload::new(out, admitted.body, admitted.expects_continue);
             Plan::Forward(inbound, upload, route)
         }
@@ -322,6 +340,7 @@ fn route(
             let route = Route {
                 destination: Destination { group, hash },
                 limits: snapshot.limits,
+                announced: known.and_then(|known| known.proxy_protocol),
                 sticky: Sticky::new(group, rule, target, facts.fields),
             };
             Ok((route, rewritten))
@@ -351,7 +370,7 @@ async fn attempt(
     limits: &Limits,
 ) -> Result<(Response, Connection), AttemptError> {
     let pool = &client.worker.pool;
-    let pooled = if attempts.wants_fresh_connection() {
+    let pooled = if attempts.wants_fresh_connection() || inbound.announced.is_some() {
         None
     } else {
         let now = client.worker.timers.now();
@@ -360,7 +379,17 @@ async fn attempt(
     let mut connection = match pooled {
         Some(connection) => connection,
         None => {
-            let connected = connect(pool, lease.local(), limits.connect, attempts.trusts());
+            let header = inbound
+                .announced
+                .map(|version| client.proxy_header(version));
+            let trusts = attempts.trusts();
+            let connected = connect(
+                pool,
+                lease.local(),
+                limits.connect,
+                trusts,
+                header.as_deref(),
+            );
             let connected = unless_gone(client, link, connected).await;
             connected.ok_or(AttemptError::ClientGone)??
         }
@@ -428,7 +457,7 @@ async fn relay(
                 praise(client, group, &lease);
             }
             let uploaded = upload.is_done();
-            if response.reusable && uploaded {
+            if response.reusable && uploaded && !response.alone {
                 let now = worker.timers.now();
                 worker
                     .pool
@@ -467,6 +496,45 @@ async fn relay(
     };
     client.worker.buffers.put_output(upload.into_output());
     next
+}
+
+/// Relays a connection that became a WebSocket, to its end.
+async fn switch(
+    client: &Client,
+    link: &mut Link,
+    mut connection: Connection,
+    group: GroupId,
+    lease: Lease,
+    limits: &Limits,
+    mut outcome: Outcome<'_>,
+) -> Next {
+    outcome.respond(101);
+    praise(client, group, &lease);
+    let endpoint = lease.endpoint();
+    let tunnel = tunnel::run(client, link, &mut connection.wire, endpoint, limits);
+    // In a box: connections without a tunnel, which are most, need not be as large as one.
+    match Box::pin(tunnel).await {
+        Ended::Closed => {
+            connection.ended_by_us();
+            outcome.complete();
+            Next::Linger
+        }
+        Ended::ByTarget => {
+            // What a target that is told to stop does.
+            connection.ended(Loss::Announced);
+            outcome.complete();
+            Next::Linger
+        }
+        Ended::TargetGone => {
+            connection.lost(Loss::Sudden);
+            lease.failed();
+            lease.erred();
+            blame(client, group, &lease, Fault::Failed);
+            outcome.cut_short();
+            Next::Linger
+        }
+        Ended::ClientGone => Next::Close,
+    }
 }
 
 /// A request went well at its target.

@@ -3,5 +3,6 @@
 pub(crate) mod connection;
 mod http2;
 pub(crate) mod listener;
+mod proxied;
 pub(crate) mod timers;
 pub(crate) mod worker;

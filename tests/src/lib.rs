@@ -15,11 +15,13 @@ pub mod dns;
 pub mod docker;
 pub mod fleet;
 pub mod frames;
+pub mod grpc;
 pub mod jar;
 pub mod origin;
 pub mod process;
 pub mod secure;
 pub mod services;
+pub mod websocket;
 pub mod wire;
 
 use std::future::Future;

@@ -7,9 +7,11 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use longshore_config::ProxyProtocol;
 use tokio::net::TcpStream;
 
 use super::http2;
+use super::proxied;
 use super::timers::Slot;
 use super::worker::Worker;
 use crate::control::ids::ListenerId;
@@ -18,6 +20,7 @@ use crate::http1::body::Body;
 use crate::http1::buffer::LARGE;
 use crate::http1::stream::Stream;
 use crate::http2::{Beginning, beginning};
+use crate::proxy_protocol::{self, Ends};
 use crate::request::answer::{Answer, Reason};
 use crate::request::headers::Forwarded;
 use crate::request::link::Link;
@@ -128,6 +131,17 @@ impl Client {
         scheme(self.secure)
     }
 
+    /// The PROXY header that tells a target of this client.
+    pub(crate) fn proxy_header(&self, version: ProxyProtocol) -> Vec<u8> {
+        let ends = Ends {
+            source: self.peer,
+            destination: self.local,
+        };
+        let mut header = Vec::new();
+        proxy_protocol::write(version, Some(ends), &mut header);
+        header
+    }
+
     /// A request's head is complete.
     pub(crate) fn request_begins(&self) {
         self.enter(Phase::Waiting);
@@ -216,6 +230,39 @@ impl Client {
             self.slot.set(self.limits.request_header);
         }
         self.poll_limit(cx).map(|_| ())
+    }
+
+    /// Whether the task is to be woken when the target leaves its group.
+    pub(crate) fn hear_of_retiring(&self, hear: bool) {
+        self.slot.hear_of_retiring(hear);
+    }
+
+    /// Ready when nothing has moved for `idle`, when the endpoint's deregistration delay is over,
+    /// or when a moment (`Timers::now`) has come.
+    pub(crate) fn poll_tunnel(
+        &self,
+        endpoint: &Endpoint,
+        idle: Duration,
+        moment: Option<u64>,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Quiet>> {
+        loop {
+            if endpoint.is_expired() {
+                return Poll::Ready(Some(Quiet::Expired));
+            }
+            let quiet = self.elapsed(&self.moved);
+            if quiet >= idle {
+                return Poll::Ready(Some(Quiet::TooLong));
+            }
+            let now = self.worker.timers.now();
+            let until = moment.map(|moment| Duration::from_millis(moment.saturating_sub(now)));
+            if until.is_some_and(|until| until.is_zero()) {
+                return Poll::Ready(None);
+            }
+            self.slot
+                .set((idle - quiet).min(until.unwrap_or(Duration::MAX)));
+            std::task::ready!(self.slot.poll(cx));
+        }
     }
 
     /// Sends all that waits in the link. False if the client does not take it.
@@ -359,21 +406,40 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
+fn expects_proxy_header(worker: &Worker, listener: ListenerId, peer: SocketAddr) -> bool {
+    let snapshot = worker.shared.load();
+    snapshot
+        .listener(listener)
+        .is_some_and(|listener| listener.expects_proxy_header(peer.ip().to_canonical()))
+}
+
 /// Serves one connection to its end.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: ListenerId,
-    stream: TcpStream,
-    peer: SocketAddr,
+    mut stream: TcpStream,
+    mut peer: SocketAddr,
 ) {
     // Both fail only if the client is gone already.
-    let local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
+    let mut local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
         Ok(local) => local,
         Err(error) => {
             tracing::debug!(%error, %peer, "a new connection is gone");
             return;
         }
     };
+    // Before all else, also before TLS.
+    if expects_proxy_header(&worker, listener, peer) {
+        match proxied::ends(&mut stream).await {
+            Ok(None) => {}
+            Ok(Some(ends)) => (peer, local) = (ends.source, ends.destination),
+            Err(error) => {
+                worker.metrics.proxy_headers_refused.add(1);
+                tracing::debug!(%error, %peer, "a connection without a PROXY header");
+                return;
+            }
+        }
+    }
     let client = Client::new(worker, listener, peer, local, false);
     talk(&client, Stream::Plain(stream)).await;
 }
