@@ -26,6 +26,7 @@ mod ecs_rollout;
 mod ejection;
 mod file_source;
 mod framing;
+mod haproxy;
 mod health;
 mod histories;
 mod limits;
