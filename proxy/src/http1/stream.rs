@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::http2::inbound::Inbound;
+use crate::tls::stream::TlsStream;
 
 /// A connection to a client or a target. An enum and not a trait object: the plain socket must cost
 /// what a plain socket costs.
@@ -18,6 +19,8 @@ use crate::http2::inbound::Inbound;
 pub(crate) enum Stream {
     /// The socket itself.
     Plain(TcpStream),
+    /// TLS over one.
+    Tls(Box<TlsStream>),
     /// One request of a client's HTTP/2 connection.
     Http2(Box<Inbound>),
 }
@@ -31,6 +34,7 @@ impl Stream {
     ) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, room),
+            Self::Tls(tls) => tls.poll_read(room, cx),
             Self::Http2(stream) => stream.poll_read(room, cx),
         }
     }
@@ -55,7 +59,24 @@ impl Stream {
                     }
                 }
             }
+            Self::Tls(tls) => tls.poll_write(first, second, cx),
             Self::Http2(stream) => stream.poll_write(first, second, cx),
+        }
+    }
+
+    /// Part of a write that is not ready yet may have reached the other side.
+    pub(crate) fn is_writing(&self) -> bool {
+        match self {
+            Self::Plain(_) | Self::Http2(_) => false,
+            Self::Tls(tls) => tls.is_writing(),
+        }
+    }
+
+    /// Makes the handshake of a stream that begins with one.
+    pub(crate) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) | Self::Http2(_) => Poll::Ready(Ok(())),
+            Self::Tls(tls) => tls.poll_handshake(cx),
         }
     }
 
@@ -63,6 +84,7 @@ impl Stream {
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(tls) => tls.poll_shutdown(cx),
             // Its messages say themselves where they end.
             Self::Http2(_) => Poll::Ready(Ok(())),
         }
@@ -75,6 +97,7 @@ impl Stream {
             Self::Plain(socket) => socket
                 .try_read(&mut [0])
                 .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock),
+            Self::Tls(tls) => tls.is_quiet(),
             // It serves once, and never waits to be used again.
             Self::Http2(_) => false,
         }
@@ -93,6 +116,9 @@ impl Stream {
 
     /// Its end, when dropped, cannot be taken for the end of what was sent.
     pub(crate) fn reset_on_drop(&mut self) -> io::Result<()> {
+        if let Self::Tls(tls) = self {
+            tls.be_silent();
+        }
         // A stream of HTTP/2 that is cut short is reset in any case.
         self.socket()
             .map_or(Ok(()), |socket| socket.set_linger(Some(Duration::ZERO)))
@@ -112,6 +138,7 @@ impl Stream {
     fn tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Plain(socket) => Some(socket),
+            Self::Tls(tls) => Some(tls.socket()),
             Self::Http2(_) => None,
         }
     }
