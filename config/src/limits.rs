@@ -61,3 +61,6 @@ pub const SLOW_START_MAX_MILLIS: u64 = 900_000;
 
 /// The longest name of a header field or a cookie that requests are hashed by, in bytes.
 pub const HASH_NAME_BYTES: usize = 128;
+
+/// The longest value of a response field that a listener sets, in bytes (ALB: 1 K).
+pub const ATTRIBUTE_BYTES: usize = 1024;

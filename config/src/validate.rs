@@ -2,6 +2,7 @@
 //! that this version does not serve.
 
 mod action;
+mod attributes;
 mod balancing;
 mod discovery;
 mod rule;
@@ -90,6 +91,9 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
     scope.key("runtime", |scope| {
         stickiness::keys(scope, &config.runtime.cookie_keys);
         balancing::zone(scope, zone);
+    });
+    scope.key("load_balancer", |scope| {
+        attributes::of_load_balancer(scope, &config.load_balancer);
     });
     if config.listeners.is_empty() {
         scope.fault_at("listeners", "at least one listener is needed");
@@ -184,6 +188,7 @@ fn listener(scope: &mut Scope<'_, '_>, listener: &Listener) {
     if listener.protocol == ListenerProtocol::Https {
         scope.not_served("protocol", "HTTPS listeners");
     }
+    attributes::of_listener(scope, listener);
     action::one(scope, "default_action", &listener.default_action);
     rule::rules(scope, &listener.rules);
 }

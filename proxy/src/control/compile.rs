@@ -1,16 +1,51 @@
 //! From the configuration's rules to those that requests are matched against. Pure.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use longshore_config as config;
 
 use super::ids::GroupId;
+use super::snapshot::Listener;
 use crate::request::condition::{Condition, HostPattern, TextPattern};
+use crate::request::edits::Edits;
 use crate::request::pattern::{Pattern, Regex};
+use crate::request::policy::Policy;
 use crate::request::redirect::Redirect;
 use crate::request::rules::{Action, Fixed, Rule, RuleTable, Split};
 use crate::request::sticky::Keeps;
 use crate::request::transform::{Rewriter, Transforms};
 use crate::upstream::identity::Identity;
+
+/// A listener as requests see it. `server` is what its answers say of themselves.
+#[must_use]
+pub fn listener(
+    listener: &config::Listener,
+    server: &str,
+    group: &dyn Fn(&str) -> Option<GroupId>,
+) -> Listener {
+    let rules = rule_table(listener, group);
+    Listener {
+        name: listener.name.as_str().into(),
+        server: listener
+            .routing_http_response_server_enabled
+            .0
+            .then(|| server.into()),
+        policy: rules.default_policy().cloned(),
+        rules,
+    }
+}
+
+/// What a listener's attributes do to responses.
+fn attributes(listener: &config::Listener) -> Edits {
+    let set = listener.response_headers().into_iter();
+    Edits {
+        set: set
+            .filter_map(|(_, name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect(),
+        ..Edits::default()
+    }
+}
 
 /// The rules of a listener. `group` finds the number of a group; a validated configuration names
 /// only groups that exist, and one that does not would get no requests.
@@ -19,6 +54,13 @@ pub fn rule_table(
     listener: &config::Listener,
     group: &dyn Fn(&str) -> Option<GroupId>,
 ) -> RuleTable {
+    let edits = attributes(listener);
+    let policy = (!edits.is_empty()).then(|| {
+        Arc::new(Policy {
+            response: Some(edits),
+            ..Policy::default()
+        })
+    });
     let rules = listener
         .rules
         .iter()
@@ -30,10 +72,11 @@ pub fn rule_table(
                 first_action(&rule.action, group, &scope)
             },
             transforms: transforms(&rule.transform),
+            policy: policy.clone(),
         })
         .collect();
     let scope = || Identity::rule(&listener.name, None);
-    RuleTable::new(rules, first_action(&listener.default_action, group, &scope))
+    RuleTable::new(rules, first_action(&listener.default_action, group, &scope)).with_policy(policy)
 }
 
 fn transforms(all: &[config::Transform]) -> Transforms {

@@ -20,6 +20,7 @@ use super::registry::{Addresses, Members};
 use super::slow_start;
 use super::snapshot::{Limits, Listener, Snapshot};
 use super::threshold::{Failure, Health, State, Thresholds};
+use crate::request::attributes::Attributes;
 use crate::request::sticky::ticket::Keyring;
 use crate::upstream::cursors::Cursors;
 use crate::upstream::endpoint::Loss;
@@ -60,6 +61,7 @@ pub struct Controller {
     limits: Limits,
     cookie_keys: Arc<Keyring>,
     path_normalization: PathNormalization,
+    attributes: Attributes,
     next_id: u32,
     pub(super) listeners: BTreeMap<ListenerId, Arc<Listener>>,
     pub(super) groups: BTreeMap<GroupId, Group>,
@@ -88,6 +90,7 @@ impl Controller {
             limits: Limits::default(),
             cookie_keys: Arc::default(),
             path_normalization: PathNormalization::default(),
+            attributes: Attributes::default(),
             next_id: 0,
             listeners: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -122,6 +125,7 @@ impl Controller {
         };
         self.cookie_keys = Arc::new(Keyring::new(&config.runtime.cookie_keys));
         self.path_normalization = lb.path_normalization;
+        self.attributes = Attributes::from(lb);
         let gone: Vec<GroupId> = self
             .groups
             .iter()
@@ -164,10 +168,8 @@ impl Controller {
             .iter()
             .zip(listener_ids)
             .map(|(listener, id)| {
-                let compiled = Listener {
-                    name: listener.name.as_str().into(),
-                    rules: compile::rule_table(listener, &|name| ids.get(name).copied()),
-                };
+                let server = &config.load_balancer.server_header.0;
+                let compiled = compile::listener(listener, server, &|name| ids.get(name).copied());
                 (*id, Arc::new(compiled))
             })
             .collect();
@@ -217,6 +219,7 @@ impl Controller {
             &self.published,
         );
         snapshot.path_normalization = self.path_normalization;
+        snapshot.attributes = self.attributes;
         Some(snapshot)
     }
 

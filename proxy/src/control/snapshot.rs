@@ -9,6 +9,8 @@ use longshore_config::PathNormalization;
 use tokio::sync::watch;
 
 use super::ids::{GroupId, ListenerId};
+use crate::request::attributes::Attributes;
+use crate::request::policy::Policy;
 use crate::request::rules::RuleTable;
 use crate::request::sticky::ticket::Keyring;
 use crate::upstream::target_group::TargetGroup;
@@ -24,6 +26,8 @@ pub struct Snapshot {
     pub cookie_keys: Arc<Keyring>,
     /// How paths are spelt.
     pub path_normalization: PathNormalization,
+    /// How requests are written for targets.
+    pub attributes: Attributes,
     listeners: Vec<Option<Arc<Listener>>>,
     groups: Vec<Option<Arc<TargetGroup>>>,
 }
@@ -48,6 +52,10 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Its rules.
     pub rules: RuleTable,
+    /// The `server` field of answers of our own. None if they have none.
+    pub server: Option<Arc<str>>,
+    /// What holds for answers before a rule was found.
+    pub policy: Option<Arc<Policy>>,
 }
 
 impl Snapshot {

@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use super::download::{Download, DownloadError};
 use super::headers::{self, Delivery, push_field, push_status};
 use super::link::Link;
+use super::policy::Policy;
 use super::sticky::{Setting, Sticky};
 use super::upload::{Upload, UploadError};
 use crate::clock;
@@ -38,6 +39,10 @@ pub(crate) struct Inbound<'s> {
     pub(crate) replayable: bool,
     /// What cookies its response sets; none without sticky sessions.
     pub(crate) sticky: Option<&'s Sticky>,
+    /// It is gRPC, as far as its fields tell.
+    pub(crate) is_grpc: bool,
+    /// What its rule does besides the action. None if nothing.
+    pub(crate) policy: Option<&'s Policy>,
 }
 
 impl Inbound<'_> {
@@ -251,6 +256,7 @@ fn take_head(
         &understood,
         delivery,
         &date,
+        inbound.policy.and_then(|policy| policy.response.as_ref()),
         |out| {
             if let Some(sticky) = inbound.sticky {
                 set_cookies(client, sticky, endpoint, head.fields, out);

@@ -4,9 +4,15 @@
 //! left out (RFC 9110 §7.6.1), and those that frame the message are written from what was
 //! understood, never copied.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+
+use longshore_config::{TraceParent, XffMode};
 
 use super::admit::Admitted;
+use super::attributes::{Attributes, is_valid_name};
+use super::edits::Edits;
+use super::normal::without_port;
+use super::trace::{Seed, has_parent, push_parent, push_trace_id};
 use crate::http1::body::Body;
 use crate::http1::field::{Field, Kind, Options, is_disguised, is_named, kind, length};
 use crate::http1::head::{RequestHead, ResponseHead};
@@ -15,6 +21,7 @@ use crate::http1::head::{RequestHead, ResponseHead};
 #[derive(Debug, Clone)]
 pub struct Forwarded {
     address: Vec<u8>,
+    peer: SocketAddr,
     /// `X-Forwarded-For` with the address alone, as a line.
     address_line: Vec<u8>,
     /// `X-Forwarded-Proto` and `X-Forwarded-Port`, as lines.
@@ -24,9 +31,11 @@ pub struct Forwarded {
 impl Forwarded {
     /// The client's address, `http` or `https`, and the listener's port.
     #[must_use]
-    pub fn new(address: IpAddr, proto: &str, port: u16) -> Self {
+    pub fn new(peer: SocketAddr, proto: &str, port: u16) -> Self {
+        let address = peer.ip();
         Self {
             address: address.to_string().into(),
+            peer,
             address_line: format!("X-Forwarded-For: {address}\r\n").into(),
             other_lines: format!("X-Forwarded-Proto: {proto}\r\nX-Forwarded-Port: {port}\r\n")
                 .into(),
@@ -34,17 +43,37 @@ impl Forwarded {
     }
 }
 
+/// What a request's head is written with, besides what the client sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'o> {
+    /// What the connection adds.
+    pub forwarded: &'o Forwarded,
+    /// Where the client connected to. It becomes the Host of an HTTP/1.0 request without one,
+    /// because HTTP/1.1 needs one (ALB puts its own name there), and its port belongs to the Host
+    /// unless that is preserved.
+    pub local: SocketAddr,
+    /// The load balancer's.
+    pub attributes: &'o Attributes,
+    /// What a trace identifier is made of. None if none is made.
+    pub trace: Option<Seed>,
+    /// What the rule sets, adds and removes.
+    pub edits: Option<&'o Edits>,
+    /// A transform wrote the Host: it goes on as it is.
+    pub host_is_ours: bool,
+}
+
 /// Writes a request's head for its target.
-///
-/// `local` is where the client connected to; it becomes the Host of an HTTP/1.0 request without
-/// one, because HTTP/1.1 needs one (ALB puts its own name there).
 pub fn write_request(
     out: &mut Vec<u8>,
     head: &RequestHead<'_>,
     admitted: &Admitted<'_>,
-    forwarded: &Forwarded,
-    local: SocketAddr,
+    outgoing: &Outgoing<'_>,
 ) {
+    let Outgoing {
+        forwarded,
+        attributes,
+        ..
+    } = *outgoing;
     out.extend_from_slice(head.method.as_bytes());
     out.push(b' ');
     out.extend_from_slice(admitted.path.as_bytes());
@@ -54,20 +83,24 @@ pub fn write_request(
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut host_is_due = true;
-    let mut address_is_due = true;
+    let mut addresses_are_due = attributes.xff == XffMode::Append;
+    let mut trace_is_due = outgoing.trace.filter(|_| attributes.trace_id);
     for field in head.fields {
         match kind(field.name) {
             Kind::Host => {
                 host_is_due = false;
-                let host = admitted.host.unwrap_or_default();
-                push_field(out, field.name, host.as_bytes());
+                push_host(out, field.name, admitted.host.unwrap_or_default(), outgoing);
             }
-            Kind::ForwardedFor => {
+            Kind::ForwardedFor => match attributes.xff {
                 // Several fields of that name mean one list (RFC 9110 §5.3); ALB appends to it.
-                if std::mem::take(&mut address_is_due) {
-                    push_addresses(out, head.fields, &forwarded.address);
+                XffMode::Append => {
+                    if std::mem::take(&mut addresses_are_due) {
+                        push_addresses(out, head.fields, forwarded, attributes.client_port);
+                    }
                 }
-            }
+                XffMode::Preserve => push_field(out, field.name, field.value),
+                XffMode::Remove => {}
+            },
             Kind::ContentLength => {
                 if let Body::Length(length) = admitted.body {
                     push_length(out, field.name, length);
@@ -79,9 +112,16 @@ pub fn write_request(
             | Kind::TransferEncoding
             | Kind::Expect
             | Kind::Forwarded => {}
-            Kind::Date | Kind::Other => {
+            Kind::TraceId if attributes.trace_id => {
+                if let Some(seed) = trace_is_due.take() {
+                    push_trace_id(out, Some(field.value), head.len, seed);
+                }
+            }
+            Kind::Date | Kind::Other | Kind::TraceId => {
                 let named = admitted.names_fields && is_named(head.fields, field.name);
-                if !named && !is_disguised(field.name) {
+                let dropped = outgoing.edits.is_some_and(|edits| edits.drops(field.name))
+                    || (attributes.drop_invalid && !is_valid_name(field.name));
+                if !named && !dropped && !is_disguised(field.name) {
                     push_field(out, field.name, field.value);
                 }
             }
@@ -89,8 +129,8 @@ pub fn write_request(
     }
     if host_is_due {
         match admitted.host {
-            Some(host) => push_field(out, "Host", host.as_bytes()),
-            None => push_field(out, "Host", local.to_string().as_bytes()),
+            Some(host) => push_host(out, "Host", host, outgoing),
+            None => push_field(out, "Host", outgoing.local.to_string().as_bytes()),
         }
     }
     if matches!(admitted.body, Body::Chunked(_)) {
@@ -101,10 +141,56 @@ pub fn write_request(
         // passed on (RFC 9110 §10.1.4).
         out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
     }
-    if address_is_due {
-        out.extend_from_slice(&forwarded.address_line);
+    if addresses_are_due {
+        if attributes.client_port {
+            push_field(
+                out,
+                "X-Forwarded-For",
+                forwarded.peer.to_string().as_bytes(),
+            );
+        } else {
+            out.extend_from_slice(&forwarded.address_line);
+        }
     }
     out.extend_from_slice(&forwarded.other_lines);
+    if let Some(seed) = trace_is_due {
+        push_trace_id(out, None, head.len, seed);
+    }
+    if attributes.traceparent == TraceParent::Create
+        && let Some(seed) = outgoing.trace
+        && !has_parent(head.fields)
+    {
+        push_parent(out, seed);
+    }
+    if let Some(edits) = outgoing.edits {
+        edits.push(out);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the Host for a target. Unless it is preserved, it is in small letters, has no port for a
+/// listener at a default port, and the listener's port elsewhere, if the client named none (ALB).
+fn push_host(out: &mut Vec<u8>, name: &str, host: &str, outgoing: &Outgoing<'_>) {
+    if outgoing.attributes.preserve_host || outgoing.host_is_ours || host.is_empty() {
+        return push_field(out, name, host.as_bytes());
+    }
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    let port = outgoing.local.port();
+    let bare = without_port(host);
+    let is_default = matches!(port, 80 | 443);
+    // A colon without a port says nothing (RFC 3986 §3.2.3).
+    let names_port = host.len() > bare.len() + 1;
+    let written = if names_port && !is_default {
+        host
+    } else {
+        bare
+    };
+    out.extend(written.bytes().map(|byte| byte.to_ascii_lowercase()));
+    if !names_port && !is_default {
+        out.push(b':');
+        push_number(out, port.into());
+    }
     out.extend_from_slice(b"\r\n");
 }
 
@@ -118,9 +204,16 @@ pub fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 /// Writes a field with a number.
 pub fn push_length(out: &mut Vec<u8>, name: &str, length: u64) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    push_number(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_number(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0; 20];
     let mut start = digits.len();
-    let mut left = length;
+    let mut left = number;
     loop {
         start -= 1;
         digits[start] = b'0' + u8::try_from(left % 10).unwrap_or_default();
@@ -129,10 +222,10 @@ pub fn push_length(out: &mut Vec<u8>, name: &str, length: u64) {
             break;
         }
     }
-    push_field(out, name, &digits[start..]);
+    out.extend_from_slice(&digits[start..]);
 }
 
-fn push_addresses(out: &mut Vec<u8>, fields: &[Field<'_>], address: &[u8]) {
+fn push_addresses(out: &mut Vec<u8>, fields: &[Field<'_>], forwarded: &Forwarded, with_port: bool) {
     out.extend_from_slice(b"X-Forwarded-For: ");
     for field in fields {
         if kind(field.name) == Kind::ForwardedFor && !field.value.is_empty() {
@@ -140,7 +233,11 @@ fn push_addresses(out: &mut Vec<u8>, fields: &[Field<'_>], address: &[u8]) {
             out.extend_from_slice(b", ");
         }
     }
-    out.extend_from_slice(address);
+    if with_port {
+        out.extend_from_slice(forwarded.peer.to_string().as_bytes());
+    } else {
+        out.extend_from_slice(&forwarded.address);
+    }
     out.extend_from_slice(b"\r\n");
 }
 
@@ -223,13 +320,15 @@ pub struct Delivery {
 }
 
 /// Writes a response's head for the client. The version is that of each connection (RFC 9112
-/// §2.3). `date` is for responses without one (RFC 9110 §6.6.1). `add` writes fields of our own.
+/// §2.3). `date` is for responses without one (RFC 9110 §6.6.1). `edits` are those of the listener
+/// and the rule. `add` writes fields of our own.
 pub fn write_response(
     out: &mut Vec<u8>,
     head: &ResponseHead<'_>,
     understood: &Understood,
     delivery: Delivery,
     date: &[u8],
+    edits: Option<&Edits>,
     add: impl FnOnce(&mut Vec<u8>),
 ) {
     push_status(out, head.status, head.reason);
@@ -244,8 +343,14 @@ pub fn write_response(
                 }
             }
             Kind::Connection | Kind::Hop | Kind::TransferEncoding | Kind::Te | Kind::Expect => {}
-            Kind::Host | Kind::ForwardedFor | Kind::Forwarded | Kind::Date | Kind::Other => {
-                if !(understood.names_fields && is_named(head.fields, field.name)) {
+            Kind::Host
+            | Kind::ForwardedFor
+            | Kind::Forwarded
+            | Kind::TraceId
+            | Kind::Date
+            | Kind::Other => {
+                let named = understood.names_fields && is_named(head.fields, field.name);
+                if !named && !edits.is_some_and(|edits| edits.drops(field.name)) {
                     push_field(out, field.name, field.value);
                 }
             }
@@ -253,6 +358,9 @@ pub fn write_response(
     }
     if !understood.has_date && head.status >= 200 {
         push_field(out, "Date", date);
+    }
+    if let Some(edits) = edits {
+        edits.push(out);
     }
     add(out);
     push_delivery(out, delivery);

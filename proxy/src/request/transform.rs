@@ -21,6 +21,12 @@ pub struct Rewritten {
 }
 
 impl Rewritten {
+    /// The Host was written anew.
+    #[must_use]
+    pub fn has_host(&self) -> bool {
+        self.host.is_some()
+    }
+
     /// The request as its target gets it.
     #[must_use]
     pub fn apply<'r>(&'r self, mut admitted: Admitted<'r>) -> Admitted<'r> {

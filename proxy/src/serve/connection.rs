@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,9 +18,10 @@ use crate::control::ids::ListenerId;
 use crate::control::snapshot::Limits;
 use crate::http1::body::Body;
 use crate::http1::buffer::LARGE;
-use crate::request::answer::{Answer, Reason};
+use crate::request::answer::{Answer, Dress, Reason};
 use crate::request::headers::Forwarded;
 use crate::request::link::Link;
+use crate::request::policy::Policy;
 use crate::request::{self, Next, Quiet};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Local;
@@ -71,7 +73,7 @@ impl Client {
         slot.set(limits.idle);
         let (peer, local) = (canonical(peer), canonical(local));
         Self {
-            forwarded: Forwarded::new(peer.ip(), "http", local.port()),
+            forwarded: Forwarded::new(peer, "http", local.port()),
             worker,
             listener,
             peer,
@@ -89,6 +91,16 @@ impl Client {
     #[allow(clippy::unused_self, reason = "it is a fact about the connection")]
     pub(crate) fn is_secure(&self) -> bool {
         false
+    }
+
+    /// What answers of our own are written with: the `server` field, and the policy that holds
+    /// before a rule was found.
+    pub(crate) fn dressing(&self) -> (Option<Arc<str>>, Option<Arc<Policy>>) {
+        let snapshot = self.worker.shared.load();
+        match snapshot.listener(self.listener) {
+            Some(listener) => (listener.server.clone(), listener.policy.clone()),
+            None => (None, None),
+        }
     }
 
     /// A request's head is complete.
@@ -331,8 +343,16 @@ async fn converse(client: &Client, link: &mut Link) -> Next {
                 let reason = Reason::RequestHeaderTimeout;
                 client.worker.metrics.answered(reason);
                 client.worker.metrics.responded(reason.status().as_u16());
-                let date = client.worker.date();
-                Answer::error(reason).write(&mut link.output, false, Some("close"), &date);
+                let (server, policy) = client.dressing();
+                let dress = Dress {
+                    to_head: false,
+                    is_grpc: false,
+                    connection: Some("close"),
+                    date: &client.worker.date(),
+                    server: server.as_deref(),
+                    edits: policy.as_ref().and_then(|policy| policy.response.as_ref()),
+                };
+                Answer::error(reason).write(&mut link.output, &dress);
                 client.response_begins();
                 client.flush(link).await;
                 return Next::Linger;
