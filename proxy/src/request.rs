@@ -267,7 +267,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
                     .makes_traces()
                     .then(|| client.worker.trace_seed()),
                 edits: policy.as_ref().and_then(|policy| policy.request.as_ref()),
-                host_is_ours: rewritten.has_host(),
+                host_is_ours: rewritten.host().is_some(),
             };
             let admitted = rewritten.apply(admitted);
             let mut out = client.worker.buffers.output();
@@ -295,6 +295,10 @@ fn route(
     found: &Found<'_>,
 ) -> Result<(Route, Rewritten), Answer> {
     match found.action {
+        // RFC 9110 §9.3.8: the target would send back what the client cannot see otherwise.
+        Action::Forward(_) if facts.method == "TRACE" => {
+            Err(Answer::error(Reason::MethodNotAllowed))
+        }
         Action::Forward(split) => {
             let keys = &*snapshot.cookie_keys;
             let rule = split.keeps().map(|keeps| {
@@ -325,7 +329,7 @@ fn route(
             Ok((route, rewritten))
         }
         Action::Redirect(redirect) => Err(
-            match redirect.location(facts, "http", client.local.port()) {
+            match redirect.location(facts, client.scheme(), client.local.port()) {
                 Ok(location) => Answer::redirect(redirect.status, location),
                 Err(reason) => Answer::error(reason),
             },

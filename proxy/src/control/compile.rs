@@ -54,29 +54,51 @@ pub fn rule_table(
     listener: &config::Listener,
     group: &dyn Fn(&str) -> Option<GroupId>,
 ) -> RuleTable {
+    let policy = policy(listener);
+    let rules = listener.rules.iter();
+    let rules = rules
+        .map(|config| Rule {
+            policy: policy.clone(),
+            ..rule(listener, config, group)
+        })
+        .collect();
+    RuleTable::new(rules, default_action(listener, group)).with_policy(policy)
+}
+
+/// What a listener does to all requests and responses. None if nothing.
+fn policy(listener: &config::Listener) -> Option<Arc<Policy>> {
     let edits = attributes(listener);
-    let policy = (!edits.is_empty()).then(|| {
+    (!edits.is_empty()).then(|| {
         Arc::new(Policy {
             response: Some(edits),
             ..Policy::default()
         })
-    });
-    let rules = listener
-        .rules
-        .iter()
-        .map(|rule| Rule {
-            priority: rule.priority.get(),
-            conditions: rule.condition.iter().flat_map(conditions).collect(),
-            action: {
-                let scope = || Identity::rule(&listener.name, Some(rule.priority.get()));
-                first_action(&rule.action, group, &scope)
-            },
-            transforms: transforms(&rule.transform),
-            policy: policy.clone(),
-        })
-        .collect();
+    })
+}
+
+/// One rule of a listener.
+pub(crate) fn rule(
+    listener: &config::Listener,
+    rule: &config::Rule,
+    group: &dyn Fn(&str) -> Option<GroupId>,
+) -> Rule {
+    let scope = || Identity::rule(&listener.name, Some(rule.priority.get()));
+    Rule {
+        priority: rule.priority.get(),
+        conditions: rule.condition.iter().flat_map(conditions).collect(),
+        action: first_action(&rule.action, group, &scope),
+        transforms: transforms(&rule.transform),
+        policy: None,
+    }
+}
+
+/// What happens to a request that no rule of a listener matches.
+pub(crate) fn default_action(
+    listener: &config::Listener,
+    group: &dyn Fn(&str) -> Option<GroupId>,
+) -> Action {
     let scope = || Identity::rule(&listener.name, None);
-    RuleTable::new(rules, first_action(&listener.default_action, group, &scope)).with_policy(policy)
+    first_action(&listener.default_action, group, &scope)
 }
 
 fn transforms(all: &[config::Transform]) -> Transforms {
@@ -165,7 +187,7 @@ fn status(code: u16) -> StatusCode {
 }
 
 /// The one kind that a validated condition has.
-fn conditions(condition: &config::Condition) -> Vec<Condition> {
+pub(crate) fn conditions(condition: &config::Condition) -> Vec<Condition> {
     let mut all = Vec::with_capacity(1);
     if let Some(host) = &condition.host_header {
         let patterns = patterns(&host.values, &host.regex_values, true);

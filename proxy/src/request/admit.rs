@@ -76,7 +76,8 @@ pub struct Admitted<'b> {
 /// # Errors
 /// The reason for which it is refused.
 pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
-    if matches!(head.method, "TRACE" | "CONNECT") {
+    // TRACE meets rules first (`request.rs`): one may have an answer for it.
+    if head.method == "CONNECT" {
         return Err(Reason::MethodNotAllowed);
     }
     let mut options = Options::default();

@@ -117,6 +117,7 @@ pub(crate) async fn ask(
                     connection.lost(Loss::Sudden);
                     AttemptError::Closed {
                         reused,
+                        stale: connection.may_be_stale(),
                         sent: upload.is_touched(),
                         cause: failure.take().unwrap_or(cause),
                     }

@@ -21,10 +21,16 @@ pub struct Rewritten {
 }
 
 impl Rewritten {
-    /// The Host was written anew.
+    /// The new Host.
     #[must_use]
-    pub fn has_host(&self) -> bool {
-        self.host.is_some()
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    /// The new path with the query.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
     }
 
     /// The request as its target gets it.

@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::timers::Slot;
@@ -18,6 +16,7 @@ use crate::control::ids::ListenerId;
 use crate::control::snapshot::Limits;
 use crate::http1::body::Body;
 use crate::http1::buffer::LARGE;
+use crate::http1::stream::Stream;
 use crate::request::answer::{Answer, Dress, Reason};
 use crate::request::headers::Forwarded;
 use crate::request::link::Link;
@@ -55,6 +54,7 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) forwarded: Forwarded,
+    secure: bool,
     limits: Limits,
     /// When it was accepted, when the phase began, and when a byte last moved; `Timers::now`.
     accepted: u64,
@@ -66,18 +66,26 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn new(worker: Rc<Worker>, listener: ListenerId, peer: SocketAddr, local: SocketAddr) -> Self {
+    /// `secure`: the client reached us over TLS.
+    fn new(
+        worker: Rc<Worker>,
+        listener: ListenerId,
+        peer: SocketAddr,
+        local: SocketAddr,
+        secure: bool,
+    ) -> Self {
         let limits = worker.shared.load().limits;
         let now = worker.timers.now();
         let slot = worker.timers.slot();
         slot.set(limits.idle);
         let (peer, local) = (canonical(peer), canonical(local));
         Self {
-            forwarded: Forwarded::new(peer, "http", local.port()),
+            forwarded: Forwarded::new(peer, scheme(secure), local.port()),
             worker,
             listener,
             peer,
             local,
+            secure,
             limits,
             accepted: now,
             since: Cell::new(now),
@@ -87,10 +95,14 @@ impl Client {
         }
     }
 
-    /// Whether it has TLS. No listener has it yet.
-    #[allow(clippy::unused_self, reason = "it is a fact about the connection")]
+    /// Whether it has TLS.
     pub(crate) fn is_secure(&self) -> bool {
-        false
+        self.secure
+    }
+
+    /// The scheme of the URLs that the client asks for.
+    pub(crate) fn scheme(&self) -> &'static str {
+        scheme(self.secure)
     }
 
     /// What answers of our own are written with: the `server` field, and the policy that holds
@@ -298,6 +310,10 @@ fn has_empty_line(bytes: &[u8]) -> bool {
         .any(|(at, byte)| *byte == b'\n' && matches!(bytes[..at], [.., b'\n'] | [.., b'\n', b'\r']))
 }
 
+fn scheme(secure: bool) -> &'static str {
+    if secure { "https" } else { "http" }
+}
+
 /// An IPv4 client of a socket for both families is an IPv4 client.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
@@ -318,16 +334,21 @@ pub(crate) async fn serve(
             return;
         }
     };
-    let client = Client::new(worker, listener, peer, local);
+    let client = Client::new(worker, listener, peer, local, false);
+    talk(&client, Stream::Plain(stream)).await;
+}
+
+/// Serves what comes on a stream that carries HTTP/1.1, to its end.
+async fn talk(client: &Client, stream: Stream) {
     let mut link = Link::new(stream);
-    let last = converse(&client, &mut link).await;
+    let last = converse(client, &mut link).await;
     client.worker.buffers.forget(&mut link.wire.input);
     match last {
-        Next::Linger => linger(&client, link).await,
+        Next::Linger => linger(client, link).await,
         Next::Reset => {
             // A plain close would look like the end of the response.
-            if let Err(error) = SockRef::from(&link.wire.stream).set_linger(Some(Duration::ZERO)) {
-                tracing::debug!(%error, %peer, "a connection could not be reset");
+            if let Err(error) = link.wire.stream.reset_on_drop() {
+                tracing::debug!(%error, peer = %client.peer, "a connection could not be reset");
             }
         }
         Next::More | Next::Request | Next::Close => {}
@@ -379,7 +400,7 @@ async fn linger(client: &Client, mut link: Link) {
     };
     let buffers = &client.worker.buffers;
     let ended = tokio::time::timeout(all, async {
-        link.wire.stream.shutdown().await?;
+        poll_fn(|cx| link.wire.stream.poll_shutdown(cx)).await?;
         loop {
             buffers.forget(&mut link.wire.input);
             let read = poll_fn(|cx| link.wire.poll_fill(buffers, usize::MAX, cx));

@@ -9,6 +9,7 @@ use super::endpoint::Loss;
 use super::error::AttemptError;
 use super::pool::{Connection, Local, Pool};
 use crate::clock;
+use crate::http1::stream::Stream;
 
 /// Connects within a time limit. `trusting`: take the connection even if it is not sure that the
 /// target is still the one at that address.
@@ -32,5 +33,5 @@ pub(crate) async fn connect(
         }
         Ok(Ok(stream)) => stream,
     };
-    pool.adopt(local, stream, trusting)
+    pool.adopt(local, Stream::Plain(stream), trusting)
 }

@@ -46,6 +46,10 @@ pub struct Endpoint {
     workers: Box<[WorkerSide]>,
     /// It has kept a connection open for a second request.
     reuses: AtomicBool,
+    /// When the target ended a connection after a response, before it was known to keep any: a look
+    /// that began after this moment and shows it tells that it does so while it lives
+    /// (`clock::micros`; 0: never).
+    ended: AtomicU64,
     /// The open connections of all workers, if `shared_port`; see `evidence`.
     connections: Mutex<Vec<(u64, TcpStream)>>,
 }
@@ -87,6 +91,7 @@ impl Endpoint {
             load: Load::default(),
             workers: (0..workers.max(1)).map(|_| WorkerSide::default()).collect(),
             reuses: AtomicBool::new(false),
+            ended: AtomicU64::new(0),
             connections: Mutex::new(Vec::new()),
         })
     }
@@ -123,12 +128,26 @@ impl Endpoint {
     /// A connection ended without our doing.
     pub fn lost_connection(&self, at: Instant, loss: Loss) {
         if self.shared_port {
-            let counts_from = match loss {
-                Loss::Sudden => clock::micros(at) + REPORT_LAG_MICROS,
-                Loss::Announced => clock::micros(at),
-            };
-            self.lost.fetch_max(counts_from.max(1), Ordering::AcqRel);
+            self.lost.fetch_max(counts_from(at, loss), Ordering::AcqRel);
         }
+    }
+
+    /// A connection ended without our doing, after a response. Some targets end each of theirs, and
+    /// would be in doubt for ever: but until this one was seen to outlive such an end, it may as
+    /// well have been its own.
+    pub fn ended_connection(&self, at: Instant, loss: Loss) {
+        if self.reuses() {
+            self.lost_connection(at, loss);
+        } else if !self.outlives_its_connections() {
+            self.ended
+                .fetch_max(counts_from(at, loss), Ordering::AcqRel);
+            self.lost_connection(at, loss);
+        }
+    }
+
+    fn outlives_its_connections(&self) -> bool {
+        let ended = self.ended.load(Ordering::Acquire);
+        ended != 0 && self.confirmed.load(Ordering::Acquire) > ended
     }
 
     /// Whether a new connection might reach another task that was given this port.
@@ -259,6 +278,15 @@ pub enum Loss {
     /// After a response with `Connection: close`. A task that does so because it was told to stop
     /// is stopped for ECS already.
     Announced,
+}
+
+/// When a look must have begun to tell whether the target outlived a loss.
+fn counts_from(at: Instant, loss: Loss) -> u64 {
+    let at = clock::micros(at).max(1);
+    match loss {
+        Loss::Sudden => at + REPORT_LAG_MICROS,
+        Loss::Announced => at,
+    }
 }
 
 /// What a look at a connection says about the process at its other end.

@@ -14,12 +14,14 @@ pub enum AttemptError {
     /// The target's port may have gone to another task. Nothing was sent.
     #[error("the target's presence is not confirmed")]
     Doubtful,
-    /// The connection ended before the response head. `reused`: it had served requests before,
-    /// so that the likely cause is the target's own time limit on idle connections.
+    /// The connection ended before the response head.
     #[error("the connection ended before the response: {cause}")]
     Closed {
         /// Whether the connection came from the pool.
         reused: bool,
+        /// Whether it was idle for so long before that the likely cause is the target's own time
+        /// limit on idle connections.
+        stale: bool,
         /// Whether any of the request may have reached the target.
         sent: bool,
         /// What the kernel said.
