@@ -142,6 +142,9 @@ pub struct LoadBalancer {
     pub connect_timeout: Span<10, 60_000, 10_000>,
     /// Which spellings of a path are made one before rules see it and before it is sent on.
     pub path_normalization: PathNormalization,
+    /// ALB `routing.http.desync_mitigation_mode`: what happens to requests that readers could
+    /// understand differently (`monitor`, `defensive`, `strictest`; default `defensive`).
+    pub desync_mitigation_mode: DesyncMitigationMode,
     /// What becomes of `X-Forwarded-For` (default `append`).
     pub xff_header_processing_mode: XffMode,
     /// With `append`: the client's port stands behind its address (default false).
@@ -181,6 +184,20 @@ impl Default for ServerHeader {
     fn default() -> Self {
         Self("longshore".to_owned())
     }
+}
+
+/// What happens to requests that are not as RFC 9112 wants them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DesyncMitigationMode {
+    /// What can be read goes on, unless it is severe; what is ambiguous on connections that are
+    /// not used again.
+    Monitor,
+    /// What is ambiguous or severe is refused.
+    #[default]
+    Defensive,
+    /// What is not compliant is refused.
+    Strictest,
 }
 
 /// What is made one of the spellings of a path.

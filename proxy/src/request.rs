@@ -10,6 +10,7 @@ mod attempts;
 pub mod attributes;
 mod choose;
 pub mod condition;
+pub mod desync;
 mod download;
 pub mod edits;
 mod exchange;
@@ -52,6 +53,7 @@ use admit::{Admitted, admit};
 use answer::{Answer, Dress, Reason};
 use attempts::Attempts;
 use choose::{Choice, choose, wait_for_target};
+use desync::Measure;
 pub(crate) use exchange::Quiet;
 use exchange::{Inbound, RelayError, Response};
 use headers::Outgoing;
@@ -110,12 +112,15 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
     let (inbound, mut upload, route, outcome) = match plan(client, link) {
         Plan::More => return Next::More,
         Plan::Answer(inbound, body, answer, policy) => {
-            let outcome = Outcome::start(client);
+            let outcome = Outcome::start(client, inbound.finding);
             let policy = policy.as_deref();
             let inbound = Inbound { policy, ..inbound };
             return respond(client, link, outcome, &inbound, body, answer).await;
         }
-        Plan::Forward(inbound, upload, route) => (inbound, upload, route, Outcome::start(client)),
+        Plan::Forward(inbound, upload, route) => {
+            let outcome = Outcome::start(client, inbound.finding);
+            (inbound, upload, route, outcome)
+        }
     };
     let Route {
         destination,
@@ -190,15 +195,18 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         is_1_1: true,
         close: true,
         replayable: false,
+        alone: false,
+        finding: None,
         sticky: None,
         is_grpc: false,
         policy: None,
     };
     let snapshot = client.worker.shared.load();
     let listener = snapshot.listener(client.listener);
-    let refuse = |inbound, reason| {
+    let refuse = |inbound: Inbound<'static>, reason| {
         let policy = listener.and_then(|listener| listener.policy.clone());
-        Plan::Answer(inbound, Body::NONE, Answer::error(reason), policy)
+        let answer = Answer::refusal(reason, inbound.finding);
+        Plan::Answer(inbound, Body::NONE, answer, policy)
     };
     let bytes = link.wire.input.data();
     let mut room = room();
@@ -212,7 +220,10 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         Err(HeadError::Malformed(_)) if admit::is_other_version(bytes) => {
             return refuse(inbound, Reason::VersionNotSupported);
         }
-        Err(HeadError::Malformed(_)) => return refuse(inbound, Reason::MalformedRequest),
+        Err(HeadError::Malformed(_)) => {
+            inbound.finding = desync::judge(bytes);
+            return refuse(inbound, Reason::MalformedRequest);
+        }
     };
     if let Some(reason) = admit::long_line(&bytes[..head.len]) {
         return refuse(inbound, reason);
@@ -221,10 +232,21 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
     inbound.is_1_1 = head.is_1_1;
     let admitted = match admit(&head) {
         Ok(admitted) => admitted,
-        Err(reason) => return refuse(inbound, reason),
+        Err(reason) => {
+            inbound.finding = desync::judge(&bytes[..head.len]);
+            return refuse(inbound, reason);
+        }
     };
     // Only POST can be gRPC.
     inbound.is_grpc = head.method == "POST" && grpc::asks(head.fields);
+    if !(admitted.is_clean && desync::has_clean_lines(&head, bytes)) {
+        inbound.finding = desync::judge(&bytes[..head.len]);
+    }
+    match desync::measure(snapshot.desync_mitigation, inbound.finding) {
+        Measure::Pass => {}
+        Measure::PassAlone => inbound.alone = true,
+        Measure::Block => return refuse(inbound, Reason::DesyncMitigation),
+    }
     // What rules see is what the target gets.
     let Ok(path) = normal::path(admitted.path, snapshot.path_normalization) else {
         return refuse(inbound, Reason::BadTarget);
@@ -240,7 +262,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         host: host.as_deref(),
         ..admitted
     };
-    inbound.close = admitted.close;
+    inbound.close = admitted.close || inbound.alone;
     inbound.replayable = retry::is_replayable(head.method, !admitted.body.is_done());
     let host = admitted.host.unwrap_or_default();
     let facts = Facts {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_config::{
-    Config, Discovery, HealthCheck, PathNormalization, TargetGroup as GroupConfig,
+    Config, DesyncMitigationMode, Discovery, HealthCheck, PathNormalization,
+    TargetGroup as GroupConfig,
 };
 use longshore_discovery::{Target, Update};
 use tokio::sync::Notify;
@@ -62,6 +63,7 @@ pub struct Controller {
     cookie_keys: Arc<Keyring>,
     path_normalization: PathNormalization,
     attributes: Attributes,
+    desync_mitigation: DesyncMitigationMode,
     next_id: u32,
     pub(super) listeners: BTreeMap<ListenerId, Arc<Listener>>,
     pub(super) groups: BTreeMap<GroupId, Group>,
@@ -91,6 +93,7 @@ impl Controller {
             cookie_keys: Arc::default(),
             path_normalization: PathNormalization::default(),
             attributes: Attributes::default(),
+            desync_mitigation: DesyncMitigationMode::default(),
             next_id: 0,
             listeners: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -126,6 +129,7 @@ impl Controller {
         self.cookie_keys = Arc::new(Keyring::new(&config.runtime.cookie_keys));
         self.path_normalization = lb.path_normalization;
         self.attributes = Attributes::from(lb);
+        self.desync_mitigation = lb.desync_mitigation_mode;
         let gone: Vec<GroupId> = self
             .groups
             .iter()
@@ -220,6 +224,7 @@ impl Controller {
         );
         snapshot.path_normalization = self.path_normalization;
         snapshot.attributes = self.attributes;
+        snapshot.desync_mitigation = self.desync_mitigation;
         Some(snapshot)
     }
 

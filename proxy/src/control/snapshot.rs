@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use longshore_config::PathNormalization;
+use longshore_config::{DesyncMitigationMode, PathNormalization};
 use tokio::sync::watch;
 
 use super::ids::{GroupId, ListenerId};
@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub path_normalization: PathNormalization,
     /// How requests are written for targets.
     pub attributes: Attributes,
+    /// What happens to requests that readers could understand differently.
+    pub desync_mitigation: DesyncMitigationMode,
     listeners: Vec<Option<Arc<Listener>>>,
     groups: Vec<Option<Arc<TargetGroup>>>,
 }

@@ -12,6 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::request::answer::Reason;
+use crate::request::desync::Finding;
 
 /// A number that one thread writes and others read.
 #[derive(Debug, Default)]
@@ -44,6 +45,8 @@ pub struct WorkerMetrics {
     /// Responses by the first digit of their status; 0 holds those outside 1xx to 5xx.
     responses: [Counter; 6],
     reasons: [Counter; Reason::ALL.len()],
+    /// Requests that are not compliant.
+    findings: [Counter; Finding::ALL.len()],
     /// Attempts that were followed by another.
     pub retries: Counter,
     /// Requests whose client left before the end of the response.
@@ -63,6 +66,10 @@ impl WorkerMetrics {
             .get(class)
             .unwrap_or(&self.responses[0])
             .add(1);
+    }
+
+    pub(crate) fn classified(&self, finding: Finding) {
+        self.findings[finding as usize].add(1);
     }
 
     pub(crate) fn answered(&self, reason: Reason) {
@@ -138,6 +145,20 @@ impl Collector for Scrape {
         for (index, reason) in Reason::ALL.into_iter().enumerate() {
             let count = ConstCounter::new(self.sum(|worker| &worker.reasons[index]));
             count.encode(reasons.encode_family(&[("reason", reason.name())])?)?;
+        }
+        let mut findings = encoder.encode_descriptor(
+            "non_compliant_requests",
+            "Requests that are not compliant, by class and reason, passed on or not",
+            None,
+            MetricType::Counter,
+        )?;
+        for (index, finding) in Finding::ALL.into_iter().enumerate() {
+            let count = ConstCounter::new(self.sum(|worker| &worker.findings[index]));
+            let labels = [
+                ("classification", finding.class().name()),
+                ("reason", finding.name()),
+            ];
+            count.encode(findings.encode_family(&labels)?)?;
         }
         let counters: [(&str, &str, u64); 7] = [
             (

@@ -4,6 +4,7 @@
 //! could read differently, and what no target should see.
 
 use super::answer::Reason;
+use super::desync;
 use crate::http1::body::Body;
 use crate::http1::field::{Kind, Options, kind, length, list};
 use crate::http1::head::RequestHead;
@@ -69,6 +70,9 @@ pub struct Admitted<'b> {
     pub wants_trailers: bool,
     /// A Connection field names other fields, which are not to be passed on.
     pub names_fields: bool,
+    /// The fields say nothing about the body that another reader could take for something else, as
+    /// far as they show it here.
+    pub is_clean: bool,
 }
 
 /// Reads a request head.
@@ -87,14 +91,22 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
     let mut expects_continue = false;
     let mut wants_trailers = false;
     let mut forwarded = 0;
+    let mut frames = 0;
+    let mut is_clean = true;
     for field in head.fields {
         match kind(field.name) {
             Kind::Connection => options.add(field.value),
             Kind::Host if host.replace(field.value).is_some() => return Err(Reason::BadHost),
-            // RFC 9112 §6.3: several lengths, also equal ones, may be refused, and nobody sends
-            // them in good faith.
-            Kind::ContentLength if content_length.replace(field.value).is_some() => {
-                return Err(Reason::BadLength);
+            Kind::ContentLength => {
+                frames += 1;
+                let length = length(field.value).ok_or(Reason::BadLength)?;
+                // RFC 9112 §6.3: equal ones may count as one; see `desync` for when they do.
+                if content_length
+                    .replace(length)
+                    .is_some_and(|other| other != length)
+                {
+                    return Err(Reason::BadLength);
+                }
             }
             Kind::TransferEncoding if coding.replace(field.value).is_some() => {
                 return Err(Reason::UnsupportedTransferEncoding);
@@ -108,6 +120,7 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
                 wants_trailers |=
                     list(field.value).any(|member| member.eq_ignore_ascii_case(b"trailers"));
             }
+            Kind::Other => is_clean &= !desync::is_suspicious(field.name),
             _ => {}
         }
     }
@@ -117,9 +130,8 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
     if forwarded > FORWARDED_MAX {
         return Err(Reason::TooManyForwardedAddresses);
     }
-    let length = content_length
-        .map(|value| length(value).ok_or(Reason::BadLength))
-        .transpose()?;
+    let length = content_length;
+    frames += usize::from(coding.is_some());
     let mut close = options.close || !(head.is_1_1 || options.keep_alive);
     let body = match coding {
         None => Body::Length(length.unwrap_or(0)),
@@ -129,8 +141,7 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
             return Err(Reason::UnsupportedTransferEncoding);
         }
         Some(_) => {
-            // §6.3: with both, the chunks count and the connection must end. ALB does the same in
-            // its default mode.
+            // §6.3: with both, the chunks count and the connection must end.
             close |= length.is_some();
             Body::chunked()
         }
@@ -152,6 +163,7 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
         close,
         wants_trailers,
         names_fields: options.names,
+        is_clean: is_clean && desync::is_framed_cleanly(head, frames),
     })
 }
 

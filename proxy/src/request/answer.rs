@@ -3,12 +3,15 @@
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
+use super::desync::Finding;
 use super::edits::Edits;
 use super::grpc;
 use super::headers::{Delivery, push_delivery, push_field, push_length, push_status};
 
 /// The header that tells the reason to operators.
 pub const REASON_HEADER: &str = "x-longshore-reason";
+/// The header that tells how a refused request was classified, and by what.
+pub const CLASSIFICATION_HEADER: &str = "x-longshore-classification";
 
 /// Why there is an answer of our own. The names are stable: they stand in the header, in logs and
 /// in metrics.
@@ -38,6 +41,8 @@ pub enum Reason {
     AmbiguousLength,
     /// A Transfer-Encoding other than `chunked`.
     UnsupportedTransferEncoding,
+    /// Readers could understand the request differently, more than the mode allows.
+    DesyncMitigation,
     /// TRACE or CONNECT.
     MethodNotAllowed,
     /// The client did not finish its request head in time.
@@ -76,7 +81,7 @@ pub enum Reason {
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
@@ -89,6 +94,7 @@ impl Reason {
         Self::BadLength,
         Self::AmbiguousLength,
         Self::UnsupportedTransferEncoding,
+        Self::DesyncMitigation,
         Self::MethodNotAllowed,
         Self::RequestHeaderTimeout,
         Self::RequestBodyTimeout,
@@ -124,6 +130,7 @@ impl Reason {
             Self::BadLength => "bad_length",
             Self::AmbiguousLength => "ambiguous_length",
             Self::UnsupportedTransferEncoding => "unsupported_transfer_encoding",
+            Self::DesyncMitigation => "desync_mitigation",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestHeaderTimeout => "request_header_timeout",
             Self::RequestBodyTimeout => "request_body_timeout",
@@ -158,6 +165,7 @@ impl Reason {
             | Self::BadTarget
             | Self::BadLength
             | Self::AmbiguousLength
+            | Self::DesyncMitigation
             | Self::RequestBodyIncomplete => StatusCode::BAD_REQUEST,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
@@ -189,6 +197,8 @@ pub struct Answer {
     pub status: StatusCode,
     content_type: HeaderValue,
     location: Option<HeaderValue>,
+    /// What is wrong with the request that it refuses.
+    finding: Option<Finding>,
     body: Bytes,
     /// Whether the client's connection must end with it.
     pub close: bool,
@@ -204,6 +214,7 @@ impl Answer {
             status,
             content_type: HeaderValue::from_static("text/html"),
             location: None,
+            finding: None,
             body: page(status),
             // Where the next request begins cannot be known, or must not be trusted. And what
             // follows a CONNECT is no HTTP for a client that takes the answer for a tunnel.
@@ -220,9 +231,19 @@ impl Answer {
                     | Reason::BadTarget
                     | Reason::BadLength
                     | Reason::AmbiguousLength
+                    | Reason::DesyncMitigation
                     | Reason::UnsupportedTransferEncoding
                     | Reason::RequestBodyIncomplete
             ),
+        }
+    }
+
+    /// The error page for a request that is refused, with what is wrong with it.
+    #[must_use]
+    pub fn refusal(reason: Reason, finding: Option<Finding>) -> Self {
+        Self {
+            finding,
+            ..Self::error(reason)
         }
     }
 
@@ -234,6 +255,7 @@ impl Answer {
             status,
             content_type,
             location: None,
+            finding: None,
             body,
             close: false,
         }
@@ -247,6 +269,7 @@ impl Answer {
             status,
             content_type: HeaderValue::from_static("text/html"),
             location: Some(location),
+            finding: None,
             body: page(status),
             close: false,
         }
@@ -266,6 +289,10 @@ impl Answer {
         field("date", dress.date);
         if is_error {
             field(REASON_HEADER, self.reason.name().as_bytes());
+        }
+        if let Some(finding) = self.finding {
+            let text = format!("{} {}", finding.class().name(), finding.name());
+            field(CLASSIFICATION_HEADER, text.as_bytes());
         }
         if self.reason == Reason::MethodNotAllowed {
             field("allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");

@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
+use super::desync::Finding;
 use super::download::{Download, DownloadError};
 use super::headers::{self, Delivery, push_field, push_status};
 use super::link::Link;
@@ -37,6 +38,10 @@ pub(crate) struct Inbound<'s> {
     pub(crate) close: bool,
     /// It may be sent again after it may have reached a target.
     pub(crate) replayable: bool,
+    /// Neither of its connections is to be used again: what a target makes of it is not sure.
+    pub(crate) alone: bool,
+    /// By what it was classified; none if it is compliant.
+    pub(crate) finding: Option<Finding>,
     /// What cookies its response sets; none without sticky sessions.
     pub(crate) sticky: Option<&'s Sticky>,
     /// It is gRPC, as far as its fields tell.
@@ -267,7 +272,7 @@ fn take_head(
     let response = Response {
         status: head.status,
         download: Download::new(understood.body, chunked),
-        reusable: understood.reusable,
+        reusable: understood.reusable && !inbound.alone,
         close,
         until_close,
     };

@@ -10,6 +10,7 @@ use longshore_config::{TraceParent, XffMode};
 
 use super::admit::Admitted;
 use super::attributes::{Attributes, is_valid_name};
+use super::desync::is_suspicious;
 use super::edits::Edits;
 use super::normal::without_port;
 use super::trace::{Seed, has_parent, push_parent, push_trace_id};
@@ -85,6 +86,7 @@ pub fn write_request(
     let mut host_is_due = true;
     let mut addresses_are_due = attributes.xff == XffMode::Append;
     let mut trace_is_due = outgoing.trace.filter(|_| attributes.trace_id);
+    let mut length_is_due = true;
     for field in head.fields {
         match kind(field.name) {
             Kind::Host => {
@@ -102,7 +104,9 @@ pub fn write_request(
                 XffMode::Remove => {}
             },
             Kind::ContentLength => {
-                if let Body::Length(length) = admitted.body {
+                if let Body::Length(length) = admitted.body
+                    && std::mem::take(&mut length_is_due)
+                {
                     push_length(out, field.name, length);
                 }
             }
@@ -119,7 +123,9 @@ pub fn write_request(
             }
             Kind::Date | Kind::Other | Kind::TraceId => {
                 let named = admitted.names_fields && is_named(head.fields, field.name);
-                let dropped = outgoing.edits.is_some_and(|edits| edits.drops(field.name))
+                let framing = !admitted.is_clean && is_suspicious(field.name);
+                let dropped = framing
+                    || outgoing.edits.is_some_and(|edits| edits.drops(field.name))
                     || (attributes.drop_invalid && !is_valid_name(field.name));
                 if !named && !dropped && !is_disguised(field.name) {
                     push_field(out, field.name, field.value);
