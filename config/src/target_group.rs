@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    Algorithm, AnomalyMitigation, CrossZone, Discovery, HashPolicy, HealthCheck, Port, Ranged,
-    Span, limits,
+    Algorithm, AnomalyMitigation, CrossZone, Discovery, HashPolicy, HealthCheck, OutlierDetection,
+    Port, Ranged, Span, limits,
 };
 
 /// Targets that answer the same requests, and how one is picked.
@@ -51,6 +51,9 @@ pub struct TargetGroup {
     /// How targets are checked.
     #[serde(default)]
     pub health_check: HealthCheck,
+    /// Which targets are taken out because of the requests that they got.
+    #[serde(default)]
+    pub outlier_detection: OutlierDetection,
     /// Keeps a client at one target.
     #[serde(default)]
     pub stickiness: Option<Stickiness>,

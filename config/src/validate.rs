@@ -14,8 +14,8 @@ use std::net::SocketAddr;
 
 use crate::node::Step;
 use crate::{
-    Config, HealthCheck, Listener, ListenerProtocol, ProtocolVersion, TargetGroup, TargetProtocol,
-    limits,
+    Config, HealthCheck, Listener, ListenerProtocol, OutlierDetection, ProtocolVersion,
+    TargetGroup, TargetProtocol, limits,
 };
 
 /// Takes a path into the configuration and what is wrong there.
@@ -225,6 +225,18 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
     scope.key("health_check", |scope| {
         health_check(scope, &group.health_check)
     });
+    scope.key("outlier_detection", |scope| {
+        outlier_detection(scope, &group.outlier_detection)
+    });
+}
+
+fn outlier_detection(scope: &mut Scope<'_, '_>, detection: &OutlierDetection) {
+    if detection.base_ejection_time.get() > detection.max_ejection_time.get() {
+        scope.fault_at(
+            "base_ejection_time",
+            "the first ejection may not take longer than `max_ejection_time`, which is 300s unless it is set",
+        );
+    }
 }
 
 fn health_check(scope: &mut Scope<'_, '_>, check: &HealthCheck) {

@@ -6,9 +6,11 @@
 mod anomaly;
 pub mod compile;
 pub mod controller;
+mod ejection;
 mod group;
 pub mod health;
 pub mod ids;
+pub mod outlier;
 mod registration;
 mod registry;
 mod remembered;

@@ -48,6 +48,7 @@ use crate::upstream::connect::connect;
 use crate::upstream::endpoint::Loss;
 use crate::upstream::error::AttemptError;
 use crate::upstream::lease::Lease;
+use crate::upstream::passive::Fault;
 use crate::upstream::pool::Connection;
 use admit::{Admitted, admit};
 use answer::{Answer, Dress, Reason};
@@ -137,7 +138,8 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
     };
     let mut attempts = Attempts::default();
     loop {
-        let lease = match choose(client, destination, stays, &mut attempts) {
+        let replayable = inbound.replayable;
+        let lease = match choose(client, destination, stays, replayable, &mut attempts) {
             Choice::Lease(lease) => lease,
             Choice::Wait => {
                 let waited = wait_for_target(client, destination.group, &mut attempts);
@@ -164,15 +166,30 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         match attempted.await {
             Ok((response, connection)) => {
                 lease.answered(response.status);
+                if let Some(fault) = Fault::of_status(response.status) {
+                    blame(client, destination.group, &lease, fault);
+                }
                 let close = inbound.close;
                 return relay(
-                    client, link, response, close, connection, upload, lease, &limits, outcome,
+                    client,
+                    link,
+                    response,
+                    close,
+                    connection,
+                    upload,
+                    destination.group,
+                    lease,
+                    &limits,
+                    outcome,
                 )
                 .await;
             }
             Err(AttemptError::ClientGone) => return Next::Close,
             Err(error) => {
                 attempts.note(&lease, &error);
+                if let Some(fault) = error.fault() {
+                    blame(client, destination.group, &lease, fault);
+                }
                 let (count, lost) = (attempts.count(), attempts.lost());
                 let whole = !upload.is_touched();
                 if !retry::may_retry(&error, inbound.replayable, whole, count, lost) {
@@ -429,6 +446,7 @@ async fn relay(
     asked_to_close: bool,
     mut connection: Connection,
     mut upload: Upload,
+    group: GroupId,
     lease: Lease,
     limits: &Limits,
     mut outcome: Outcome<'_>,
@@ -447,6 +465,9 @@ async fn relay(
         Ok(()) => {
             outcome.complete();
             let worker = &client.worker;
+            if response.status < 500 {
+                praise(client, group, &lease);
+            }
             let uploaded = upload.is_done();
             if response.reusable && uploaded {
                 let now = worker.timers.now();
@@ -473,6 +494,7 @@ async fn relay(
                     lease.failed();
                     if !matches!(error, RelayError::Expired) {
                         lease.erred();
+                        blame(client, group, &lease, Fault::Failed);
                     }
                     outcome.cut_short();
                 }
@@ -486,6 +508,29 @@ async fn relay(
     };
     client.worker.buffers.put_output(upload.into_output());
     next
+}
+
+/// A request went well at its target.
+fn praise(client: &Client, group: GroupId, lease: &Lease) {
+    let on_trial = lease.is_on_trial();
+    lease.succeeded(client.worker.timers.now());
+    if on_trial {
+        client.worker.call(group, lease.endpoint());
+    }
+}
+
+/// A request went badly at its target. The control task is called if that may be enough to take it
+/// out.
+#[cold]
+fn blame(client: &Client, group: GroupId, lease: &Lease, fault: Fault) {
+    let on_trial = lease.is_on_trial();
+    let endpoint = lease.endpoint();
+    let runs = lease.faulted(fault, client.worker.timers.now());
+    let snapshot = client.worker.shared.load();
+    let limits = snapshot.group(group).and_then(|group| group.outliers);
+    if on_trial || limits.is_some_and(|limits| runs.calls(limits, endpoint.workers())) {
+        client.worker.call(group, endpoint);
+    }
 }
 
 /// Sends an answer of our own. `body`: what the client still owes of its request.

@@ -22,6 +22,7 @@ mod ecs_figures;
 mod ecs_hosts;
 mod ecs_modes;
 mod ecs_rollout;
+mod ejection;
 mod file_source;
 mod framing;
 mod health;

@@ -17,6 +17,7 @@ use super::anomaly;
 use super::compile;
 use super::group::{Group, Member, Source};
 use super::ids::{GroupId, ListenerId};
+use super::outlier::Cause;
 use super::registry::{Addresses, Members};
 use super::slow_start;
 use super::snapshot::{Limits, Listener, Snapshot};
@@ -37,6 +38,8 @@ pub enum Event {
     /// A check of an endpoint ended. The number is the endpoint's, so that a late result of an
     /// endpoint that is gone concerns nobody.
     Checked(GroupId, u64, Result<(), Failure>),
+    /// Requests failed at an endpoint.
+    Called(GroupId, u64),
     /// Time passed.
     Tick,
 }
@@ -191,7 +194,13 @@ impl Controller {
                 self.remembered(id, targets, age, now, &mut effects);
             }
             Event::Checked(id, endpoint, result) => self.checked(id, endpoint, result, now),
-            Event::Tick => {}
+            Event::Called(id, endpoint) => {
+                let group = self.groups.get_mut(&id);
+                if group.is_some_and(|group| group.look_at(endpoint, now)) {
+                    self.stale.insert(id);
+                }
+            }
+            Event::Tick => self.tend_outliers(now),
         }
         self.end_draining(now);
         self.tend_shares(now);
@@ -226,6 +235,14 @@ impl Controller {
         snapshot.attributes = self.attributes;
         snapshot.desync_mitigation = self.desync_mitigation;
         Some(snapshot)
+    }
+
+    fn tend_outliers(&mut self, now: Instant) {
+        for (id, group) in &mut self.groups {
+            if group.tend_outliers(now) | group.compare(now) {
+                self.stale.insert(*id);
+            }
+        }
     }
 
     /// Sets shares anew that change with time, or with what happened at the targets.
@@ -289,6 +306,10 @@ impl Controller {
                 superseded: BTreeMap::new(),
                 cursors: Arc::new(Cursors::new(self.workers)),
                 look_now: Arc::default(),
+                suspects: BTreeSet::new(),
+                waiting: BTreeSet::new(),
+                ejections: [0; Cause::ALL.len()],
+                next_comparison: None,
             },
         );
         if config.discovery.is_some() {
@@ -410,6 +431,13 @@ impl Controller {
             healthy: check.healthy_threshold.get(),
             unhealthy: check.unhealthy_threshold.get(),
         };
+        match &result {
+            Ok(()) if group.check_passed(endpoint, now) => {
+                self.stale.insert(id);
+            }
+            Err(failure) if group.forgives(endpoint, failure, now) => return,
+            Ok(()) | Err(_) => {}
+        }
         let Some(member) = group.members.by_endpoint(endpoint) else {
             return;
         };

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_config::{AnomalyMitigation, TargetGroup as GroupConfig};
+use longshore_config::{Algorithm, AnomalyMitigation, TargetGroup as GroupConfig};
 use longshore_discovery::{Problem, Target, TargetKey};
 use tokio::sync::Notify;
 
 use super::anomaly::{self, Anomaly};
+use super::outlier::{self, Cause, Outlier};
 use super::registry::Members;
 use super::slow_start::SlowStart;
 use super::threshold::{Health, State};
@@ -35,6 +36,14 @@ pub(super) struct Group {
     pub(super) superseded: BTreeMap<TargetKey, SocketAddr>,
     pub(super) cursors: Arc<Cursors>,
     pub(super) look_now: Arc<Notify>,
+    /// Endpoints that are out or on trial because of what requests showed.
+    pub(super) suspects: BTreeSet<u64>,
+    /// Those that would be out if not too many were.
+    pub(super) waiting: BTreeSet<u64>,
+    /// How often targets were taken out, by cause.
+    pub(super) ejections: [u64; Cause::ALL.len()],
+    /// When failures and latencies are compared next.
+    pub(super) next_comparison: Option<Instant>,
 }
 
 /// A registered target.
@@ -46,6 +55,9 @@ pub(super) struct Member {
     pub(super) since: Instant,
     pub(super) slow_start: SlowStart,
     pub(super) anomaly: Anomaly,
+    pub(super) outlier: Outlier,
+    /// Its latest check timed out and was not counted.
+    pub(super) forgiven: bool,
 }
 
 /// A target that left, with requests in flight.
@@ -76,7 +88,7 @@ impl Member {
     }
 
     /// What happened at it so far.
-    fn counts(&self) -> anomaly::Counts {
+    pub(super) fn counts(&self) -> anomaly::Counts {
         anomaly::Counts {
             requests: self.endpoint.requests(),
             errors: self.endpoint.errors(),
@@ -94,6 +106,11 @@ impl Group {
         now: Instant,
     ) -> TargetGroup {
         let fail_open = self.has_no_healthy();
+        let heeds_outliers = self.heeds_outliers();
+        // With a table of hashes, those that are out keep their places without a permit. Else values
+        // of others would move too, and those of the target would move twice.
+        let keeps_out = self.config.load_balancing_algorithm_type == Algorithm::ConsistentHash;
+        let is_out = |member: &Member| heeds_outliers && !keeps_out && member.outlier.is_out();
         let picked = |member: &&Member| {
             member.target.weight > 0
                 && if fail_open {
@@ -102,7 +119,7 @@ impl Group {
                     // before the restart knows: nobody has seen them since.
                     member.health.state() == State::Unhealthy && self.source.answered.is_some()
                 } else {
-                    member.is_healthy()
+                    member.is_healthy() && !is_out(member)
                 }
         };
         let members: Vec<&Member> = self.members.iter().filter(picked).collect();
@@ -130,6 +147,10 @@ impl Group {
             hash: self.config.hash_policy.as_ref().map(HashKey::new),
             look_now: Arc::clone(&self.look_now),
             can_confirm: self.source.error.is_none(),
+            outliers: outlier::limits(&self.config.outlier_detection),
+            has_trials: heeds_outliers && members.iter().any(|member| !member.outlier.is_in()),
+            is_timed: self.config.outlier_detection.enabled
+                && self.config.outlier_detection.latency_factor.get() > 0,
         }
     }
 

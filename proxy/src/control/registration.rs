@@ -11,6 +11,7 @@ use super::anomaly::Anomaly;
 use super::controller::{Controller, Effect, group_watch};
 use super::group::{Draining, Member};
 use super::ids::GroupId;
+use super::outlier::Outlier;
 use super::slow_start::SlowStart;
 use super::threshold::Health;
 use crate::upstream::endpoint::Endpoint;
@@ -102,6 +103,8 @@ impl Controller {
                 SlowStart::Due
             },
             anomaly: Anomaly::default(),
+            outlier: Outlier::default(),
+            forgiven: false,
             endpoint,
             target,
         };

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::controller::Controller;
 use super::group::{Draining, Group, Member};
+use super::outlier::{Cause, Phase};
 use super::threshold::{Failure, State};
 use crate::observe::metrics::GroupFigures;
 
@@ -67,6 +68,8 @@ pub struct TargetView {
     /// Percent of its weight that counts at the moment: less than 100 in slow start, and while an
     /// anomaly is mitigated.
     pub weight_percent: u64,
+    /// That it is taken out because of the requests that it got; absent if it is not.
+    pub ejection: Option<EjectionView>,
     /// What ALB's anomaly detection says; none while it drains.
     pub anomaly: Option<AnomalyView>,
     /// Requests in flight.
@@ -77,6 +80,23 @@ pub struct TargetView {
     pub failures: u64,
     /// Requests that it answered with 5xx, or that failed there for a reason of its own.
     pub errors: u64,
+}
+
+/// A target that is out because of the requests that it got, or on trial after that.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct EjectionView {
+    /// `ejected`: it gets no requests; `trial`: it gets a few.
+    pub state: &'static str,
+    /// The key of `outlier_detection` that decided.
+    pub reason: &'static str,
+    /// The same for people.
+    pub description: &'static str,
+    /// For how long it has been so.
+    pub since_seconds: f64,
+    /// How long until it is on trial; none if it is.
+    pub until_seconds: Option<f64>,
+    /// How often it was taken out in a row.
+    pub times: u32,
 }
 
 /// Whether a target fails more than the others of its group, in ALB's words.
@@ -117,6 +137,8 @@ impl Controller {
                 healthy: group.count(State::Healthy),
                 unhealthy: group.count(State::Unhealthy),
                 draining: group.draining.len() as u64,
+                ejected: group.ejected(),
+                ejections: group.ejections,
                 discovery_failures: group.source.failures,
                 discovery_age: group.age(now).map_or(0.0, |age| age.as_secs_f64()),
             })
@@ -178,6 +200,7 @@ impl Member {
                 None => initial.then_some("Elb.InitialHealthChecking"),
             },
             description: failure.map(Failure::description),
+            ejection: self.ejection(now),
             weight_percent: percent * self.anomaly.percent / 100,
             anomaly: Some(AnomalyView {
                 result: if self.anomaly.anomalous {
@@ -194,6 +217,33 @@ impl Member {
             age_seconds: now.saturating_duration_since(self.since).as_secs_f64(),
             ..target_view(&self.target, &self.endpoint)
         }
+    }
+}
+
+impl Group {
+    /// How many targets are out or on trial.
+    fn ejected(&self) -> u64 {
+        let members = self.members.iter();
+        members.filter(|member| !member.outlier.is_in()).count() as u64
+    }
+}
+
+impl Member {
+    fn ejection(&self, now: Instant) -> Option<EjectionView> {
+        let (state, cause, until): (_, Cause, _) = match self.outlier.phase {
+            Phase::In => return None,
+            Phase::Out { cause, until } => ("ejected", cause, Some(until)),
+            Phase::Trial { cause, .. } => ("trial", cause, None),
+        };
+        let since = self.outlier.since.unwrap_or(now);
+        Some(EjectionView {
+            state,
+            reason: cause.name(),
+            description: cause.description(),
+            since_seconds: now.saturating_duration_since(since).as_secs_f64(),
+            until_seconds: until.map(|until| until.saturating_duration_since(now).as_secs_f64()),
+            times: self.outlier.times,
+        })
     }
 }
 
@@ -228,6 +278,7 @@ fn target_view(
         age_seconds: 0.0,
         weight: target.weight,
         weight_percent: 100,
+        ejection: None,
         anomaly: None,
         in_flight: endpoint.in_flight(),
         requests: endpoint.requests(),

@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::control::outlier::Cause;
 use crate::request::answer::Reason;
 use crate::request::desync::Finding;
 
@@ -98,6 +99,10 @@ pub(crate) struct GroupFigures {
     pub(crate) healthy: u64,
     pub(crate) unhealthy: u64,
     pub(crate) draining: u64,
+    /// Taken out because of their requests, or on trial after that.
+    pub(crate) ejected: u64,
+    /// How often targets were taken out, by cause.
+    pub(crate) ejections: [u64; Cause::ALL.len()],
     pub(crate) discovery_failures: u64,
     /// Seconds since the last answer of the source.
     pub(crate) discovery_age: f64,
@@ -229,6 +234,31 @@ impl Collector for Scrape {
             ] {
                 let labels = [("target_group", group.name.as_str()), ("state", state)];
                 gauge(count).encode(targets.encode_family(&labels)?)?;
+            }
+        }
+        let mut ejected = encoder.encode_descriptor(
+            "targets_ejected",
+            "Targets that get no requests, or a few, because of those that they got",
+            None,
+            MetricType::Gauge,
+        )?;
+        for group in &self.groups {
+            let labels = [("target_group", group.name.as_str())];
+            gauge(group.ejected).encode(ejected.encode_family(&labels)?)?;
+        }
+        let mut ejections = encoder.encode_descriptor(
+            "ejections",
+            "How often targets were ejected, by what decided",
+            None,
+            MetricType::Counter,
+        )?;
+        for group in &self.groups {
+            for (cause, count) in Cause::ALL.into_iter().zip(group.ejections) {
+                let labels = [
+                    ("target_group", group.name.as_str()),
+                    ("reason", cause.name()),
+                ];
+                ConstCounter::new(count).encode(ejections.encode_family(&labels)?)?;
             }
         }
         let mut failures = encoder.encode_descriptor(

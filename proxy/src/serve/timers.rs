@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -17,6 +17,10 @@ use crate::upstream::pool::Local;
 
 /// From one look to the next.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
+
+fn millis() -> u64 {
+    clock::micros(clock::now()) / 1_000
+}
 
 /// A limit that is not set.
 const NEVER: u64 = u64::MAX;
@@ -31,8 +35,7 @@ impl Entry {
 
 /// The time limits of a worker.
 pub(crate) struct Timers {
-    start: Instant,
-    /// Milliseconds since `start`, as of the latest tick.
+    /// Milliseconds since the process started, as of the latest tick.
     now: Cell<u64>,
     entries: RefCell<Slab<Entry>>,
 }
@@ -47,13 +50,13 @@ struct Entry {
 impl Timers {
     pub(crate) fn new() -> Rc<Self> {
         Rc::new(Self {
-            start: clock::now(),
-            now: Cell::new(0),
+            now: Cell::new(millis()),
             entries: RefCell::new(Slab::new()),
         })
     }
 
-    /// Milliseconds since this worker started, at most one tick old. Costs no clock read.
+    /// Milliseconds since the process started, the same for all workers, at most one tick old. Costs
+    /// no clock read.
     pub(crate) fn now(&self) -> u64 {
         self.now.get()
     }
@@ -73,9 +76,7 @@ impl Timers {
 
     /// Takes the time and wakes every task whose limit has passed.
     pub(crate) fn tick(&self) {
-        let elapsed = clock::now().saturating_duration_since(self.start);
-        self.now
-            .set(u64::try_from(elapsed.as_millis()).unwrap_or(NEVER - 1));
+        self.now.set(millis());
         self.wake(|entry, now| entry.limit <= now || entry.is_expired());
     }
 
@@ -152,6 +153,7 @@ mod tests {
     #[test]
     fn a_limit_fires_once_its_time_has_passed_and_not_before() {
         let timers = Timers::new();
+        timers.now.set(0);
         let slot = timers.slot();
         let cx = Context::from_waker(Waker::noop());
         assert_eq!(slot.poll(&cx), Poll::Pending);

@@ -10,6 +10,8 @@ use socket2::SockRef;
 
 use super::identity::Identity;
 use super::load::Load;
+use super::passive::{Fault, Passive, Runs, Seen, Timed, seen};
+use super::trial::Trial;
 use crate::clock;
 
 /// How long ECS may take to learn that a task has ended by itself. Until then it confirms a task
@@ -44,6 +46,10 @@ pub struct Endpoint {
     /// What it is like over all workers, for algorithms that need to know.
     load: Load,
     workers: Box<[WorkerSide]>,
+    /// The control task has been asked to look at it, and has not done so.
+    called: AtomicBool,
+    /// How it may show that it is well again.
+    pub(crate) trial: Trial,
     /// It has kept a connection open for a second request.
     reuses: AtomicBool,
     /// When the target ended a connection after a response, before it was known to keep any: a look
@@ -63,6 +69,7 @@ struct WorkerSide {
     requests: AtomicU64,
     failures: AtomicU64,
     errors: AtomicU64,
+    passive: Passive,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -90,6 +97,8 @@ impl Endpoint {
             lost: AtomicU64::new(0),
             load: Load::default(),
             workers: (0..workers.max(1)).map(|_| WorkerSide::default()).collect(),
+            called: AtomicBool::new(false),
+            trial: Trial::default(),
             reuses: AtomicBool::new(false),
             ended: AtomicU64::new(0),
             connections: Mutex::new(Vec::new()),
@@ -356,6 +365,53 @@ impl Endpoint {
     /// A request of a worker ended in an error of the target's.
     pub(crate) fn erred(&self, worker: usize) {
         add_own(&self.side(worker).errors);
+    }
+
+    /// A request of a worker succeeded, its response is out; at a time in milliseconds
+    /// (`Timers::now`).
+    pub fn succeeded(&self, worker: usize, now: u64) {
+        self.side(worker).passive.succeeded(now);
+    }
+
+    /// A request of a worker ended badly. Tells that worker's run.
+    pub fn faulted(&self, worker: usize, fault: Fault, now: u64) -> Runs {
+        self.side(worker).passive.failed(fault, now)
+    }
+
+    /// A response head of a worker's request took so long.
+    pub fn took(&self, worker: usize, micros: u64) {
+        self.side(worker).passive.took(micros);
+    }
+
+    /// What requests of all workers show.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        seen(self.workers.iter().map(|side| &side.passive))
+    }
+
+    /// How long response heads took, over all workers.
+    #[must_use]
+    pub fn timed(&self) -> Timed {
+        let all = self.workers.iter().map(|side| side.passive.timed());
+        all.fold(Timed::default(), |sum, one| Timed {
+            micros: sum.micros.wrapping_add(one.micros),
+            count: sum.count + one.count,
+        })
+    }
+
+    /// The control task is to look at it. False if it knows already.
+    pub(crate) fn call(&self) -> bool {
+        !self.called.load(Ordering::Relaxed) && !self.called.swap(true, Ordering::AcqRel)
+    }
+
+    /// The control task looks now, or could not be asked.
+    pub(crate) fn answer_call(&self) {
+        self.called.store(false, Ordering::Release);
+    }
+
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
     }
 
     /// What it is like over all workers.

@@ -37,6 +37,13 @@ pub struct TargetGroup {
     pub look_now: Arc<Notify>,
     /// The source answers, so that a look will tell something.
     pub can_confirm: bool,
+    /// How many requests in a row may fail at a target before the control task looks at it, as
+    /// `Runs::reach` takes it. None: it does not look.
+    pub outliers: Option<[u16; 4]>,
+    /// Some candidates may only get a few requests, or none.
+    pub has_trials: bool,
+    /// How long response heads take is to be noted.
+    pub is_timed: bool,
 }
 
 impl TargetGroup {
