@@ -1,5 +1,6 @@
 //! From a choice to a target.
 
+pub(crate) mod any_certificate;
 pub(crate) mod connect;
 pub mod cursors;
 pub mod endpoint;

@@ -9,6 +9,7 @@
 
 mod attributes;
 mod bodies;
+mod checks;
 mod command;
 mod consul;
 mod differential;
@@ -34,6 +35,7 @@ mod reload;
 mod retry;
 mod rules;
 mod shutdown;
+mod states;
 mod sticky;
 mod sticky_groups;
 mod sticky_moves;

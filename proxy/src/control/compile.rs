@@ -140,6 +140,7 @@ fn first_action(
             .filter_map(|(weight, name)| Some((weight, group(name)?))),
     );
     let forward = action.forward.as_ref();
+    let split = split.that_fails_over(forward.is_some_and(|forward| forward.failover));
     Action::Forward(split.that_keeps(forward.and_then(|forward| keeps(forward, group, scope))))
 }
 

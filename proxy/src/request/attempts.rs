@@ -33,6 +33,11 @@ impl Attempts {
         self.count
     }
 
+    /// Whether nothing was tried yet, nor waited for.
+    pub(crate) fn is_first(&self) -> bool {
+        self.count == 0 && self.waits == 0
+    }
+
     pub(crate) fn lost(&self) -> usize {
         self.lost
     }

@@ -46,6 +46,11 @@ pub(super) fn choose(
             reason => Choice::Answer(reason),
         };
     }
+    if let Some(counted) = &group.unhealthy_routing
+        && attempts.is_first()
+    {
+        counted.count(client.worker.index);
+    }
     attempts.trust_if(!group.can_confirm);
     let feedback = if group.is_measured() {
         Feedback::Measured(clock::now())
