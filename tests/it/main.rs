@@ -12,6 +12,7 @@ mod bodies;
 mod checks;
 mod command;
 mod consul;
+mod dashboard;
 mod differential;
 mod discovery;
 mod dns_source;
