@@ -25,6 +25,7 @@ mod listener;
 mod matcher;
 mod node;
 mod outlier;
+mod proxy_protocol;
 mod regex;
 mod rule;
 mod schema;
@@ -55,6 +56,7 @@ pub use health_check::{BodyMatch, CheckMethod, CheckPort, CheckProtocol, HealthC
 pub use listener::{Listener, ListenerProtocol};
 pub use matcher::Matcher;
 pub use outlier::OutlierDetection;
+pub use proxy_protocol::{AcceptProxy, ProxyProtocol};
 pub use regex::regex;
 pub use rule::{Condition, HttpHeaderCondition, Patterns, QueryStringPair, Rule, Values};
 pub use schema::schema;

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     Algorithm, AnomalyMitigation, CrossZone, Discovery, HashPolicy, HealthCheck, OutlierDetection,
-    Port, Ranged, Span, TargetGroupHealth, limits,
+    Port, ProxyProtocol, Ranged, Span, TargetGroupHealth, limits,
 };
 
 /// Targets that answer the same requests, and how one is picked.
@@ -57,6 +57,10 @@ pub struct TargetGroup {
     /// Which targets are taken out because of the requests that they got.
     #[serde(default)]
     pub outlier_detection: OutlierDetection,
+    /// Tells targets of the client with a PROXY header before each request (`v1`, `v2`; default:
+    /// none). Each request then has a connection of its own.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Keeps a client at one target.
     #[serde(default)]
     pub stickiness: Option<Stickiness>,

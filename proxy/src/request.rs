@@ -36,6 +36,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use longshore_config::ProxyProtocol;
+
 use crate::clock;
 use crate::control::ids::GroupId;
 use crate::control::snapshot::{Limits, Snapshot};
@@ -98,6 +100,8 @@ struct Route {
     sticky: Option<Box<Sticky>>,
     /// None if its rule does nothing besides its action.
     policy: Option<Arc<Policy>>,
+    /// With which PROXY header its targets are connected to.
+    announced: Option<ProxyProtocol>,
 }
 
 /// A group, and what of the request its choice of a target depends on.
@@ -128,6 +132,7 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         limits,
         sticky,
         policy,
+        ..
     } = route;
     let (sticky, policy) = (sticky.as_deref(), policy.as_deref());
     let stays = sticky.and_then(Sticky::target);
@@ -213,6 +218,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         close: true,
         replayable: false,
         alone: false,
+        announced: None,
         finding: None,
         sticky: None,
         is_grpc: false,
@@ -235,6 +241,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
             return refuse(inbound, reason);
         }
         Err(HeadError::Malformed(_)) if admit::is_other_version(bytes) => {
+            inbound.finding = desync::judge(bytes);
             return refuse(inbound, Reason::VersionNotSupported);
         }
         Err(HeadError::Malformed(_)) => {
@@ -311,6 +318,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
             let admitted = rewritten.apply(admitted);
             let mut out = client.worker.buffers.output();
             headers::write_request(&mut out, &head, &admitted, &outgoing);
+            inbound.announced = route.announced;
             let upload = Upload::new(out, admitted.body, admitted.expects_continue);
             Plan::Forward(inbound, upload, Route { policy, ..route })
         }
@@ -367,6 +375,7 @@ fn route(
             let route = Route {
                 destination: Destination { group, hash },
                 limits: snapshot.limits,
+                announced: known.and_then(|known| known.proxy_protocol),
                 sticky: Sticky::new(group, rule, target, facts.fields),
                 policy: None,
             };
@@ -397,7 +406,7 @@ async fn attempt(
     limits: &Limits,
 ) -> Result<(Response, Connection), AttemptError> {
     let pool = &client.worker.pool;
-    let pooled = if attempts.wants_fresh_connection() {
+    let pooled = if attempts.wants_fresh_connection() || inbound.announced.is_some() {
         None
     } else {
         let now = client.worker.timers.now();
@@ -406,7 +415,17 @@ async fn attempt(
     let mut connection = match pooled {
         Some(connection) => connection,
         None => {
-            let connected = connect(pool, lease.local(), limits.connect, attempts.trusts());
+            let header = inbound
+                .announced
+                .map(|version| client.proxy_header(version));
+            let trusts = attempts.trusts();
+            let connected = connect(
+                pool,
+                lease.local(),
+                limits.connect,
+                trusts,
+                header.as_deref(),
+            );
             let connected = unless_gone(client, link, connected).await;
             connected.ok_or(AttemptError::ClientGone)??
         }
@@ -474,7 +493,7 @@ async fn relay(
                 praise(client, group, &lease);
             }
             let uploaded = upload.is_done();
-            if response.reusable && uploaded {
+            if response.reusable && uploaded && !response.alone {
                 let now = worker.timers.now();
                 worker
                     .pool

@@ -32,6 +32,10 @@ pub fn listener(
             .0
             .then(|| server.into()),
         policy: rules.default_policy().cloned(),
+        trusted_proxies: listener
+            .proxy_protocol
+            .as_ref()
+            .map(|with| with.trusted.iter().map(|network| network.0).collect()),
         rules,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use longshore_config::Algorithm;
+use longshore_config::{Algorithm, ProxyProtocol};
 use tokio::sync::Notify;
 
 use super::endpoint::Endpoint;
@@ -35,6 +35,8 @@ pub struct TargetGroup {
     pub hash: Option<HashKey>,
     /// How clients are kept at targets; none if they are not.
     pub stickiness: Option<Stickiness>,
+    /// With which PROXY header its targets are connected to.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Asks the group's source for a look at the world before its time.
     pub look_now: Arc<Notify>,
     /// The source answers, so that a look will tell something.
