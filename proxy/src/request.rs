@@ -29,6 +29,7 @@ pub mod sticky;
 pub mod trace;
 pub mod transform;
 mod trie;
+mod tunnel;
 mod upload;
 
 use std::future::poll_fn;
@@ -65,6 +66,7 @@ use policy::Policy;
 use rules::{Action, Facts, Found};
 use sticky::Sticky;
 use transform::Rewritten;
+use tunnel::Ended;
 use upload::Upload;
 
 /// The largest request body that is read only to be dropped, so that its connection can stay.
@@ -171,6 +173,11 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         match attempted.await {
             Ok((response, connection)) => {
                 lease.answered(response.status);
+                if response.switches {
+                    let group = destination.group;
+                    client.worker.buffers.put_output(upload.into_output());
+                    return switch(client, link, connection, group, lease, &limits, outcome).await;
+                }
                 if let Some(fault) = Fault::of_status(response.status) {
                     blame(client, destination.group, &lease, fault);
                 }
@@ -217,6 +224,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         is_1_1: true,
         close: true,
         replayable: false,
+        websocket: false,
         alone: false,
         announced: None,
         finding: None,
@@ -284,9 +292,12 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
     let admitted = Admitted {
         path: &path,
         host: host.as_deref(),
+        // What follows a request that is not clear is not let through unseen.
+        websocket: admitted.websocket && !inbound.alone,
         ..admitted
     };
     inbound.close = admitted.close || inbound.alone;
+    inbound.websocket = admitted.websocket;
     inbound.replayable = retry::is_replayable(head.method, !admitted.body.is_done());
     let host = admitted.host.unwrap_or_default();
     let facts = Facts {
@@ -532,6 +543,45 @@ async fn relay(
     };
     client.worker.buffers.put_output(upload.into_output());
     next
+}
+
+/// Relays a connection that became a WebSocket, to its end.
+async fn switch(
+    client: &Client,
+    link: &mut Link,
+    mut connection: Connection,
+    group: GroupId,
+    lease: Lease,
+    limits: &Limits,
+    mut outcome: Outcome<'_>,
+) -> Next {
+    outcome.respond(101);
+    praise(client, group, &lease);
+    let endpoint = lease.endpoint();
+    let tunnel = tunnel::run(client, link, &mut connection.wire, endpoint, limits);
+    // In a box: connections without a tunnel, which are most, need not be as large as one.
+    match Box::pin(tunnel).await {
+        Ended::Closed => {
+            connection.ended_by_us();
+            outcome.complete();
+            Next::Linger
+        }
+        Ended::ByTarget => {
+            // What a target that is told to stop does.
+            connection.ended(Loss::Announced);
+            outcome.complete();
+            Next::Linger
+        }
+        Ended::TargetGone => {
+            connection.lost(Loss::Sudden);
+            lease.failed();
+            lease.erred();
+            blame(client, group, &lease, Fault::Failed);
+            outcome.cut_short();
+            Next::Linger
+        }
+        Ended::ClientGone => Next::Close,
+    }
 }
 
 /// A request went well at its target.

@@ -142,6 +142,8 @@ impl Controller {
             client_keep_alive: lb.client_keep_alive.get(),
             request_header: lb.request_header_timeout.get(),
             connect: lb.connect_timeout.get(),
+            drain: config.runtime.drain_timeout.get(),
+            close_spread: config.runtime.websocket_close_spread.get(),
         };
         self.cookie_keys = Arc::new(Keyring::new(&config.runtime.cookie_keys));
         self.path_normalization = lb.path_normalization;
@@ -359,7 +361,9 @@ impl Controller {
             for member in group.members.iter() {
                 self.addresses.remove(id, member);
                 // Requests in flight finish; nobody is left to count their time.
-                member.endpoint.retire();
+                member
+                    .endpoint
+                    .retire(group.config.deregistration_delay.get());
                 self.checks.leave_all(id, member, effects);
             }
             self.stale.insert(id);

@@ -41,6 +41,8 @@ pub enum Reason {
     AmbiguousLength,
     /// A Transfer-Encoding other than `chunked`.
     UnsupportedTransferEncoding,
+    /// A request to switch to a WebSocket that has a body.
+    UpgradeWithBody,
     /// Readers could understand the request differently, more than the mode allows.
     DesyncMitigation,
     /// TRACE or CONNECT.
@@ -81,7 +83,7 @@ pub enum Reason {
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
@@ -94,6 +96,7 @@ impl Reason {
         Self::BadLength,
         Self::AmbiguousLength,
         Self::UnsupportedTransferEncoding,
+        Self::UpgradeWithBody,
         Self::DesyncMitigation,
         Self::MethodNotAllowed,
         Self::RequestHeaderTimeout,
@@ -130,6 +133,7 @@ impl Reason {
             Self::BadLength => "bad_length",
             Self::AmbiguousLength => "ambiguous_length",
             Self::UnsupportedTransferEncoding => "unsupported_transfer_encoding",
+            Self::UpgradeWithBody => "upgrade_with_body",
             Self::DesyncMitigation => "desync_mitigation",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestHeaderTimeout => "request_header_timeout",
@@ -165,6 +169,7 @@ impl Reason {
             | Self::BadTarget
             | Self::BadLength
             | Self::AmbiguousLength
+            | Self::UpgradeWithBody
             | Self::DesyncMitigation
             | Self::RequestBodyIncomplete => StatusCode::BAD_REQUEST,
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
@@ -231,6 +236,7 @@ impl Answer {
                     | Reason::BadTarget
                     | Reason::BadLength
                     | Reason::AmbiguousLength
+                    | Reason::UpgradeWithBody
                     | Reason::DesyncMitigation
                     | Reason::UnsupportedTransferEncoding
                     | Reason::RequestBodyIncomplete
