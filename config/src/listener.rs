@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{AcceptProxy, Action, Port, Rule, Switch};
+use crate::{
+    AcceptProxy, Action, CertificateFiles, MutualAuthentication, OnByDefault, Port, Rule, SslPolicy,
+};
 
 /// An address with its rules (`aws_lb_listener`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -22,6 +24,17 @@ pub struct Listener {
     /// `HTTP` or `HTTPS` (default `HTTP`).
     #[serde(default)]
     pub protocol: ListenerProtocol,
+    /// For `HTTPS`: which versions and ciphers of TLS are spoken (default
+    /// `ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09`, what the AWS console sets).
+    #[serde(default)]
+    pub ssl_policy: Option<SslPolicy>,
+    /// For `HTTPS`: certificates. A client gets one for the name that it asks for; the first is for
+    /// those that ask for another one, or for none.
+    #[serde(default)]
+    pub certificates: Vec<CertificateFiles>,
+    /// For `HTTPS`: what clients have to show.
+    #[serde(default)]
+    pub mutual_authentication: Option<MutualAuthentication>,
     /// From whom PROXY headers are taken. Absent: from nobody.
     #[serde(default)]
     pub proxy_protocol: Option<AcceptProxy>,
@@ -32,7 +45,7 @@ pub struct Listener {
     pub rules: Vec<Rule>,
     /// Whether answers that Longshore makes itself have a `server` field (default true).
     #[serde(default)]
-    pub routing_http_response_server_enabled: Switch,
+    pub routing_http_response_server_enabled: OnByDefault,
     /// The value of `Strict-Transport-Security` in every response, in place of the target's own.
     #[serde(default)]
     pub routing_http_response_strict_transport_security_header_value: Option<String>,

@@ -9,6 +9,7 @@ use super::ids::GroupId;
 use super::snapshot::Listener;
 use crate::request::condition::{Condition, HostPattern, TextPattern};
 use crate::request::edits::Edits;
+use crate::request::headers::Renamed;
 use crate::request::pattern::{Pattern, Regex};
 use crate::request::policy::Policy;
 use crate::request::redirect::Redirect;
@@ -36,8 +37,19 @@ pub fn listener(
             .proxy_protocol
             .as_ref()
             .map(|with| with.trusted.iter().map(|network| network.0).collect()),
-        rules,
+        tls: None,
+        renamed: renamed(listener),
+        rules: Arc::new(rules),
     }
+}
+
+/// The fields about TLS to which a listener gives other names. None if to none.
+fn renamed(listener: &config::Listener) -> Option<Arc<[Renamed]>> {
+    let names = listener.tls_header_names().into_iter();
+    let renamed: Arc<[Renamed]> = names
+        .filter_map(|(_, name, other)| Some((name, other?.to_owned())))
+        .collect();
+    (!renamed.is_empty()).then_some(renamed)
 }
 
 /// What a listener's attributes do to responses.

@@ -20,12 +20,14 @@ use super::group::{Group, Source};
 use super::ids::{GroupId, ListenerId};
 use super::outlier::Cause;
 use super::registry::{Addresses, Members};
+use super::secure::{Secure, Secured};
 use super::slow_start;
 use super::snapshot::{Limits, Listener, Snapshot};
 use super::threshold::{Failure, State};
 use crate::observe::metrics::PerWorker;
 use crate::request::attributes::Attributes;
 use crate::request::sticky::ticket::Keyring;
+use crate::tls::target::TargetTls;
 use crate::upstream::cursors::Cursors;
 use crate::upstream::endpoint::Loss;
 use crate::upstream::target_group::TargetGroup;
@@ -37,6 +39,9 @@ pub enum Event {
     Discovered(GroupId, Update),
     /// Targets that were known before a restart, and how old that knowledge is.
     Remembered(GroupId, Vec<Target>, Duration),
+    /// Certificates or other files of a listener were read again, for the configuration of that
+    /// number.
+    Renewed(u64, ListenerId, Secured),
     /// The first check of a kind begins.
     Checking(CheckId),
     /// A check that began then ended.
@@ -71,6 +76,8 @@ pub struct Controller {
     cookie_keys: Arc<Keyring>,
     path_normalization: PathNormalization,
     attributes: Attributes,
+    tls_headers: bool,
+    pub(super) secure: Secure,
     desync_mitigation: DesyncMitigationMode,
     next_id: u32,
     pub(super) listeners: BTreeMap<ListenerId, Arc<Listener>>,
@@ -83,7 +90,7 @@ pub struct Controller {
     published: BTreeMap<GroupId, Arc<TargetGroup>>,
     /// Groups whose part of the snapshot is out of date.
     pub(super) stale: BTreeSet<GroupId>,
-    changed: bool,
+    pub(super) changed: bool,
     /// The zone of this process.
     pub(super) zone: Option<String>,
     /// The zones that requests are moved away from.
@@ -106,6 +113,8 @@ impl Controller {
             cookie_keys: Arc::default(),
             path_normalization: PathNormalization::default(),
             attributes: Attributes::default(),
+            tls_headers: false,
+            secure: Secure::default(),
             desync_mitigation: DesyncMitigationMode::default(),
             next_id: 0,
             listeners: BTreeMap::new(),
@@ -142,19 +151,23 @@ impl Controller {
             client_keep_alive: lb.client_keep_alive.get(),
             request_header: lb.request_header_timeout.get(),
             connect: lb.connect_timeout.get(),
+            tls_handshake: lb.tls_handshake_timeout.get(),
             drain: config.runtime.drain_timeout.get(),
             close_spread: config.runtime.websocket_close_spread.get(),
         };
         self.cookie_keys = Arc::new(Keyring::new(&config.runtime.cookie_keys));
         self.path_normalization = lb.path_normalization;
         self.attributes = Attributes::from(lb);
+        self.tls_headers = lb.enable_tls_version_and_cipher_suite_headers;
         self.desync_mitigation = lb.desync_mitigation_mode;
         let gone: Vec<GroupId> = self
             .groups
             .iter()
             .filter(|(_, group)| {
                 !config.target_groups.iter().any(|new| {
-                    *new.name == *group.name && same_source(&new.discovery, &group.config.discovery)
+                    *new.name == *group.name
+                        && same_source(&new.discovery, &group.config.discovery)
+                        && same_tls(self.secure.groups.get(&new.name), group.tls.as_ref())
                 })
             })
             .map(|(id, _)| *id)
@@ -198,7 +211,10 @@ impl Controller {
             .zip(listener_ids)
             .map(|(listener, id)| {
                 let server = &config.load_balancer.server_header.0;
-                let compiled = compile::listener(listener, server, &|name| ids.get(name).copied());
+                let compiled = Listener {
+                    tls: self.listener_tls(*id),
+                    ..compile::listener(listener, server, &|name| ids.get(name).copied())
+                };
                 (*id, Arc::new(compiled))
             })
             .collect();
@@ -225,6 +241,7 @@ impl Controller {
             Event::Remembered(id, targets, age) => {
                 self.remembered(id, targets, age, now, &mut effects);
             }
+            Event::Renewed(epoch, id, new) => self.renewed(epoch, id, new),
             Event::Checking(check) => self.checks.begins(check),
             Event::Checked(check, began, result) => self.checked(check, began, &result, now),
             Event::Called(id, endpoint) => {
@@ -266,6 +283,7 @@ impl Controller {
         );
         snapshot.path_normalization = self.path_normalization;
         snapshot.attributes = self.attributes;
+        snapshot.tls_headers = self.tls_headers;
         snapshot.desync_mitigation = self.desync_mitigation;
         Some(snapshot)
     }
@@ -333,6 +351,7 @@ impl Controller {
             Group {
                 name: config.name.as_str().into(),
                 config: config.clone(),
+                tls: self.secure.groups.get(&config.name).cloned(),
                 check: config.check().map(Arc::new),
                 in_use: true,
                 counts: CheckCounts::default(),
@@ -461,6 +480,16 @@ impl Controller {
 /// Whether two sources tell of the same targets; how often they are asked does not matter.
 fn same_source(a: &Option<Discovery>, b: &Option<Discovery>) -> bool {
     a.as_ref().map(Discovery::identity) == b.as_ref().map(Discovery::identity)
+}
+
+/// Whether targets are connected to in the same way: a connection that was made otherwise must not
+/// be used, so a group whose way changed is another one.
+fn same_tls(a: Option<&Arc<TargetTls>>, b: Option<&Arc<TargetTls>>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a.is_same(b),
+        _ => false,
+    }
 }
 
 /// Where a configuration listens. On all addresses means: on each of this host, of which the one

@@ -21,6 +21,7 @@ use super::zones;
 use crate::observe::metrics::PerWorker;
 use crate::request::answer::Reason;
 use crate::request::hash::HashKey;
+use crate::tls::target::TargetTls;
 use crate::upstream::cursors::Cursors;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::picker::{Candidate, Picker};
@@ -32,6 +33,7 @@ use crate::upstream::target_group::TargetGroup;
 pub(super) struct Group {
     pub(super) name: Arc<str>,
     pub(super) config: GroupConfig,
+    pub(super) tls: Option<Arc<TargetTls>>,
     /// How its targets are checked. None if they are not.
     pub(super) check: Option<Arc<Check>>,
     /// A rule forwards to it.

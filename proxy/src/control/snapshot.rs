@@ -12,9 +12,11 @@ use tokio::sync::watch;
 
 use super::ids::{GroupId, ListenerId};
 use crate::request::attributes::Attributes;
+use crate::request::headers::Renamed;
 use crate::request::policy::Policy;
 use crate::request::rules::RuleTable;
 use crate::request::sticky::ticket::Keyring;
+use crate::tls::listener::ListenerTls;
 use crate::upstream::target_group::TargetGroup;
 
 /// Everything at one moment.
@@ -26,6 +28,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// What cookies are sealed with.
     pub cookie_keys: Arc<Keyring>,
+    /// Targets are told the version and the cipher of a client's TLS.
+    pub tls_headers: bool,
     /// How paths are spelt.
     pub path_normalization: PathNormalization,
     /// How requests are written for targets.
@@ -47,6 +51,8 @@ pub struct Limits {
     pub request_header: Duration,
     /// The longest time for connecting to a target.
     pub connect: Duration,
+    /// The longest time for the TLS handshake with a client.
+    pub tls_handshake: Duration,
     /// How long requests in flight have when the process ends.
     pub drain: Duration,
     /// Over how long a time WebSockets are closed whose target, or the process, is about to go.
@@ -54,12 +60,16 @@ pub struct Limits {
 }
 
 /// A listener as requests see it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Listener {
     /// Its name.
     pub name: Arc<str>,
     /// Its rules.
-    pub rules: RuleTable,
+    pub rules: Arc<RuleTable>,
+    /// None: plain HTTP.
+    pub tls: Option<Arc<ListenerTls>>,
+    /// Other names for fields about TLS. None if they have ALB's.
+    pub renamed: Option<Arc<[Renamed]>>,
     /// The `server` field of answers of our own. None if they have none.
     pub server: Option<Arc<str>>,
     /// What holds for answers before a rule was found.

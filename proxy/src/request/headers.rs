@@ -5,6 +5,7 @@
 //! understood, never copied.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use longshore_config::{TraceParent, XffMode};
 
@@ -15,7 +16,7 @@ use super::edits::Edits;
 use super::normal::without_port;
 use super::trace::{Seed, has_parent, push_parent, push_trace_id};
 use crate::http1::body::Body;
-use crate::http1::field::{Field, Kind, Options, is_disguised, is_named, kind, length};
+use crate::http1::field::{Field, Kind, Options, is, is_disguised, is_named, kind, length};
 use crate::http1::head::{RequestHead, ResponseHead};
 
 /// What a client's connection adds to each of its requests, made once for each connection.
@@ -27,9 +28,40 @@ pub struct Forwarded {
     address_line: Vec<u8>,
     /// `X-Forwarded-Proto` and `X-Forwarded-Port`, as lines.
     other_lines: Vec<u8>,
+    /// Names that the listener gave to fields about TLS. None if they have ALB's.
+    renamed: Option<Arc<[Renamed]>>,
 }
 
+/// A field about TLS, by ALB's name, and the name that it has instead.
+pub type Renamed = (&'static str, String);
+
 impl Forwarded {
+    /// With lines about TLS, under the names that the listener gave them. What a client sends under
+    /// these names goes no further: only the load balancer can know it.
+    #[must_use]
+    pub fn with_tls(mut self, lines: &str, renamed: Option<&Arc<[Renamed]>>) -> Self {
+        let Some(renamed) = renamed else {
+            self.other_lines.extend_from_slice(lines.as_bytes());
+            return self;
+        };
+        for line in lines.split_inclusive("\r\n") {
+            let (name, rest) = line.split_once(':').unwrap_or((line, ""));
+            let other = renamed.iter().find(|(known, _)| is(known, name));
+            let name = other.map_or(name, |(_, other)| other.as_str());
+            let out = &mut self.other_lines;
+            out.extend_from_slice(name.as_bytes());
+            out.push(b':');
+            out.extend_from_slice(rest.as_bytes());
+        }
+        self.renamed = Some(Arc::clone(renamed));
+        self
+    }
+
+    fn is_ours(&self, name: &str) -> bool {
+        let renamed = self.renamed.as_deref();
+        renamed.is_some_and(|renamed| renamed.iter().any(|(_, other)| is(other, name)))
+    }
+
     /// The client's address, `http` or `https`, and the listener's port.
     #[must_use]
     pub fn new(peer: SocketAddr, proto: &str, port: u16) -> Self {
@@ -40,6 +72,7 @@ impl Forwarded {
             address_line: format!("X-Forwarded-For: {address}\r\n").into(),
             other_lines: format!("X-Forwarded-Proto: {proto}\r\nX-Forwarded-Port: {port}\r\n")
                 .into(),
+            renamed: None,
         }
     }
 }
@@ -129,7 +162,8 @@ pub fn write_request(
             | Kind::Te
             | Kind::TransferEncoding
             | Kind::Expect
-            | Kind::Forwarded => {}
+            | Kind::Forwarded
+            | Kind::Tls => {}
             Kind::TraceId if attributes.trace_id => {
                 if let Some(seed) = trace_is_due.take() {
                     push_trace_id(out, Some(field.value), head.len, seed);
@@ -139,6 +173,7 @@ pub fn write_request(
                 let named = admitted.names_fields && is_named(head.fields, field.name);
                 let framing = !admitted.is_clean && is_suspicious(field.name);
                 let dropped = framing
+                    || forwarded.is_ours(field.name)
                     || outgoing.edits.is_some_and(|edits| edits.drops(field.name))
                     || (attributes.drop_invalid && !is_valid_name(field.name));
                 if !named && !dropped && !is_disguised(field.name) {
@@ -404,6 +439,7 @@ pub fn write_response(
             | Kind::ForwardedFor
             | Kind::Forwarded
             | Kind::TraceId
+            | Kind::Tls
             | Kind::Date
             | Kind::Other => {
                 let named = understood.names_fields && is_named(head.fields, field.name);

@@ -1,7 +1,10 @@
+use std::sync::Arc;
+
 use longshore_config::{TraceParent, XffMode};
 
 use super::{
-    Delivery, Forwarded, Outgoing, Understood, switches, understand, write_request, write_response,
+    Delivery, Forwarded, Outgoing, Renamed, Understood, switches, understand, write_request,
+    write_response,
 };
 use crate::http1::body::Body;
 use crate::http1::head::{RequestHead, ResponseHead, room};
@@ -523,4 +526,47 @@ fn edits_replace_add_and_remove_whatever_the_client_sent() {
             &TAIL[..TAIL.len() - 2]
         )
     );
+}
+
+#[test]
+fn fields_about_tls_have_the_names_that_the_listener_gave_them_and_no_client_sends_them() {
+    let lines = [
+        "GET / HTTP/1.1",
+        "Host: a",
+        "X-Tls: mine",
+        "x-amzn-tls-version: mine",
+        "x-amzn-tls-cipher-suite: mine",
+    ];
+    let bytes = format!("{}\r\n\r\n", lines.join("\r\n"));
+    let mut room = room();
+    let head = RequestHead::parse(bytes.as_bytes(), &mut room)
+        .expect("a head")
+        .expect("complete");
+    let admitted = admit(&head).expect("admitted");
+    let about = "x-amzn-tls-version: TLSv1.3\r\nx-amzn-tls-cipher-suite: A-B\r\n";
+    let renamed: Arc<[Renamed]> = [("x-amzn-tls-version", "X-Tls".to_owned())].into();
+    for (renamed, version) in [(None, "x-amzn-tls-version"), (Some(&renamed), "X-Tls")] {
+        let forwarded = Forwarded::new(([192, 0, 2, 7], 4711).into(), "https", 443);
+        let forwarded = forwarded.with_tls(about, renamed);
+        let attributes = Attributes::default();
+        let outgoing = Outgoing {
+            forwarded: &forwarded,
+            local: ([127, 0, 0, 1], 443).into(),
+            attributes: &attributes,
+            trace: None,
+            edits: None,
+            host_is_ours: false,
+        };
+        let mut out = Vec::new();
+        write_request(&mut out, &head, &admitted, &outgoing);
+        let text = String::from_utf8(out).expect("text");
+        assert!(
+            text.ends_with(&format!(
+                "\r\n{version}: TLSv1.3\r\nx-amzn-tls-cipher-suite: A-B\r\n\r\n"
+            )),
+            "{text}"
+        );
+        let mine = text.matches("mine").count();
+        assert_eq!(mine, usize::from(renamed.is_none()), "{text}");
+    }
 }

@@ -24,6 +24,7 @@ use crate::http1::buffer::Buffers;
 use crate::observe::metrics::WorkerMetrics;
 use crate::request::sticky::ticket::NONCE;
 use crate::request::trace::Seed;
+use crate::tls::accept::Handshakes;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Pool;
 
@@ -101,6 +102,8 @@ pub(crate) struct Worker {
     pub(crate) pool: Pool,
     pub(crate) buffers: Buffers,
     pub(crate) timers: Rc<Timers>,
+    /// TLS handshakes with clients.
+    pub(crate) handshakes: Rc<Handshakes>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     /// All workers, to hand connections to; this one stands at `index`.
     pub(crate) peers: Arc<[Handle]>,
@@ -224,6 +227,7 @@ pub(crate) fn run(
         cookies_expire: Cell::new(clock::http_date(clock::wall() + COOKIE_LIFE)),
         epoch: Cell::new(clock::epoch(clock::wall())),
         timers: Timers::new(),
+        handshakes: Rc::default(),
         metrics: Arc::clone(&peers[index].metrics),
         peers,
         outbox,
