@@ -17,6 +17,8 @@ mod env;
 mod error;
 mod file;
 mod health_check;
+mod label_discovery;
+mod labels;
 pub mod limits;
 mod listener;
 mod node;
@@ -42,6 +44,8 @@ pub use env::Environment;
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use file::{load, parse};
 pub use health_check::{HealthCheck, Matcher};
+pub use label_discovery::{DockerEngine, EcsCluster, LabelDiscovery};
+pub use labels::{Exposure, LabelFault, LabelPort, LabelRule, Labels};
 pub use listener::{Listener, ListenerProtocol};
 pub use regex::regex;
 pub use rule::{Condition, HttpHeaderCondition, Patterns, QueryStringPair, Rule, Values};
@@ -75,9 +79,25 @@ pub struct Config {
     /// The groups of targets that rules forward to.
     #[serde(default)]
     pub target_groups: Vec<TargetGroup>,
+    /// Where labels of containers make more groups and rules.
+    #[serde(default)]
+    pub label_discovery: Vec<LabelDiscovery>,
 }
 
 impl Config {
+    /// One that nothing is in, which no file can be.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            admin: None,
+            runtime: Runtime::default(),
+            load_balancer: LoadBalancer::default(),
+            listeners: Vec::new(),
+            target_groups: Vec::new(),
+            label_discovery: Vec::new(),
+        }
+    }
+
     /// Whether anything keeps clients where they are.
     #[must_use]
     pub fn has_stickiness(&self) -> bool {

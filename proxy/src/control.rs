@@ -4,11 +4,13 @@
 //! result and swapped in.
 
 mod anomaly;
+mod arbiter;
 pub mod compile;
 pub mod controller;
 mod group;
 pub mod health;
 pub mod ids;
+mod labelled;
 mod registration;
 mod registry;
 mod remembered;

@@ -25,6 +25,7 @@ mod file_source;
 mod framing;
 mod health;
 mod histories;
+mod labels;
 mod limits;
 mod picking;
 mod proxying;

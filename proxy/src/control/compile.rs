@@ -12,21 +12,23 @@ use crate::request::sticky::Keeps;
 use crate::request::transform::{Rewriter, Transforms};
 use crate::upstream::identity::Identity;
 
-/// The rules of a listener. `group` finds the number of a group; a validated configuration names
+/// The rules of a listener, and `more` with their priorities. `group` finds the number of a group; a validated configuration names
 /// only groups that exist, and one that does not would get no requests.
 #[must_use]
 pub fn rule_table(
     listener: &config::Listener,
+    more: &[(u64, config::Rule)],
     group: &dyn Fn(&str) -> Option<GroupId>,
 ) -> RuleTable {
-    let rules = listener
-        .rules
-        .iter()
-        .map(|rule| Rule {
-            priority: rule.priority.get(),
+    let own = listener.rules.iter();
+    let own = own.map(|rule| (rule.priority.get(), rule));
+    let rules = own
+        .chain(more.iter().map(|(priority, rule)| (*priority, rule)))
+        .map(|(priority, rule)| Rule {
+            priority,
             conditions: rule.condition.iter().flat_map(conditions).collect(),
             action: {
-                let scope = || Identity::rule(&listener.name, Some(rule.priority.get()));
+                let scope = || Identity::rule(&listener.name, Some(priority));
                 first_action(&rule.action, group, &scope)
             },
             transforms: transforms(&rule.transform),

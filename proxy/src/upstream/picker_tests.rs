@@ -33,6 +33,7 @@ fn endpoint(number: u32, workers: usize) -> Arc<Endpoint> {
         instance: None,
         shared_port: false,
         started_at: None,
+        claim: None,
         confirmed_at: clock::now(),
     };
     Endpoint::new("app".into(), &target, workers)
@@ -374,7 +375,9 @@ fn of_ten_thousand_the_least_busy_half_gets_nearly_everything() {
     for endpoint in group.endpoints.iter().step_by(2) {
         endpoint.begin(0, true);
     }
-    let busy = (0..20_000).filter(|_| group.pick(0).is_multiple_of(2)).count();
+    let busy = (0..20_000)
+        .filter(|_| group.pick(0).is_multiple_of(2))
+        .count();
     // All four by chance are busy in 1 of 16 cases.
     assert!((900..1_600).contains(&busy), "{busy}");
 }
