@@ -10,18 +10,23 @@
 
 mod action;
 mod balancing;
+mod check;
 mod cookie_key;
 mod decode;
 mod discovery;
 mod env;
 mod error;
 mod file;
+mod group_health;
 mod health_check;
 mod label_discovery;
 mod labels;
 pub mod limits;
 mod listener;
+mod matcher;
 mod node;
+mod outlier;
+mod proxy_protocol;
 mod regex;
 mod rule;
 mod schema;
@@ -35,6 +40,7 @@ pub use action::{
     RedirectStatus,
 };
 pub use balancing::{Algorithm, AnomalyMitigation, CrossZone, HashOn, HashPolicy};
+pub use check::{Check, GRPC_HEALTH_PATH};
 pub use cookie_key::CookieKey;
 pub use discovery::{
     ConsulDiscovery, Discovery, DnsDiscovery, DnsRecordType, DockerDiscovery, EcsDiscovery,
@@ -43,10 +49,16 @@ pub use discovery::{
 pub use env::Environment;
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use file::{load, parse};
-pub use health_check::{HealthCheck, Matcher};
+pub use group_health::{
+    DnsFailover, MinimumHealthy, OrOff, TargetGroupHealth, UnhealthyStateRouting,
+};
+pub use health_check::{BodyMatch, CheckMethod, CheckPort, CheckProtocol, HealthCheck};
 pub use label_discovery::{DockerEngine, EcsCluster, LabelDiscovery};
 pub use labels::{Exposure, LabelFault, LabelPort, LabelRule, Labels};
 pub use listener::{Listener, ListenerProtocol};
+pub use matcher::Matcher;
+pub use outlier::OutlierDetection;
+pub use proxy_protocol::{AcceptProxy, ProxyProtocol};
 pub use regex::regex;
 pub use rule::{Condition, HttpHeaderCondition, Patterns, QueryStringPair, Rule, Values};
 pub use schema::schema;
@@ -112,6 +124,24 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The groups that a rule forwards to. Without listeners: all of them, because then nobody asks
+    /// for requests.
+    pub fn groups_in_use(&self) -> impl Iterator<Item = &str> {
+        let of_rules = self.listeners.iter().flat_map(|listener| {
+            let rules = listener.rules.iter().flat_map(|rule| &rule.action);
+            listener.default_action.iter().chain(rules)
+        });
+        let named = of_rules.flat_map(|action| {
+            let weighted = action.forward.iter().flat_map(|with| &with.target_group);
+            let weighted = weighted.map(|target| target.name.as_str());
+            action.target_group.as_deref().into_iter().chain(weighted)
+        });
+        let all = self.target_groups.iter().map(|group| group.name.as_str());
+        named.chain(all.filter(|_| self.listeners.is_empty()))
+    }
+}
+
 /// The admin server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -129,6 +159,10 @@ pub struct Runtime {
     /// How long SIGTERM waits for requests in flight before the process ends anyway
     /// (default 30 s).
     pub drain_timeout: Span<0, 3_600_000, 30_000>,
+    /// WebSockets whose target drains, and all of them when the process drains, are closed one by
+    /// one over this time, so that their clients do not all come back at once; at most over half
+    /// of `deregistration_delay` and `drain_timeout` (default 5 s).
+    pub websocket_close_spread: Span<0, 3_600_000, 5_000>,
     /// Where the last good targets of each discovered group are kept, so that a restart serves
     /// while discovery does not answer. Absent: nowhere.
     pub state_directory: Option<std::path::PathBuf>,
@@ -160,6 +194,33 @@ pub struct LoadBalancer {
     pub connect_timeout: Span<10, 60_000, 10_000>,
     /// Which spellings of a path are made one before rules see it and before it is sent on.
     pub path_normalization: PathNormalization,
+    /// Zones whose targets get no requests.
+    pub zonal_shift: ZonalShift,
+    /// ALB `routing.http.desync_mitigation_mode`: what happens to requests that readers could
+    /// understand differently (`monitor`, `defensive`, `strictest`; default `defensive`).
+    pub desync_mitigation_mode: DesyncMitigationMode,
+}
+
+/// Moves requests away from zones (ALB: a zonal shift).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ZonalShift {
+    /// The zones, spelled as those of targets are.
+    pub away_from: Vec<String>,
+}
+
+/// What happens to requests that are not as RFC 9112 wants them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DesyncMitigationMode {
+    /// What can be read goes on, unless it is severe; what is ambiguous on connections that are
+    /// not used again.
+    Monitor,
+    /// What is ambiguous or severe is refused.
+    #[default]
+    Defensive,
+    /// What is not compliant is refused.
+    Strictest,
 }
 
 /// What is made one of the spellings of a path.

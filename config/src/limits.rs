@@ -18,6 +18,10 @@ pub const CONDITION_VALUE_BYTES: usize = 1024;
 /// (`TransformCompileTooBig`); what a person writes needs a hundredth.
 pub const REGEX_COMPILED_BYTES: usize = 256 * 1024;
 
+/// How deep groups and repetitions of a regular expression may be nested. Compiling goes as deep, and
+/// a text of `(` or `+` alone must not use up the stack of the thread that reads it.
+pub const REGEX_NESTING: u32 = 50;
+
 /// The longest expression or replacement of a transform, in bytes (ALB: 1,024).
 pub const TRANSFORM_BYTES: usize = 1024;
 
@@ -64,3 +68,22 @@ pub const SLOW_START_MAX_MILLIS: u64 = 900_000;
 
 /// The longest name of a header field or a cookie that requests are hashed by, in bytes.
 pub const HASH_NAME_BYTES: usize = 128;
+
+/// From one health check to the next by default, in milliseconds (ALB: 30 s).
+pub const CHECK_INTERVAL_MILLIS: u64 = 30_000;
+
+/// How long a health check may take by default, in milliseconds (ALB: 5 s).
+pub const CHECK_TIMEOUT_MILLIS: u64 = 5_000;
+
+/// The most header fields of a health check. A server may refuse requests with many.
+pub const CHECK_HEADERS: usize = 32;
+
+/// The longest value of a header field, text for a body, or name of a service in a health check, in
+/// bytes.
+pub const CHECK_VALUE_BYTES: usize = 4096;
+
+/// The most targets that a group may be asked to have healthy (ALB has 1,000 targets in a group).
+pub const TARGETS_MAX: u64 = 100_000;
+
+/// The most zones that requests are moved away from. A region has six at the most.
+pub const ZONES_MAX: usize = 32;

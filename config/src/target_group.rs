@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    Algorithm, AnomalyMitigation, CrossZone, Discovery, HashPolicy, HealthCheck, Port, Ranged,
-    Span, limits,
+    Algorithm, AnomalyMitigation, CrossZone, Discovery, HashPolicy, HealthCheck, OutlierDetection,
+    Port, ProxyProtocol, Ranged, Span, TargetGroupHealth, limits,
 };
 
 /// Targets that answer the same requests, and how one is picked.
@@ -51,6 +51,16 @@ pub struct TargetGroup {
     /// How targets are checked.
     #[serde(default)]
     pub health_check: HealthCheck,
+    /// How many healthy targets are needed.
+    #[serde(default)]
+    pub target_group_health: TargetGroupHealth,
+    /// Which targets are taken out because of the requests that they got.
+    #[serde(default)]
+    pub outlier_detection: OutlierDetection,
+    /// Tells targets of the client with a PROXY header before each request (`v1`, `v2`; default:
+    /// none). Each request then has a connection of its own.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Keeps a client at one target.
     #[serde(default)]
     pub stickiness: Option<Stickiness>,
@@ -69,7 +79,9 @@ pub enum TargetProtocol {
 }
 
 /// Which HTTP targets speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize, JsonSchema,
+)]
 pub enum ProtocolVersion {
     /// HTTP/1.1.
     #[default]

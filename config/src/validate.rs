@@ -4,6 +4,7 @@
 mod action;
 mod balancing;
 mod discovery;
+mod health;
 mod labels;
 mod rule;
 mod stickiness;
@@ -14,8 +15,8 @@ use std::net::SocketAddr;
 
 use crate::node::Step;
 use crate::{
-    Config, HealthCheck, Listener, ListenerProtocol, ProtocolVersion, TargetGroup, TargetProtocol,
-    limits,
+    Config, Listener, ListenerProtocol, OutlierDetection, ProtocolVersion, TargetGroup,
+    TargetProtocol, limits,
 };
 
 /// Takes a path into the configuration and what is wrong there.
@@ -91,6 +92,11 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
     scope.key("runtime", |scope| {
         stickiness::keys(scope, &config.runtime.cookie_keys);
         balancing::zone(scope, zone);
+    });
+    scope.key("load_balancer", |scope| {
+        scope.key("zonal_shift", |scope| {
+            health::shift(scope, &config.load_balancer.zonal_shift);
+        });
     });
     if config.listeners.is_empty() {
         scope.fault_at("listeners", "at least one listener is needed");
@@ -193,6 +199,14 @@ fn listener(scope: &mut Scope<'_, '_>, listener: &Listener) {
     if listener.protocol == ListenerProtocol::Https {
         scope.not_served("protocol", "HTTPS listeners");
     }
+    if let Some(with) = &listener.proxy_protocol
+        && with.trusted.is_empty()
+    {
+        scope.fault_at(
+            "proxy_protocol",
+            "`trusted` is empty, so nobody could connect with a header; name the networks of the proxies before this listener",
+        );
+    }
     action::one(scope, "default_action", &listener.default_action);
     rule::rules(scope, &listener.rules);
 }
@@ -204,6 +218,12 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
     }
     if group.protocol_version != ProtocolVersion::Http1 {
         scope.not_served("protocol_version", "HTTP/2 and gRPC targets");
+    }
+    if group.proxy_protocol.is_some() && group.protocol_version != ProtocolVersion::Http1 {
+        scope.fault_at(
+            "proxy_protocol",
+            "needs `protocol_version: HTTP1`: connections of HTTP/2 carry the requests of many clients",
+        );
     }
     if let Some(with) = &group.stickiness {
         scope.key("stickiness", |scope| stickiness::of_group(scope, with));
@@ -226,31 +246,18 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
         }
         index += 1;
     });
-    scope.key("health_check", |scope| {
-        health_check(scope, &group.health_check)
+    health::checks(scope, group);
+    health::minimums(scope, group);
+    scope.key("outlier_detection", |scope| {
+        outlier_detection(scope, &group.outlier_detection)
     });
 }
 
-fn health_check(scope: &mut Scope<'_, '_>, check: &HealthCheck) {
-    let visible = |c: char| c.is_ascii_graphic();
-    if !check.path.starts_with('/')
-        || check.path.len() > limits::HEALTH_PATH_BYTES
-        || !check.path.chars().all(visible)
-        || check.path.contains('#')
-    {
+fn outlier_detection(scope: &mut Scope<'_, '_>, detection: &OutlierDetection) {
+    if detection.base_ejection_time.get() > detection.max_ejection_time.get() {
         scope.fault_at(
-            "path",
-            format!(
-                "expected a path that begins with `/` and has at most {} visible ASCII characters, found {:?}",
-                limits::HEALTH_PATH_BYTES,
-                check.path
-            ),
-        );
-    }
-    if check.timeout.get() > check.interval.get() {
-        scope.fault_at(
-            "timeout",
-            "a check may not take longer than the `interval` between two of them",
+            "base_ejection_time",
+            "the first ejection may not take longer than `max_ejection_time`, which is 300s unless it is set",
         );
     }
 }

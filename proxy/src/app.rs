@@ -127,14 +127,15 @@ impl Balancer {
         let shared = Arc::new(Shared::default());
         let (handles, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| Handle::new()).unzip();
         let workers: Arc<[Handle]> = handles.into();
+        let (control, inbox) = mpsc::channel(MESSAGES_MAX);
         let mut threads = Vec::with_capacity(count);
-        for (index, inbox) in inboxes.into_iter().enumerate() {
+        for (index, orders) in inboxes.into_iter().enumerate() {
             let (shared, peers, seed) = (Arc::clone(&shared), Arc::clone(&workers), options.seed);
+            let outbox = control.clone();
             threads.push(thread(format!("worker-{index}"), move || {
-                worker::run(index, shared, peers, seed, inbox)
+                worker::run(index, shared, peers, seed, outbox, orders)
             })?);
         }
-        let (control, inbox) = mpsc::channel(MESSAGES_MAX);
         let ready = Arc::new(AtomicBool::new(false));
         let control_thread = {
             let outbox = control.clone();

@@ -10,4 +10,5 @@ pub mod buffer;
 pub mod chunked;
 pub mod field;
 pub mod head;
+pub(crate) mod stream;
 pub(crate) mod wire;

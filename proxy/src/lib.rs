@@ -3,13 +3,16 @@
 //! Modules in reading order: [`app`] puts the parts together; `serve` is from sockets to requests;
 //! [`http1`] is HTTP/1.1 as bytes;
 //! [`request`] is the life of one request; [`upstream`] is from a choice to a target; [`control`]
-//! decides what the world looks like; [`observe`] says what happened.
+//! decides what the world looks like; [`observe`] says what happened; [`explain`] says what would
+//! happen.
 
 pub mod app;
 pub mod clock;
 pub mod control;
+pub mod explain;
 pub mod http1;
 pub mod observe;
+pub mod proxy_protocol;
 pub mod request;
 pub mod upstream;
 

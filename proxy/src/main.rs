@@ -27,6 +27,8 @@ enum Command {
     Check(commands::check::Arguments),
     /// List what discovery sees now, and why a task is no target. Fails if a source does.
     Targets(commands::targets::Arguments),
+    /// Say which rule a request meets and why, and where it goes. Sends nothing.
+    Explain(commands::explain::Arguments),
     /// Print the event rule and the policies that AWS needs for the ECS sources of a file.
     EventsPolicy(commands::events_policy::Arguments),
     /// Show it at work, without AWS and without a file.
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Check(arguments) => commands::check::run(&arguments),
         Command::Targets(arguments) => commands::targets::run(&arguments),
+        Command::Explain(arguments) => commands::explain::run(&arguments),
         Command::EventsPolicy(arguments) => commands::events_policy::run(&arguments),
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Schema => commands::schema(),

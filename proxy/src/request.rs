@@ -9,6 +9,7 @@ pub mod answer;
 mod attempts;
 mod choose;
 pub mod condition;
+pub mod desync;
 mod download;
 mod exchange;
 pub mod hash;
@@ -23,11 +24,14 @@ pub mod rules;
 pub mod sticky;
 pub mod transform;
 mod trie;
+mod tunnel;
 mod upload;
 
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
+
+use longshore_config::ProxyProtocol;
 
 use crate::clock;
 use crate::control::ids::GroupId;
@@ -41,17 +45,20 @@ use crate::upstream::connect::connect;
 use crate::upstream::endpoint::Loss;
 use crate::upstream::error::AttemptError;
 use crate::upstream::lease::Lease;
+use crate::upstream::passive::Fault;
 use crate::upstream::pool::Connection;
 use admit::{Admitted, admit};
 use answer::{Answer, Reason};
 use attempts::Attempts;
 use choose::{Choice, choose, wait_for_target};
+use desync::Measure;
 pub(crate) use exchange::Quiet;
 use exchange::{Inbound, RelayError, Response};
 use link::Link;
 use rules::{Action, Facts};
 use sticky::Sticky;
 use transform::Rewritten;
+use tunnel::Ended;
 use upload::Upload;
 
 /// The largest request body that is read only to be dropped, so that its connection can stay.
@@ -85,6 +92,8 @@ struct Route {
     limits: Limits,
     /// None without sticky sessions.
     sticky: Option<Box<Sticky>>,
+    /// With which PROXY header its targets are connected to.
+    announced: Option<ProxyProtocol>,
 }
 
 /// A group, and what of the request its choice of a target depends on.
@@ -100,22 +109,27 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
     let (inbound, mut upload, route, outcome) = match plan(client, link) {
         Plan::More => return Next::More,
         Plan::Answer(inbound, body, answer) => {
-            let outcome = Outcome::start(client);
+            let outcome = Outcome::start(client, inbound.finding);
             return respond(client, link, outcome, &inbound, body, answer).await;
         }
-        Plan::Forward(inbound, upload, route) => (inbound, upload, route, Outcome::start(client)),
+        Plan::Forward(inbound, upload, route) => {
+            let outcome = Outcome::start(client, inbound.finding);
+            (inbound, upload, route, outcome)
+        }
     };
     let Route {
         destination,
         limits,
         sticky,
+        ..
     } = route;
     let sticky = sticky.as_deref();
     let stays = sticky.and_then(Sticky::target);
     let mut inbound = Inbound { sticky, ..inbound };
     let mut attempts = Attempts::default();
     loop {
-        let lease = match choose(client, destination, stays, &mut attempts) {
+        let replayable = inbound.replayable;
+        let lease = match choose(client, destination, stays, replayable, &mut attempts) {
             Choice::Lease(lease) => lease,
             Choice::Wait => {
                 let waited = wait_for_target(client, destination.group, &mut attempts);
@@ -142,15 +156,35 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         match attempted.await {
             Ok((response, connection)) => {
                 lease.answered(response.status);
+                if response.switches {
+                    let group = destination.group;
+                    client.worker.buffers.put_output(upload.into_output());
+                    return switch(client, link, connection, group, lease, &limits, outcome).await;
+                }
+                if let Some(fault) = Fault::of_status(response.status) {
+                    blame(client, destination.group, &lease, fault);
+                }
                 let close = inbound.close;
                 return relay(
-                    client, link, response, close, connection, upload, lease, &limits, outcome,
+                    client,
+                    link,
+                    response,
+                    close,
+                    connection,
+                    upload,
+                    destination.group,
+                    lease,
+                    &limits,
+                    outcome,
                 )
                 .await;
             }
             Err(AttemptError::ClientGone) => return Next::Close,
             Err(error) => {
                 attempts.note(&lease, &error);
+                if let Some(fault) = error.fault() {
+                    blame(client, destination.group, &lease, fault);
+                }
                 let (count, lost) = (attempts.count(), attempts.lost());
                 let whole = !upload.is_touched();
                 if !retry::may_retry(&error, inbound.replayable, whole, count, lost) {
@@ -173,9 +207,16 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         is_1_1: true,
         close: true,
         replayable: false,
+        websocket: false,
+        alone: false,
+        announced: None,
+        finding: None,
         sticky: None,
     };
-    let refuse = |inbound, reason| Plan::Answer(inbound, Body::NONE, Answer::error(reason));
+    let refuse = |inbound: Inbound<'static>, reason| {
+        let answer = Answer::refusal(reason, inbound.finding);
+        Plan::Answer(inbound, Body::NONE, answer)
+    };
     let bytes = link.wire.input.data();
     let mut room = room();
     let head = match RequestHead::parse(bytes, &mut room) {
@@ -184,15 +225,29 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         Ok(None) | Err(HeadError::TooManyFields) => {
             return refuse(inbound, Reason::RequestHeaderTooLarge);
         }
-        Err(HeadError::Malformed(_)) => return refuse(inbound, Reason::MalformedRequest),
+        Err(HeadError::Malformed(_)) => {
+            inbound.finding = desync::judge(bytes);
+            return refuse(inbound, Reason::MalformedRequest);
+        }
     };
     inbound.is_head = head.method == "HEAD";
     inbound.is_1_1 = head.is_1_1;
     let admitted = match admit(&head) {
         Ok(admitted) => admitted,
-        Err(reason) => return refuse(inbound, reason),
+        Err(reason) => {
+            inbound.finding = desync::judge(&bytes[..head.len]);
+            return refuse(inbound, reason);
+        }
     };
     let snapshot = client.worker.shared.load();
+    if !(admitted.is_clean && desync::has_clean_lines(&head, bytes)) {
+        inbound.finding = desync::judge(&bytes[..head.len]);
+    }
+    match desync::measure(snapshot.desync_mitigation, inbound.finding) {
+        Measure::Pass => {}
+        Measure::PassAlone => inbound.alone = true,
+        Measure::Block => return refuse(inbound, Reason::DesyncMitigation),
+    }
     // What rules see is what the target gets.
     let Ok(path) = normal::path(admitted.path, snapshot.path_normalization) else {
         return refuse(inbound, Reason::BadTarget);
@@ -201,9 +256,12 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
     let admitted = Admitted {
         path: &path,
         host: host.as_deref(),
+        // What follows a request that is not clear is not let through unseen.
+        websocket: admitted.websocket && !inbound.alone,
         ..admitted
     };
-    inbound.close = admitted.close;
+    inbound.close = admitted.close || inbound.alone;
+    inbound.websocket = admitted.websocket;
     inbound.replayable = retry::is_replayable(head.method, !admitted.body.is_done());
     let host = admitted.host.unwrap_or_default();
     let facts = Facts {
@@ -220,6 +278,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
             let admitted = rewritten.apply(admitted);
             let mut out = client.worker.buffers.output();
             headers::write_request(&mut out, &head, &admitted, &client.forwarded, client.local);
+            inbound.announced = route.announced;
             let upload = Upload::new(out, admitted.body, admitted.expects_continue);
             Plan::Forward(inbound, upload, route)
         }
@@ -246,6 +305,10 @@ fn route(
     };
     let (action, transforms) = listener.rules.find(facts);
     match action {
+        // RFC 9110 §9.3.8: the target would send back what the client cannot see otherwise.
+        Action::Forward(_) if facts.method == "TRACE" => {
+            Err(Answer::error(Reason::MethodNotAllowed))
+        }
         Action::Forward(split) => {
             let keys = &*snapshot.cookie_keys;
             let rule = split.keeps().map(|keeps| {
@@ -253,7 +316,12 @@ fn route(
                 (keeps, found)
             });
             let kept = rule.and_then(|(keeps, found)| keeps.group(found.there?));
-            let group = kept.or_else(|| split.choose(|sum| client.worker.draw(sum)));
+            let is_healthy = |group| {
+                snapshot
+                    .group(group)
+                    .is_some_and(|group| group.is_healthy())
+            };
+            let group = split.route(kept, |sum| client.worker.draw(sum), is_healthy);
             let Some(group) = group else {
                 return Err(Answer::error(Reason::GroupRemoved));
             };
@@ -270,12 +338,13 @@ fn route(
             let route = Route {
                 destination: Destination { group, hash },
                 limits: snapshot.limits,
+                announced: known.and_then(|known| known.proxy_protocol),
                 sticky: Sticky::new(group, rule, target, facts.fields),
             };
             Ok((route, rewritten))
         }
         Action::Redirect(redirect) => Err(
-            match redirect.location(facts, "http", client.local.port()) {
+            match redirect.location(facts, client.scheme(), client.local.port()) {
                 Some(location) => Answer::redirect(redirect.status, location),
                 None => Answer::error(Reason::RedirectInvalid),
             },
@@ -299,7 +368,7 @@ async fn attempt(
     limits: &Limits,
 ) -> Result<(Response, Connection), AttemptError> {
     let pool = &client.worker.pool;
-    let pooled = if attempts.wants_fresh_connection() {
+    let pooled = if attempts.wants_fresh_connection() || inbound.announced.is_some() {
         None
     } else {
         let now = client.worker.timers.now();
@@ -308,7 +377,17 @@ async fn attempt(
     let mut connection = match pooled {
         Some(connection) => connection,
         None => {
-            let connected = connect(pool, lease.local(), limits.connect, attempts.trusts());
+            let header = inbound
+                .announced
+                .map(|version| client.proxy_header(version));
+            let trusts = attempts.trusts();
+            let connected = connect(
+                pool,
+                lease.local(),
+                limits.connect,
+                trusts,
+                header.as_deref(),
+            );
             let connected = unless_gone(client, link, connected).await;
             connected.ok_or(AttemptError::ClientGone)??
         }
@@ -353,6 +432,7 @@ async fn relay(
     asked_to_close: bool,
     mut connection: Connection,
     mut upload: Upload,
+    group: GroupId,
     lease: Lease,
     limits: &Limits,
     mut outcome: Outcome<'_>,
@@ -371,8 +451,11 @@ async fn relay(
         Ok(()) => {
             outcome.complete();
             let worker = &client.worker;
+            if response.status < 500 {
+                praise(client, group, &lease);
+            }
             let uploaded = upload.is_done();
-            if response.reusable && uploaded {
+            if response.reusable && uploaded && !response.alone {
                 let now = worker.timers.now();
                 worker
                     .pool
@@ -397,6 +480,7 @@ async fn relay(
                     lease.failed();
                     if !matches!(error, RelayError::Expired) {
                         lease.erred();
+                        blame(client, group, &lease, Fault::Failed);
                     }
                     outcome.cut_short();
                 }
@@ -410,6 +494,68 @@ async fn relay(
     };
     client.worker.buffers.put_output(upload.into_output());
     next
+}
+
+/// Relays a connection that became a WebSocket, to its end.
+async fn switch(
+    client: &Client,
+    link: &mut Link,
+    mut connection: Connection,
+    group: GroupId,
+    lease: Lease,
+    limits: &Limits,
+    mut outcome: Outcome<'_>,
+) -> Next {
+    outcome.respond(101);
+    praise(client, group, &lease);
+    let endpoint = lease.endpoint();
+    let tunnel = tunnel::run(client, link, &mut connection.wire, endpoint, limits);
+    // In a box: connections without a tunnel, which are most, need not be as large as one.
+    match Box::pin(tunnel).await {
+        Ended::Closed => {
+            connection.ended_by_us();
+            outcome.complete();
+            Next::Linger
+        }
+        Ended::ByTarget => {
+            // What a target that is told to stop does.
+            connection.ended(Loss::Announced);
+            outcome.complete();
+            Next::Linger
+        }
+        Ended::TargetGone => {
+            connection.lost(Loss::Sudden);
+            lease.failed();
+            lease.erred();
+            blame(client, group, &lease, Fault::Failed);
+            outcome.cut_short();
+            Next::Linger
+        }
+        Ended::ClientGone => Next::Close,
+    }
+}
+
+/// A request went well at its target.
+fn praise(client: &Client, group: GroupId, lease: &Lease) {
+    let on_trial = lease.is_on_trial();
+    lease.succeeded(client.worker.timers.now());
+    if on_trial {
+        client.worker.call(group, lease.endpoint());
+    }
+}
+
+/// A request went badly at its target. The control task is called if that may be enough to take it
+/// out.
+#[cold]
+fn blame(client: &Client, group: GroupId, lease: &Lease, fault: Fault) {
+    let on_trial = lease.is_on_trial();
+    let endpoint = lease.endpoint();
+    let runs = lease.faulted(fault, client.worker.timers.now());
+    let snapshot = client.worker.shared.load();
+    let limits = snapshot.group(group).and_then(|group| group.outliers);
+    if on_trial || limits.is_some_and(|limits| runs.calls(limits, endpoint.workers())) {
+        client.worker.call(group, endpoint);
+    }
 }
 
 /// Sends an answer of our own. `body`: what the client still owes of its request.

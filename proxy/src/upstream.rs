@@ -1,5 +1,6 @@
 //! From a choice to a target.
 
+pub(crate) mod any_certificate;
 pub(crate) mod connect;
 pub mod cursors;
 pub mod endpoint;
@@ -8,8 +9,10 @@ pub mod identity;
 pub(crate) mod lease;
 pub(crate) mod load;
 pub mod maglev;
+pub mod passive;
 pub mod picker;
 pub(crate) mod pool;
 pub mod shares;
 pub mod stickiness;
 pub mod target_group;
+pub(crate) mod trial;

@@ -63,6 +63,76 @@ fn an_address_in_use_is_told_and_not_shared() {
 }
 
 #[test]
+fn explain_says_which_rule_a_request_meets_and_why_not_the_others() {
+    let file = TempFile::new(
+        "listeners:
+  - name: web
+    address: 127.0.0.1:8080
+    default_action: [{type: forward, target_group: app}]
+    rules:
+      - priority: 5
+        condition: [{path_pattern: {values: [/admin/*]}}, {source_ip: {values: [10.0.0.0/8]}}]
+        action: [{type: fixed_response, fixed_response: {status_code: 403}}]
+      - priority: 7
+        condition: [{http_header: {http_header_name: X-Beta, values: ['yes']}}]
+        action: [{type: forward, target_group: beta}]
+target_groups:
+  - {name: app, targets: [{address: 127.0.0.1, port: 32768}]}
+  - {name: beta, targets: [{address: 127.0.0.1, port: 32769}]}
+",
+    );
+    let path = file.path().to_str().expect("text");
+    let explain = |more: &[&str]| {
+        let got = output(&[&["explain", "-c", path], more].concat());
+        (
+            got.status.code(),
+            String::from_utf8_lossy(&got.stdout).into_owned(),
+            String::from_utf8_lossy(&got.stderr).into_owned(),
+        )
+    };
+    let url = "http://a.example/admin/x";
+    let (code, told, _) = explain(&["GET", url, "-H", "x-beta: Yes"]);
+    assert_eq!(code, Some(0));
+    let line = |start: &str| {
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        told.lines().map(words).find(|line| line.starts_with(start))
+    };
+    assert_eq!(
+        line("listener").as_deref(),
+        Some("listener web (HTTP 127.0.0.1:8080)")
+    );
+    assert_eq!(
+        line("5 no match").as_deref(),
+        Some("5 no match path_pattern holds /admin/x /admin/*")
+    );
+    assert_eq!(
+        line("source_ip").as_deref(),
+        Some("source_ip does not hold 127.0.0.1 10.0.0.0/8")
+    );
+    assert_eq!(
+        line("7 matches").as_deref(),
+        Some("7 matches http_header holds X-Beta: Yes yes")
+    );
+    assert_eq!(
+        line("action").as_deref(),
+        Some("action forward to beta (rule 7)")
+    );
+    assert_eq!(line("127.0.0.1:").as_deref(), Some("127.0.0.1:32769 1"));
+    let (_, told, _) = explain(&["GET", url, "--source-ip", "10.9.9.9"]);
+    assert!(told.contains("fixed_response: 403"), "{told}");
+    for wrong in [
+        &["GET", "ftp://a/"][..],
+        &["GET", "/x"],
+        &["GET", "https://a/"],
+        &["GET", url, "--listener", "none"],
+    ] {
+        let (code, told, error) = explain(wrong);
+        assert_eq!((code, told.as_str()), (Some(1), ""), "{wrong:?}");
+        assert!(error.starts_with("longshore: "), "{error}");
+    }
+}
+
+#[test]
 fn the_schema_is_json() {
     let got = output(&["schema"]);
     let schema: serde_json::Value = serde_json::from_slice(&got.stdout).expect("JSON");

@@ -327,3 +327,79 @@ async fn a_container_that_gets_the_port_of_a_dead_one_receives_none_of_its_reque
     }
     assert_eq!(newcomer.seen().len(), 0);
 }
+
+/// A container's process ends and its port goes to another program, while no event tells of it.
+/// Before, it has answered one request.
+async fn a_port_goes_to_another_program(answer: &str) {
+    let engine = DockerEngine::start().await;
+    let answer = answer.to_owned();
+    let first = Origin::http(move |_| answer.clone().into_bytes()).await;
+    let port = first.address;
+    let second = named("mine").await;
+    let id = engine.run("web", &at(&first));
+    engine.run("web", &at(&second));
+    let balancer = balance(&engine).await;
+    balancer.wait_for("healthy", 2).await;
+    let mut client = Wire::connect(balancer.address()).await;
+    for _ in 0..2 {
+        assert_eq!(within("a response", client.get("/")).await.text(), "mine");
+    }
+    assert_eq!((first.seen().len(), second.seen().len()), (1, 1));
+    engine.set_running(&id, false);
+    drop(first);
+    let theirs = eventually("the port is free", async || {
+        let listener = tokio::net::TcpListener::bind(port).await.ok()?;
+        drop(listener);
+        Some(
+            Origin::at(port, |mut wire, seen| async move {
+                while let Some(request) = origin::read(&mut wire).await {
+                    seen.lock().expect("not poisoned").push(request);
+                    wire.send(origin::response(200, "theirs")).await;
+                }
+            })
+            .await,
+        )
+    })
+    .await;
+    for _ in 0..4 {
+        let got = within("a response", client.get("/")).await;
+        assert_eq!((got.status(), got.text()), (200, "mine".to_owned()));
+    }
+    assert!(theirs.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_port_whose_owner_closed_after_its_only_response_is_looked_at_before_it_is_used() {
+    let answer = "HTTP/1.1 200 X\r\ncontent-length: 4\r\nconnection: close\r\n\r\nmine";
+    a_port_goes_to_another_program(answer).await;
+}
+
+#[tokio::test]
+async fn a_port_whose_owner_ended_after_its_only_response_is_looked_at_before_it_is_used() {
+    a_port_goes_to_another_program("HTTP/1.1 200 X\r\ncontent-length: 4\r\n\r\nmine").await;
+}
+
+#[tokio::test]
+async fn containers_that_close_after_each_response_are_not_looked_at_for_each() {
+    let engine = DockerEngine::start().await;
+    let answer = || {
+        Origin::http(|_| {
+            b"HTTP/1.1 200 X\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok".to_vec()
+        })
+    };
+    let (first, second) = (answer().await, answer().await);
+    engine.run("web", &at(&first));
+    engine.run("web", &at(&second));
+    let balancer = balance(&engine).await;
+    balancer.wait_for("healthy", 2).await;
+    let lists = engine.lists().0;
+    let mut client = Wire::connect(balancer.address()).await;
+    for _ in 0..40 {
+        assert_eq!(within("a response", client.get("/")).await.status(), 200);
+    }
+    // One look tells that they outlived their first responses; a second, if one of them had its
+    // first only after that.
+    let more = engine.lists().0 - lists;
+    assert!((1..=2).contains(&more), "{more} lists for 40 requests");
+    assert!(first.seen().len() >= 10 && second.seen().len() >= 10);
+}

@@ -3,7 +3,7 @@
 use longshore_tests::balancer::{fixed, start};
 use longshore_tests::origin::Origin;
 use longshore_tests::wire::Wire;
-use longshore_tests::within;
+use longshore_tests::{eventually, within};
 
 const NO_CHECK: &str = "health_check: {enabled: false}";
 
@@ -93,15 +93,16 @@ async fn an_ambiguous_or_malformed_request_is_refused_and_the_connection_ends() 
 }
 
 /// RFC 9112 §6.3: a server that does not refuse such a request must go by Transfer-Encoding, must
-/// not pass the length on, and must close the connection. ALB does the same in its default mode.
+/// not pass the length on, and must close the connection. Only `monitor` does not refuse it.
 #[tokio::test]
-async fn both_lengths_mean_chunks_for_the_target_and_the_end_of_the_connection() {
+async fn both_lengths_mean_chunks_for_the_target_and_the_end_of_both_connections() {
     for fields in [
         "Content-Length: 4\r\nTransfer-Encoding: chunked",
         "Transfer-Encoding: chunked\r\nContent-Length: 4",
     ] {
         let origin = Origin::ok("reached").await;
-        let balancer = start(&fixed(&[origin.address], NO_CHECK, "")).await;
+        let mode = "load_balancer: {desync_mitigation_mode: monitor}";
+        let balancer = start(&fixed(&[origin.address], NO_CHECK, mode)).await;
         let mut client = Wire::connect(balancer.address()).await;
         let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n");
         client
@@ -117,6 +118,10 @@ async fn both_lengths_mean_chunks_for_the_target_and_the_end_of_the_connection()
         assert_eq!(seen[0].head.get("content-length"), None);
         assert_eq!(seen[0].head.get("transfer-encoding"), Some("chunked"));
         assert!(seen[0].body.is_empty());
+        eventually("the target's connection ends", async || {
+            (origin.open() == 0).then_some(())
+        })
+        .await;
     }
 }
 

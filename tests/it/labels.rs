@@ -161,6 +161,8 @@ async fn a_service_with_labels_gets_traffic_by_its_rules_and_loses_them_with_its
 #[tokio::test]
 async fn a_new_revision_moves_a_rule_while_no_request_of_either_host_is_lost() {
     let cluster = Cluster::start().await;
+    // As with SIGTERM: a task that is told to stop serves on for a while.
+    cluster.tasks.set_grace("shop", Duration::from_secs(4));
     serve(
         &cluster,
         "shop",

@@ -154,6 +154,39 @@ async fn transforms_write_the_host_and_the_url_for_the_target_alone() {
 }
 
 #[tokio::test]
+async fn a_rule_may_answer_a_trace_and_no_target_gets_one() {
+    let target = Origin::ok("app").await;
+    let text = format!(
+        "listeners:
+  - name: web
+    address: 127.0.0.1:1
+    default_action: [{{type: forward, target_group: app}}]
+    rules:
+      - priority: 30
+        condition: [{{http_request_method: {{values: [TRACE]}}}}, {{path_pattern: {{values: [/no]}}}}]
+        action: [{{type: fixed_response, fixed_response: {{status_code: 405, message_body: no traces}}}}]
+target_groups:
+  - name: app
+    targets: [{{address: 127.0.0.1, port: {}}}]
+    health_check: {{enabled: false}}
+",
+        target.address.port()
+    );
+    let balancer = start(&text).await;
+    let mut wire = Wire::connect(balancer.address()).await;
+    wire.send("TRACE /no HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let got = wire.response().await;
+    assert_eq!((got.status(), got.text().as_str()), (405, "no traces"));
+    wire.send("TRACE /other HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let got = wire.response().await;
+    assert_eq!(
+        (got.status(), got.reason()),
+        (405, Some("method_not_allowed"))
+    );
+    assert!(target.seen().is_empty());
+}
+
+#[tokio::test]
 async fn a_transform_that_gives_no_url_is_answered_with_500() {
     let (admin, app) = (Origin::ok("admin").await, Origin::ok("app").await);
     let rule = "condition: [{path_pattern: {values: ['/x*']}}]

@@ -9,14 +9,18 @@
 )]
 
 pub mod balancer;
+pub mod checked;
 pub mod cluster;
 pub mod dns;
 pub mod docker;
 pub mod fleet;
+pub mod grpc;
 pub mod jar;
 pub mod origin;
 pub mod process;
+pub mod secure;
 pub mod services;
+pub mod websocket;
 pub mod wire;
 
 use std::future::Future;

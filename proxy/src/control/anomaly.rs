@@ -56,7 +56,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    fn since(self, before: Self) -> Self {
+    pub(super) fn since(self, before: Self) -> Self {
         let requests = self.requests.saturating_sub(before.requests);
         let errors = self.errors.saturating_sub(before.errors);
         // The end of a request may fall into a later period than its beginning.

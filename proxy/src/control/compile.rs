@@ -21,21 +21,43 @@ pub fn rule_table(
     group: &dyn Fn(&str) -> Option<GroupId>,
 ) -> RuleTable {
     let own = listener.rules.iter();
-    let own = own.map(|rule| (rule.priority.get(), rule));
-    let rules = own
-        .chain(more.iter().map(|(priority, rule)| (*priority, rule)))
-        .map(|(priority, rule)| Rule {
-            priority,
-            conditions: rule.condition.iter().flat_map(conditions).collect(),
-            action: {
-                let scope = || Identity::rule(&listener.name, Some(priority));
-                first_action(&rule.action, group, &scope)
-            },
-            transforms: transforms(&rule.transform),
-        })
-        .collect();
+    let own = own.map(|config| rule(listener, config, group));
+    let more = more.iter();
+    let more = more.map(|(priority, config)| rule_at(*priority, listener, config, group));
+    RuleTable::new(own.chain(more).collect(), default_action(listener, group))
+}
+
+/// One rule of a listener.
+pub(crate) fn rule(
+    listener: &config::Listener,
+    rule: &config::Rule,
+    group: &dyn Fn(&str) -> Option<GroupId>,
+) -> Rule {
+    rule_at(rule.priority.get(), listener, rule, group)
+}
+
+fn rule_at(
+    priority: u64,
+    listener: &config::Listener,
+    rule: &config::Rule,
+    group: &dyn Fn(&str) -> Option<GroupId>,
+) -> Rule {
+    let scope = || Identity::rule(&listener.name, Some(priority));
+    Rule {
+        priority,
+        conditions: rule.condition.iter().flat_map(conditions).collect(),
+        action: first_action(&rule.action, group, &scope),
+        transforms: transforms(&rule.transform),
+    }
+}
+
+/// What happens to a request that no rule of a listener matches.
+pub(crate) fn default_action(
+    listener: &config::Listener,
+    group: &dyn Fn(&str) -> Option<GroupId>,
+) -> Action {
     let scope = || Identity::rule(&listener.name, None);
-    RuleTable::new(rules, first_action(&listener.default_action, group, &scope))
+    first_action(&listener.default_action, group, &scope)
 }
 
 fn transforms(all: &[config::Transform]) -> Transforms {
@@ -77,6 +99,7 @@ fn first_action(
             .filter_map(|(weight, name)| Some((weight, group(name)?))),
     );
     let forward = action.forward.as_ref();
+    let split = split.that_fails_over(forward.is_some_and(|forward| forward.failover));
     Action::Forward(split.that_keeps(forward.and_then(|forward| keeps(forward, group, scope))))
 }
 
@@ -124,7 +147,7 @@ fn status(code: u16) -> StatusCode {
 }
 
 /// The one kind that a validated condition has.
-fn conditions(condition: &config::Condition) -> Vec<Condition> {
+pub(crate) fn conditions(condition: &config::Condition) -> Vec<Condition> {
     let mut all = Vec::with_capacity(1);
     if let Some(host) = &condition.host_header {
         let patterns = patterns(&host.values, &host.regex_values, true);

@@ -7,20 +7,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_config::{
-    Config, Discovery, HealthCheck, LabelDiscovery, PathNormalization, TargetGroup as GroupConfig,
+    Check, Config, DesyncMitigationMode, Discovery, LabelDiscovery, PathNormalization,
+    TargetGroup as GroupConfig,
 };
 use longshore_discovery::{Target, Update};
 use tokio::sync::Notify;
 
 use super::anomaly;
 use super::arbiter::Verdict;
-use super::group::{Group, Member, Source};
+use super::checks::{CheckId, Checks};
+use super::figures::CheckCounts;
+use super::group::{Group, Source};
 use super::ids::{GroupId, ListenerId};
 use super::labelled::LabelSource;
+use super::outlier::Cause;
 use super::registry::{Addresses, Members};
 use super::slow_start;
 use super::snapshot::{Limits, Listener, Snapshot};
-use super::threshold::{Failure, Health, State, Thresholds};
+use super::threshold::{Failure, State};
+use crate::observe::metrics::PerWorker;
 use crate::request::sticky::ticket::Keyring;
 use crate::upstream::cursors::Cursors;
 use crate::upstream::endpoint::Loss;
@@ -33,9 +38,12 @@ pub enum Event {
     Discovered(GroupId, Update),
     /// Targets that were known before a restart, and how old that knowledge is.
     Remembered(GroupId, Vec<Target>, Duration),
-    /// A check of an endpoint ended. The number is the endpoint's, so that a late result of an
-    /// endpoint that is gone concerns nobody.
-    Checked(GroupId, u64, Result<(), Failure>),
+    /// The first check of a kind begins.
+    Checking(CheckId),
+    /// A check that began then ended.
+    Checked(CheckId, Instant, Result<(), Failure>),
+    /// Requests failed at an endpoint.
+    Called(GroupId, u64),
     /// Time passed.
     Tick,
 }
@@ -43,10 +51,12 @@ pub enum Event {
 /// What must be done in the world because of an event.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
-    /// Check this endpoint from now on.
-    Watch(GroupId, u64, SocketAddr, HealthCheck),
-    /// Check it no more.
-    Unwatch(u64),
+    /// Check this address from now on.
+    Watch(CheckId, SocketAddr, Arc<Check>),
+    /// Make that check now, and not only at its time.
+    CheckNow(CheckId),
+    /// Check no more.
+    Unwatch(CheckId),
     /// Learn this group's targets from its source.
     Discover(GroupId, Box<GroupConfig>),
     /// Learn from its source which containers say by labels what they want.
@@ -63,6 +73,7 @@ pub struct Controller {
     limits: Limits,
     cookie_keys: Arc<Keyring>,
     path_normalization: PathNormalization,
+    desync_mitigation: DesyncMitigationMode,
     /// The configuration in force.
     pub(super) file: Arc<Config>,
     /// The ids of its listeners, in its order.
@@ -75,13 +86,18 @@ pub struct Controller {
     pub(super) listeners: BTreeMap<ListenerId, Arc<Listener>>,
     pub(super) groups: BTreeMap<GroupId, Group>,
     pub(super) addresses: Addresses,
+    pub(super) checks: Checks,
+    /// Where this process listens: no target can be there.
+    pub(super) own_addresses: BTreeSet<SocketAddr>,
     /// Groups as requests see them, as of the latest snapshot.
     published: BTreeMap<GroupId, Arc<TargetGroup>>,
     /// Groups whose part of the snapshot is out of date.
     pub(super) stale: BTreeSet<GroupId>,
     pub(super) changed: bool,
     /// The zone of this process.
-    zone: Option<String>,
+    pub(super) zone: Option<String>,
+    /// The zones that requests are moved away from.
+    pub(super) away: BTreeSet<String>,
     /// The time of the latest event.
     now: Option<Instant>,
     /// When shares that rise are set anew, and when targets are compared.
@@ -99,6 +115,7 @@ impl Controller {
             limits: Limits::default(),
             cookie_keys: Arc::default(),
             path_normalization: PathNormalization::default(),
+            desync_mitigation: DesyncMitigationMode::default(),
             file: Arc::new(Config::empty()),
             listener_ids: Vec::new(),
             labels: BTreeMap::new(),
@@ -107,10 +124,13 @@ impl Controller {
             listeners: BTreeMap::new(),
             groups: BTreeMap::new(),
             addresses: Addresses::default(),
+            checks: Checks::default(),
+            own_addresses: BTreeSet::new(),
             published: BTreeMap::new(),
             stale: BTreeSet::new(),
             changed: false,
             zone: None,
+            away: BTreeSet::new(),
             now: None,
             next_step: None,
             next_judgement: None,
@@ -128,15 +148,19 @@ impl Controller {
         let mut effects = Vec::new();
         self.now = Some(now);
         self.zone.clone_from(&config.runtime.zone);
+        self.shift(&config.load_balancer.zonal_shift.away_from);
         let lb = &config.load_balancer;
         self.limits = Limits {
             idle: lb.idle_timeout.get(),
             client_keep_alive: lb.client_keep_alive.get(),
             request_header: lb.request_header_timeout.get(),
             connect: lb.connect_timeout.get(),
+            drain: config.runtime.drain_timeout.get(),
+            close_spread: config.runtime.websocket_close_spread.get(),
         };
         self.cookie_keys = Arc::new(Keyring::new(&config.runtime.cookie_keys));
         self.path_normalization = lb.path_normalization;
+        self.desync_mitigation = lb.desync_mitigation_mode;
         let gone: Vec<GroupId> = self
             .groups
             .iter()
@@ -153,13 +177,16 @@ impl Controller {
             })
             .map(|(id, _)| *id)
             .collect();
-        for id in gone {
-            self.remove_group(id, &mut effects);
-        }
+        self.own_addresses = own_addresses(config);
         for new in &config.target_groups {
-            let id = match self.group_named(&new.name) {
+            let known = self
+                .groups
+                .iter()
+                .find(|(id, group)| *group.name == *new.name && !gone.contains(id))
+                .map(|(id, _)| *id);
+            let id = match known {
                 Some(id) => {
-                    self.reconfigure_group(id, new, &mut effects);
+                    self.reconfigure_group(id, new, now, &mut effects);
                     id
                 }
                 None => self.add_group(new, &mut effects),
@@ -170,12 +197,30 @@ impl Controller {
             }
             self.stale.insert(id);
         }
+        // After the others have come: what is checked in the same way by both goes on.
+        for id in gone {
+            self.remove_group(id, &mut effects);
+        }
+        let in_use: BTreeSet<&str> = config.groups_in_use().collect();
+        for group in self.groups.values_mut() {
+            group.in_use = group.by_labels || in_use.contains(&*group.name);
+        }
         self.file = Arc::new(config.clone());
         self.listener_ids = listener_ids.to_vec();
         self.configure_labels(config, &mut effects);
         self.arbitrate(now, &mut effects);
         self.distribute(None, now, &mut effects);
         effects
+    }
+
+    /// Moves requests away from these zones, and to all others.
+    fn shift(&mut self, away_from: &[String]) {
+        let away: BTreeSet<String> = away_from.iter().cloned().collect();
+        if away != self.away {
+            tracing::info!(?away, "requests are moved away from zones");
+            self.away = away;
+            self.stale.extend(self.groups.keys());
+        }
     }
 
     /// Takes an event.
@@ -193,8 +238,15 @@ impl Controller {
             Event::Remembered(id, targets, age) => {
                 self.remembered(id, targets, age, now, &mut effects);
             }
-            Event::Checked(id, endpoint, result) => self.checked(id, endpoint, result, now),
-            Event::Tick => {}
+            Event::Checking(check) => self.checks.begins(check),
+            Event::Checked(check, began, result) => self.checked(check, began, &result, now),
+            Event::Called(id, endpoint) => {
+                let group = self.groups.get_mut(&id);
+                if group.is_some_and(|group| group.look_at(endpoint, now)) {
+                    self.stale.insert(id);
+                }
+            }
+            Event::Tick => self.tend_outliers(now),
         }
         self.end_draining(now);
         self.end_leaving(&mut effects);
@@ -211,7 +263,7 @@ impl Controller {
             match self.groups.get(&id).zip(self.now) {
                 Some((group, now)) => {
                     let before = self.published.get(&id).map(|before| &**before);
-                    let group = group.publish(self.zone.as_deref(), before, now);
+                    let group = group.publish(self.zone.as_deref(), &self.away, before, now);
                     self.published.insert(id, Arc::new(group))
                 }
                 None => self.published.remove(&id),
@@ -227,7 +279,16 @@ impl Controller {
             &self.published,
         );
         snapshot.path_normalization = self.path_normalization;
+        snapshot.desync_mitigation = self.desync_mitigation;
         Some(snapshot)
+    }
+
+    fn tend_outliers(&mut self, now: Instant) {
+        for (id, group) in &mut self.groups {
+            if group.tend_outliers(now) | group.compare(now) {
+                self.stale.insert(*id);
+            }
+        }
     }
 
     /// Sets shares anew that change with time, or with what happened at the targets.
@@ -264,7 +325,7 @@ impl Controller {
                 && group
                     .members
                     .iter()
-                    .all(|member| member.health.state() != State::Initial)
+                    .all(|member| !member.usable || member.health.state() != State::Initial)
                     || group.source.failures > 0
             })
     }
@@ -294,12 +355,20 @@ impl Controller {
                 name: config.name.as_str().into(),
                 config: config.clone(),
                 by_labels: false,
+                check: config.check().map(Arc::new),
+                in_use: true,
+                counts: CheckCounts::default(),
                 members: Members::default(),
                 draining: Vec::new(),
                 source: Source::default(),
                 superseded: BTreeMap::new(),
                 cursors: Arc::new(Cursors::new(self.workers)),
+                unhealthy_routing: Arc::new(PerWorker::new(self.workers)),
                 look_now: Arc::default(),
+                suspects: BTreeSet::new(),
+                waiting: BTreeSet::new(),
+                ejections: [0; Cause::ALL.len()],
+                next_comparison: None,
             },
         );
         if config.discovery.is_some() {
@@ -314,8 +383,10 @@ impl Controller {
             for member in group.members.iter() {
                 self.addresses.remove(id, member);
                 // Requests in flight finish; nobody is left to count their time.
-                member.endpoint.retire();
-                effects.push(Effect::Unwatch(member.endpoint.id));
+                member
+                    .endpoint
+                    .retire(group.config.deregistration_delay.get());
+                self.checks.leave_all(id, member, effects);
             }
             self.stale.insert(id);
         }
@@ -325,6 +396,7 @@ impl Controller {
         &mut self,
         id: GroupId,
         config: &GroupConfig,
+        now: Instant,
         effects: &mut Vec<Effect>,
     ) {
         let Some(group) = self.groups.get_mut(&id) else {
@@ -334,18 +406,8 @@ impl Controller {
             effects.push(Effect::Forget(id));
             effects.push(Effect::Discover(id, Box::new(config.clone())));
         }
-        let checks_change = group.config.health_check != config.health_check;
         group.config = config.clone();
-        if checks_change {
-            for member in group.members.iter_mut() {
-                effects.push(Effect::Unwatch(member.endpoint.id));
-                if config.health_check.enabled {
-                    effects.push(group_watch(id, member, config));
-                } else {
-                    member.health = Health::unchecked();
-                }
-            }
-        }
+        self.change_checks(id, now, effects);
     }
 
     fn discovered(&mut self, id: GroupId, update: Update, now: Instant, effects: &mut Vec<Effect>) {
@@ -401,7 +463,7 @@ impl Controller {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        if group.source.answered.is_some() || !group.config.health_check.enabled {
+        if group.source.answered.is_some() || group.check.is_none() {
             return;
         }
         tracing::info!(target_group = %group.name, targets = targets.len(), age_seconds = age.as_secs(), "the last good targets, from before the restart");
@@ -416,31 +478,6 @@ impl Controller {
             }
         }
     }
-
-    fn checked(&mut self, id: GroupId, endpoint: u64, result: Result<(), Failure>, now: Instant) {
-        let Some(group) = self.groups.get_mut(&id) else {
-            return;
-        };
-        let check = &group.config.health_check;
-        let thresholds = Thresholds {
-            healthy: check.healthy_threshold.get(),
-            unhealthy: check.unhealthy_threshold.get(),
-        };
-        let Some(member) = group.members.by_endpoint(endpoint) else {
-            return;
-        };
-        if member.health.apply(result, thresholds) {
-            let state = member.health.state().name();
-            let why = member.health.failure().map(Failure::description);
-            tracing::info!(target_group = %group.name, target = %member.target.key, address = %member.target.address, state, why, "health");
-            self.stale.insert(id);
-            if member.is_healthy() {
-                group.starts(endpoint, now);
-            } else {
-                member.slow_start.unhealthy();
-            }
-        }
-    }
 }
 
 /// Whether two sources tell of the same targets; how often they are asked does not matter.
@@ -448,13 +485,21 @@ fn same_source(a: &Option<Discovery>, b: &Option<Discovery>) -> bool {
     a.as_ref().map(Discovery::identity) == b.as_ref().map(Discovery::identity)
 }
 
-pub(super) fn group_watch(id: GroupId, member: &Member, config: &GroupConfig) -> Effect {
-    Effect::Watch(
-        id,
-        member.endpoint.id,
-        member.target.address,
-        config.health_check.clone(),
-    )
+/// Where a configuration listens. On all addresses means: on each of this host, of which the one
+/// that everybody has is named here.
+fn own_addresses(config: &Config) -> BTreeSet<SocketAddr> {
+    let listeners = config.listeners.iter();
+    let configured = listeners.filter_map(|listener| listener.socket_address());
+    let admin = config.admin.as_ref().map(|admin| admin.address);
+    configured
+        .chain(admin)
+        .flat_map(|address| {
+            let near = SocketAddr::from(([127, 0, 0, 1], address.port()));
+            let near = address.ip().is_unspecified().then_some(near);
+            [Some(address), near]
+        })
+        .flatten()
+        .collect()
 }
 
 #[cfg(test)]

@@ -180,7 +180,7 @@ impl Controller {
                 Some(id) => {
                     let group = self.groups.get(&id);
                     if group.is_some_and(|group| group.config != config) {
-                        self.reconfigure_group(id, &config, effects);
+                        self.reconfigure_group(id, &config, now, effects);
                         self.stale.insert(id);
                     }
                     id
@@ -316,6 +316,10 @@ impl Controller {
                 let compiled = Listener {
                     name: listener.name.as_str().into(),
                     rules: compile::rule_table(listener, by_labels, &find),
+                    trusted_proxies: listener
+                        .proxy_protocol
+                        .as_ref()
+                        .map(|with| with.trusted.iter().map(|network| network.0).collect()),
                 };
                 (*id, Arc::new(compiled))
             })

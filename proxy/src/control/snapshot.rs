@@ -1,11 +1,13 @@
 //! All that a request may consult: immutable, swapped whole.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use longshore_config::PathNormalization;
+use ipnet::IpNet;
+use longshore_config::{DesyncMitigationMode, PathNormalization};
 use tokio::sync::watch;
 
 use super::ids::{GroupId, ListenerId};
@@ -24,6 +26,8 @@ pub struct Snapshot {
     pub cookie_keys: Arc<Keyring>,
     /// How paths are spelt.
     pub path_normalization: PathNormalization,
+    /// What happens to requests that readers could understand differently.
+    pub desync_mitigation: DesyncMitigationMode,
     listeners: Vec<Option<Arc<Listener>>>,
     groups: Vec<Option<Arc<TargetGroup>>>,
 }
@@ -39,6 +43,10 @@ pub struct Limits {
     pub request_header: Duration,
     /// The longest time for connecting to a target.
     pub connect: Duration,
+    /// How long requests in flight have when the process ends.
+    pub drain: Duration,
+    /// Over how long a time WebSockets are closed whose target, or the process, is about to go.
+    pub close_spread: Duration,
 }
 
 /// A listener as requests see it.
@@ -48,6 +56,17 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Its rules.
     pub rules: RuleTable,
+    /// From whom PROXY headers are taken, and must come; none if from nobody.
+    pub trusted_proxies: Option<Box<[IpNet]>>,
+}
+
+impl Listener {
+    /// Whether a connection from there must begin with a PROXY header.
+    #[must_use]
+    pub fn expects_proxy_header(&self, peer: IpAddr) -> bool {
+        let trusted = self.trusted_proxies.as_deref().unwrap_or_default();
+        trusted.iter().any(|network| network.contains(&peer))
+    }
 }
 
 impl Snapshot {

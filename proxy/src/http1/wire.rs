@@ -1,13 +1,12 @@
-//! A socket and what was read from it.
+//! A connection's stream and what was read from it.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::io;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::ReadBuf;
 
 use super::buffer::{Buffer, Buffers};
+use super::stream::Stream;
 
 /// Data behind a head that is copied to it rather than sent from its own place: one plain write
 /// costs less than a vectored one with so little.
@@ -16,12 +15,12 @@ pub(crate) const COPY_MAX: usize = 4096;
 /// A connection to a client or a target.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     pub(crate) input: Buffer,
 }
 
 impl Wire {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Self {
             stream,
             input: Buffer::default(),
@@ -40,7 +39,7 @@ impl Wire {
             return Poll::Ready(Err(io::Error::other("the buffer is full")));
         }
         let mut room = ReadBuf::new(self.input.space());
-        let polled = Pin::new(&mut self.stream).poll_read(cx, &mut room);
+        let polled = self.stream.poll_read(&mut room, cx);
         let count = room.filled().len();
         match polled {
             Poll::Ready(Ok(())) => {
@@ -62,24 +61,20 @@ impl Wire {
         second: &[u8],
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(&mut self.stream);
-        let sent = match (first, second) {
-            (first, []) => stream.poll_write(cx, first),
-            ([], second) => stream.poll_write(cx, second),
-            (first, second) => {
-                stream.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
-            }
-        };
-        match sent {
+        match self.stream.poll_write(first, second, cx) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
             sent => sent,
         }
     }
 
+    /// Says that no more comes from here. What the other side sends can still be read.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_shutdown(cx)
+    }
+
     /// Whether the other side has sent nothing and not closed, as far as the event loop knows. No
     /// system call unless it has something to tell. What it finds is lost.
-    pub(crate) fn is_quiet(&self) -> bool {
-        let seen = self.stream.try_read(&mut [0]);
-        self.input.is_empty() && seen.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.stream.is_quiet() && self.input.is_empty()
     }
 }

@@ -1,19 +1,23 @@
-//! The admin server: `/livez`, `/readyz`, `/metrics`, `/targets`. Runs on the control runtime, so
+//! The admin server: `/livez`, `/readyz`, `/metrics`, `/targets`, `/events` and the dashboard. Runs on the control runtime, so
 //! that a slow scrape never stands in the way of a request.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use super::dashboard;
+use super::journal::{self, Entry};
 use super::metrics::Scrape;
 use crate::control::run::Message;
 use crate::serve::worker::Handle;
@@ -37,15 +41,21 @@ pub(crate) async fn serve(socket: TcpListener, admin: Admin) -> io::Result<()> {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/targets", get(targets))
+        .route("/events", get(events))
+        .merge(dashboard::routes())
         .with_state(admin);
     axum::serve(tokio::net::TcpListener::from_std(socket)?, router).await
 }
 
 async fn readyz(State(admin): State<Admin>) -> Response {
-    if admin.ready.load(Ordering::Acquire) {
-        "ok\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    let not_ready = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    if !admin.ready.load(Ordering::Acquire) {
+        return not_ready("not ready\n".to_owned());
+    }
+    match ask(&admin, Message::Ready).await {
+        Some(None) => "ok\n".into_response(),
+        Some(Some(why)) => not_ready(format!("not ready: {why}\n")),
+        None => gone(),
     }
 }
 
@@ -67,6 +77,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         generation: figures.generation,
         groups: figures.groups,
         api_calls: figures.api_calls,
+        checks: figures.checks,
         queues: figures.queues,
     };
     match scrape.render() {
@@ -83,6 +94,23 @@ async fn targets(State(admin): State<Admin>) -> Response {
         Some(view) => Json(view).into_response(),
         None => gone(),
     }
+}
+
+/// `/events`
+#[derive(Serialize)]
+struct Events {
+    /// The number of the latest event; smaller than a known one after a restart.
+    newest: u64,
+    events: Vec<Entry>,
+}
+
+/// `after`: the number of the last event that is known already.
+async fn events(Query(numbers): Query<BTreeMap<String, u64>>) -> Json<Events> {
+    let after = numbers.get("after").copied().unwrap_or(0);
+    Json(Events {
+        newest: journal::newest(),
+        events: journal::since(after),
+    })
 }
 
 async fn ask<T>(admin: &Admin, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {

@@ -11,7 +11,10 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::control::figures::CheckCounts;
+use crate::control::outlier::Cause;
 use crate::request::answer::Reason;
+use crate::request::desync::Finding;
 
 /// A number that one thread writes and others read.
 #[derive(Debug, Default)]
@@ -37,6 +40,35 @@ impl Counter {
     }
 }
 
+/// A counter for each worker, each on cache lines of its own.
+#[derive(Debug)]
+pub struct PerWorker(Box<[Padded]>);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Padded(Counter);
+
+impl PerWorker {
+    /// For that many workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| Padded::default()).collect())
+    }
+
+    /// Counts one of a worker.
+    pub fn count(&self, worker: usize) {
+        if let Some(Padded(counter)) = self.0.get(worker) {
+            counter.add(1);
+        }
+    }
+
+    /// The sum over all workers.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.0.iter().map(|Padded(counter)| counter.get()).sum()
+    }
+}
+
 /// The counters of one worker, on cache lines that no other worker writes.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -44,14 +76,26 @@ pub struct WorkerMetrics {
     /// Responses by the first digit of their status; 0 holds those outside 1xx to 5xx.
     responses: [Counter; 6],
     reasons: [Counter; Reason::ALL.len()],
+    /// Requests that are not compliant.
+    findings: [Counter; Finding::ALL.len()],
     /// Attempts that were followed by another.
     pub retries: Counter,
     /// Requests whose client left before the end of the response.
     pub client_aborts: Counter,
     /// Responses of targets that ended before their end.
     pub responses_cut_short: Counter,
+    /// Tunnels that were opened.
+    pub tunnels: Counter,
+    /// Those of them that are open.
+    pub tunnels_open: Counter,
+    /// Tunnels whose client was told by us to come back.
+    pub tunnels_sent_away: Counter,
+    /// Bytes that went through tunnels, from clients and to clients.
+    pub tunnel_bytes: [Counter; 2],
     /// Connections that were accepted.
     pub accepted: Counter,
+    /// Connections that should have begun with a PROXY header and did not.
+    pub proxy_headers_refused: Counter,
     /// Accepts that failed for want of resources.
     pub accept_errors: Counter,
 }
@@ -63,6 +107,10 @@ impl WorkerMetrics {
             .get(class)
             .unwrap_or(&self.responses[0])
             .add(1);
+    }
+
+    pub(crate) fn classified(&self, finding: Finding) {
+        self.findings[finding as usize].add(1);
     }
 
     pub(crate) fn answered(&self, reason: Reason) {
@@ -79,6 +127,8 @@ pub(crate) struct Scrape {
     pub(crate) groups: Vec<GroupFigures>,
     /// AWS calls of discovery, and those that AWS refused as too many.
     pub(crate) api_calls: (u64, u64),
+    /// Health checks that run.
+    pub(crate) checks: u64,
     /// The queues of events.
     pub(crate) queues: Vec<QueueFigures>,
 }
@@ -91,6 +141,15 @@ pub(crate) struct GroupFigures {
     pub(crate) healthy: u64,
     pub(crate) unhealthy: u64,
     pub(crate) draining: u64,
+    pub(crate) unused: u64,
+    /// Requests go to unhealthy targets, too.
+    pub(crate) fail_open: bool,
+    pub(crate) checks: CheckCounts,
+    pub(crate) unhealthy_routing: u64,
+    /// Taken out because of their requests, or on trial after that.
+    pub(crate) ejected: u64,
+    /// How often targets were taken out, by cause.
+    pub(crate) ejections: [u64; Cause::ALL.len()],
     pub(crate) discovery_failures: u64,
     /// Seconds since the last answer of the source.
     pub(crate) discovery_age: f64,
@@ -139,7 +198,31 @@ impl Collector for Scrape {
             let count = ConstCounter::new(self.sum(|worker| &worker.reasons[index]));
             count.encode(reasons.encode_family(&[("reason", reason.name())])?)?;
         }
-        let counters: [(&str, &str, u64); 7] = [
+        let mut bytes = encoder.encode_descriptor(
+            "tunnel_bytes",
+            "Bytes that went through tunnels, by direction",
+            None,
+            MetricType::Counter,
+        )?;
+        for (index, direction) in ["from_client", "to_client"].into_iter().enumerate() {
+            let count = ConstCounter::new(self.sum(|worker| &worker.tunnel_bytes[index]));
+            count.encode(bytes.encode_family(&[("direction", direction)])?)?;
+        }
+        let mut findings = encoder.encode_descriptor(
+            "non_compliant_requests",
+            "Requests that are not compliant, by class and reason, passed on or not",
+            None,
+            MetricType::Counter,
+        )?;
+        for (index, finding) in Finding::ALL.into_iter().enumerate() {
+            let count = ConstCounter::new(self.sum(|worker| &worker.findings[index]));
+            let labels = [
+                ("classification", finding.class().name()),
+                ("reason", finding.name()),
+            ];
+            count.encode(findings.encode_family(&labels)?)?;
+        }
+        let counters: [(&str, &str, u64); 10] = [
             (
                 "retries",
                 "Attempts that were followed by another",
@@ -156,9 +239,24 @@ impl Collector for Scrape {
                 self.sum(|w| &w.responses_cut_short),
             ),
             (
+                "tunnels",
+                "Connections that became WebSockets",
+                self.sum(|w| &w.tunnels),
+            ),
+            (
+                "tunnels_sent_away",
+                "WebSockets that were closed because their target or the process went",
+                self.sum(|w| &w.tunnels_sent_away),
+            ),
+            (
                 "connections_accepted",
                 "Client connections that were accepted",
                 self.sum(|w| &w.accepted),
+            ),
+            (
+                "proxy_headers_refused",
+                "Connections of trusted proxies without a valid PROXY header",
+                self.sum(|w| &w.proxy_headers_refused),
             ),
             (
                 "accept_errors",
@@ -187,12 +285,26 @@ impl Collector for Scrape {
             None,
             MetricType::Gauge,
         )?)?;
+        let tunnels = self.sum(|worker| &worker.tunnels_open);
+        gauge(tunnels).encode(encoder.encode_descriptor(
+            "tunnels_open",
+            "WebSockets that are open",
+            None,
+            MetricType::Gauge,
+        )?)?;
         gauge(self.generation).encode(encoder.encode_descriptor(
             "snapshot_generation",
             "Number of the snapshot in force",
             None,
             MetricType::Gauge,
         )?)?;
+        gauge(self.checks).encode(encoder.encode_descriptor(
+            "health_checks_running",
+            "Health checks that are made again and again; groups share them",
+            None,
+            MetricType::Gauge,
+        )?)?;
+        encode_health(&self.groups, &mut encoder)?;
         let mut targets = encoder.encode_descriptor(
             "targets",
             "Targets, by group and state",
@@ -205,9 +317,35 @@ impl Collector for Scrape {
                 ("healthy", group.healthy),
                 ("unhealthy", group.unhealthy),
                 ("draining", group.draining),
+                ("unused", group.unused),
             ] {
                 let labels = [("target_group", group.name.as_str()), ("state", state)];
                 gauge(count).encode(targets.encode_family(&labels)?)?;
+            }
+        }
+        let mut ejected = encoder.encode_descriptor(
+            "targets_ejected",
+            "Targets that get no requests, or a few, because of those that they got",
+            None,
+            MetricType::Gauge,
+        )?;
+        for group in &self.groups {
+            let labels = [("target_group", group.name.as_str())];
+            gauge(group.ejected).encode(ejected.encode_family(&labels)?)?;
+        }
+        let mut ejections = encoder.encode_descriptor(
+            "ejections",
+            "How often targets were ejected, by what decided",
+            None,
+            MetricType::Counter,
+        )?;
+        for group in &self.groups {
+            for (cause, count) in Cause::ALL.into_iter().zip(group.ejections) {
+                let labels = [
+                    ("target_group", group.name.as_str()),
+                    ("reason", cause.name()),
+                ];
+                ConstCounter::new(count).encode(ejections.encode_family(&labels)?)?;
             }
         }
         let mut failures = encoder.encode_descriptor(
@@ -232,6 +370,46 @@ impl Collector for Scrape {
         }
         encode_queues(&self.queues, encoder)
     }
+}
+
+/// What checks have shown, and what came of it.
+fn encode_health(
+    groups: &[GroupFigures],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), std::fmt::Error> {
+    let mut checks = encoder.encode_descriptor(
+        "health_checks",
+        "Results of health checks, by group: passed, or why not",
+        None,
+        MetricType::Counter,
+    )?;
+    for group in groups {
+        for (result, count) in group.checks.iter() {
+            let labels = [("target_group", group.name.as_str()), ("result", result)];
+            ConstCounter::new(count).encode(checks.encode_family(&labels)?)?;
+        }
+    }
+    let mut open = encoder.encode_descriptor(
+        "target_group_fail_open",
+        "1 while too few targets are healthy, so that requests go to unhealthy ones, too",
+        None,
+        MetricType::Gauge,
+    )?;
+    for group in groups {
+        let labels = [("target_group", group.name.as_str())];
+        ConstGauge::new(i64::from(group.fail_open)).encode(open.encode_family(&labels)?)?;
+    }
+    let mut routed = encoder.encode_descriptor(
+        "unhealthy_routing_requests",
+        "Requests that came while too few targets were healthy",
+        None,
+        MetricType::Counter,
+    )?;
+    for group in groups {
+        let labels = [("target_group", group.name.as_str())];
+        ConstCounter::new(group.unhealthy_routing).encode(routed.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 /// One figure of a queue.

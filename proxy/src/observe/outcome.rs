@@ -1,5 +1,6 @@
 //! The record of one request: the source of what metrics say about it.
 
+use crate::request::desync::Finding;
 use crate::serve::connection::Client;
 
 /// One request from its head to its last byte. Recorded when dropped, so that a request whose
@@ -7,17 +8,20 @@ use crate::serve::connection::Client;
 pub(crate) struct Outcome<'c> {
     client: &'c Client,
     status: Option<u16>,
+    /// By what the request was classified; none if it is compliant.
+    finding: Option<Finding>,
     complete: bool,
     cut_short: bool,
 }
 
 impl<'c> Outcome<'c> {
     /// A request's head was read.
-    pub(crate) fn start(client: &'c Client) -> Self {
+    pub(crate) fn start(client: &'c Client, finding: Option<Finding>) -> Self {
         client.request_begins();
         Self {
             client,
             status: None,
+            finding,
             complete: false,
             cut_short: false,
         }
@@ -49,6 +53,9 @@ impl Drop for Outcome<'_> {
     fn drop(&mut self) {
         self.client.request_ends();
         let metrics = &self.client.worker.metrics;
+        if let Some(finding) = self.finding {
+            metrics.classified(finding);
+        }
         match self.status {
             Some(status) => metrics.responded(status),
             None => metrics.client_aborts.add(1),

@@ -4,9 +4,13 @@
 //! could read differently, and what no target should see.
 
 use super::answer::Reason;
+use super::desync;
 use crate::http1::body::Body;
-use crate::http1::field::{Kind, Options, kind, length, list};
+use crate::http1::field::{Kind, Options, kind, length, list, names_protocol};
 use crate::http1::head::RequestHead;
+
+/// The protocol to which a connection may be switched.
+pub const WEBSOCKET: &str = "websocket";
 
 /// A request as it was understood; all that is forwarded is made from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,11 @@ pub struct Admitted<'b> {
     pub wants_trailers: bool,
     /// A Connection field names other fields, which are not to be passed on.
     pub names_fields: bool,
+    /// The client asks for a WebSocket.
+    pub websocket: bool,
+    /// The fields say nothing about the body that another reader could take for something else, as
+    /// far as they show it here.
+    pub is_clean: bool,
 }
 
 /// Reads a request head.
@@ -35,7 +44,8 @@ pub struct Admitted<'b> {
 /// # Errors
 /// The reason for which it is refused.
 pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
-    if matches!(head.method, "TRACE" | "CONNECT") {
+    // TRACE meets rules first (`request.rs`): one may have an answer for it.
+    if head.method == "CONNECT" {
         return Err(Reason::MethodNotAllowed);
     }
     let mut options = Options::default();
@@ -44,14 +54,23 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
     let mut coding = None;
     let mut expects_continue = false;
     let mut wants_trailers = false;
+    let mut websocket = false;
+    let mut frames = 0;
+    let mut is_clean = true;
     for field in head.fields {
         match kind(field.name) {
             Kind::Connection => options.add(field.value),
             Kind::Host if host.replace(field.value).is_some() => return Err(Reason::BadHost),
-            // RFC 9112 §6.3: several lengths, also equal ones, may be refused, and nobody sends
-            // them in good faith.
-            Kind::ContentLength if content_length.replace(field.value).is_some() => {
-                return Err(Reason::BadLength);
+            Kind::ContentLength => {
+                frames += 1;
+                let length = length(field.value).ok_or(Reason::BadLength)?;
+                // RFC 9112 §6.3: equal ones may count as one; see `desync` for when they do.
+                if content_length
+                    .replace(length)
+                    .is_some_and(|other| other != length)
+                {
+                    return Err(Reason::BadLength);
+                }
             }
             Kind::TransferEncoding if coding.replace(field.value).is_some() => {
                 return Err(Reason::UnsupportedTransferEncoding);
@@ -64,15 +83,16 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
                 wants_trailers |=
                     list(field.value).any(|member| member.eq_ignore_ascii_case(b"trailers"));
             }
+            Kind::Upgrade => websocket |= names_protocol(field.value, WEBSOCKET),
+            Kind::Other => is_clean &= !desync::is_suspicious(field.name),
             _ => {}
         }
     }
     if options.are_too_many() {
         return Err(Reason::MalformedRequest);
     }
-    let length = content_length
-        .map(|value| length(value).ok_or(Reason::BadLength))
-        .transpose()?;
+    let length = content_length;
+    frames += usize::from(coding.is_some());
     let mut close = options.close || !(head.is_1_1 || options.keep_alive);
     let body = match coding {
         None => Body::Length(length.unwrap_or(0)),
@@ -82,12 +102,19 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
             return Err(Reason::UnsupportedTransferEncoding);
         }
         Some(_) => {
-            // §6.3: with both, the chunks count and the connection must end. ALB does the same in
-            // its default mode.
+            // §6.3: with both, the chunks count and the connection must end.
             close |= length.is_some();
             Body::chunked()
         }
     };
+    // RFC 9110 §7.8: not in HTTP/1.0, and only if Connection says so; RFC 6455 §4.1: with GET. All
+    // else that is asked for with Upgrade is not heard, which a server may do: a switch to a
+    // protocol that nobody here understands, such as `h2c`, would carry requests past every rule.
+    let websocket = websocket && options.upgrade && head.is_1_1 && head.method == "GET";
+    if websocket && !body.is_done() {
+        // Where the body ends and the other protocol begins is for two readers to understand.
+        return Err(Reason::UpgradeWithBody);
+    }
     let target = target(head)?;
     let field = match host {
         Some(value) => Some(text(value).ok_or(Reason::BadHost)?),
@@ -104,6 +131,8 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
         close,
         wants_trailers,
         names_fields: options.names,
+        websocket,
+        is_clean: is_clean && desync::is_framed_cleanly(head, frames),
     })
 }
 
@@ -137,10 +166,8 @@ fn target<'b>(head: &RequestHead<'b>) -> Result<Target<'b>, Reason> {
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
             let (authority, rest) = rest.split_at(end);
             // User information is not for targets (RFC 9110 §4.2.4).
-            let host = authority
-                .rsplit_once('@')
-                .map_or(authority, |(_, host)| host);
-            if host.is_empty() || !is_authority(host.as_bytes()) {
+            let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+            if !is_user(user.as_bytes()) || host.is_empty() || !is_authority(host.as_bytes()) {
                 return Err(Reason::BadHost);
             }
             (Some(host), rest)
@@ -188,6 +215,13 @@ pub(super) fn is_authority(bytes: &[u8]) -> bool {
         byte => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte),
     };
     host.iter().all(valid) && is_port(port)
+}
+
+/// `userinfo` (RFC 3986 §3.2.1). Readers differ about where a Host begins behind a second `@` or a
+/// `\`.
+fn is_user(bytes: &[u8]) -> bool {
+    let valid = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:%".contains(byte);
+    bytes.iter().all(valid)
 }
 
 /// Nothing, `:` alone, or `:` and a number that a port can have.

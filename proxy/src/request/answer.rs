@@ -3,10 +3,13 @@
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
+use super::desync::Finding;
 use super::headers::{Delivery, push_delivery, push_field, push_length, push_status};
 
 /// The header that tells the reason to operators.
 pub const REASON_HEADER: &str = "x-longshore-reason";
+/// The header that tells how a refused request was classified, and by what.
+pub const CLASSIFICATION_HEADER: &str = "x-longshore-classification";
 
 /// Why there is an answer of our own. The names are stable: they stand in the header, in logs and
 /// in metrics.
@@ -30,6 +33,10 @@ pub enum Reason {
     AmbiguousLength,
     /// A Transfer-Encoding other than `chunked`.
     UnsupportedTransferEncoding,
+    /// A request to switch to a WebSocket that has a body.
+    UpgradeWithBody,
+    /// Readers could understand the request differently, more than the mode allows.
+    DesyncMitigation,
     /// TRACE or CONNECT.
     MethodNotAllowed,
     /// The client did not finish its request head in time.
@@ -66,7 +73,7 @@ pub enum Reason {
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
@@ -76,6 +83,8 @@ impl Reason {
         Self::BadLength,
         Self::AmbiguousLength,
         Self::UnsupportedTransferEncoding,
+        Self::UpgradeWithBody,
+        Self::DesyncMitigation,
         Self::MethodNotAllowed,
         Self::RequestHeaderTimeout,
         Self::RequestBodyTimeout,
@@ -107,6 +116,8 @@ impl Reason {
             Self::BadLength => "bad_length",
             Self::AmbiguousLength => "ambiguous_length",
             Self::UnsupportedTransferEncoding => "unsupported_transfer_encoding",
+            Self::UpgradeWithBody => "upgrade_with_body",
+            Self::DesyncMitigation => "desync_mitigation",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestHeaderTimeout => "request_header_timeout",
             Self::RequestBodyTimeout => "request_body_timeout",
@@ -139,6 +150,8 @@ impl Reason {
             | Self::BadTarget
             | Self::BadLength
             | Self::AmbiguousLength
+            | Self::UpgradeWithBody
+            | Self::DesyncMitigation
             | Self::RequestBodyIncomplete => StatusCode::BAD_REQUEST,
             Self::RequestHeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UnsupportedTransferEncoding => StatusCode::NOT_IMPLEMENTED,
@@ -167,6 +180,8 @@ pub struct Answer {
     pub status: StatusCode,
     content_type: HeaderValue,
     location: Option<HeaderValue>,
+    /// What is wrong with the request that it refuses.
+    finding: Option<Finding>,
     body: Bytes,
     /// Whether the client's connection must end with it.
     pub close: bool,
@@ -182,6 +197,7 @@ impl Answer {
             status,
             content_type: HeaderValue::from_static("text/html"),
             location: None,
+            finding: None,
             body: page(status),
             // Where the next request begins cannot be known, or must not be trusted. And what
             // follows a CONNECT is no HTTP for a client that takes the answer for a tunnel.
@@ -196,9 +212,20 @@ impl Answer {
                     | Reason::BadTarget
                     | Reason::BadLength
                     | Reason::AmbiguousLength
+                    | Reason::UpgradeWithBody
+                    | Reason::DesyncMitigation
                     | Reason::UnsupportedTransferEncoding
                     | Reason::RequestBodyIncomplete
             ),
+        }
+    }
+
+    /// The error page for a request that is refused, with what is wrong with it.
+    #[must_use]
+    pub fn refusal(reason: Reason, finding: Option<Finding>) -> Self {
+        Self {
+            finding,
+            ..Self::error(reason)
         }
     }
 
@@ -210,6 +237,7 @@ impl Answer {
             status,
             content_type,
             location: None,
+            finding: None,
             body,
             close: false,
         }
@@ -223,6 +251,7 @@ impl Answer {
             status,
             content_type: HeaderValue::from_static("text/html"),
             location: Some(location),
+            finding: None,
             body: page(status),
             close: false,
         }
@@ -242,6 +271,10 @@ impl Answer {
         push_field(out, "date", date);
         if !matches!(self.reason, Reason::FixedResponse | Reason::Redirect) {
             push_field(out, REASON_HEADER, self.reason.name().as_bytes());
+        }
+        if let Some(finding) = self.finding {
+            let text = format!("{} {}", finding.class().name(), finding.name());
+            push_field(out, CLASSIFICATION_HEADER, text.as_bytes());
         }
         if self.reason == Reason::MethodNotAllowed {
             push_field(

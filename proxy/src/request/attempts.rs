@@ -33,6 +33,11 @@ impl Attempts {
         self.count
     }
 
+    /// Whether nothing was tried yet, nor waited for.
+    pub(crate) fn is_first(&self) -> bool {
+        self.count == 0 && self.waits == 0
+    }
+
     pub(crate) fn lost(&self) -> usize {
         self.lost
     }
@@ -66,18 +71,20 @@ impl Attempts {
         }
         self.tried.push(lease.endpoint().id);
         if matches!(error, AttemptError::Closed { reused: true, .. }) {
-            // Most likely the connection was stale, and others in the pool are too. The target may
-            // be well, but another one is the safer choice while there is one.
+            // Others in the pool are likely to be closed too. The target may be well, but another one
+            // is the safer choice while there is one.
             self.fresh = true;
             self.second_chance = true;
+        }
+        if matches!(error, AttemptError::Closed { stale: true, .. }) {
             self.stale = Some(lease.endpoint().id);
         } else if self.was_stale(lease.endpoint().id) {
             self.stale = None;
         }
     }
 
-    /// Whether the latest attempt at an endpoint met a connection that it had closed meanwhile. The
-    /// next one is made on a new connection, so this holds only once.
+    /// Whether the latest attempt at an endpoint met a connection that it had closed meanwhile, idle
+    /// for long. The next one is made on a new connection, so this holds only once.
     pub(crate) fn was_stale(&self, endpoint: u64) -> bool {
         self.stale == Some(endpoint)
     }

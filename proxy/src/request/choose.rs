@@ -33,6 +33,7 @@ pub(super) fn choose(
     client: &Client,
     to: Destination,
     stays: Option<Identity>,
+    replayable: bool,
     attempts: &mut Attempts,
 ) -> Choice {
     let snapshot = client.worker.shared.load();
@@ -45,11 +46,18 @@ pub(super) fn choose(
             reason => Choice::Answer(reason),
         };
     }
+    if let Some(counted) = &group.unhealthy_routing
+        && attempts.is_first()
+    {
+        counted.count(client.worker.index);
+    }
     attempts.trust_if(!group.can_confirm);
     let feedback = if group.is_measured() {
         Feedback::Measured(clock::now())
     } else if group.is_counted() {
         Feedback::Counted
+    } else if group.is_timed {
+        Feedback::Timed(clock::now())
     } else {
         Feedback::None
     };
@@ -57,7 +65,7 @@ pub(super) fn choose(
         worker: client.worker.index,
         now: match feedback {
             Feedback::Measured(now) => clock::micros(now) / 1_000,
-            Feedback::Counted | Feedback::None => client.worker.timers.now(),
+            Feedback::Counted | Feedback::Timed(_) | Feedback::None => client.worker.timers.now(),
         },
         draw: &|bound| client.worker.draw(bound),
         hash: to.hash,
@@ -65,6 +73,9 @@ pub(super) fn choose(
     loop {
         let doubt = Cell::new(false);
         let sure = |endpoint: &Endpoint| {
+            if group.has_trials && !endpoint.trial.allows(replayable) {
+                return false;
+            }
             let doubtful = !attempts.trusts() && endpoint.is_doubtful();
             doubt.set(doubt.get() || doubtful);
             !doubtful
@@ -82,11 +93,20 @@ pub(super) fn choose(
             })
         });
         return match picked {
-            Some(endpoint) => Choice::Lease(Lease::begin(
-                client.worker.pool.local(endpoint),
-                client.worker.index,
-                feedback,
-            )),
+            Some(endpoint) => {
+                let on_trial = if group.has_trials {
+                    let Some(on_trial) = endpoint.trial.take(replayable) else {
+                        // Another worker took the permit.
+                        continue;
+                    };
+                    on_trial
+                } else {
+                    false
+                };
+                let local = client.worker.pool.local(endpoint);
+                let index = client.worker.index;
+                Choice::Lease(Lease::begin(local, index, feedback, on_trial))
+            }
             None if attempts.takes_second_chance() => continue,
             // In doubt, or all of them have just left and the next snapshot is about to come.
             None if (doubt.get() || attempts.has_only_doubts()) && attempts.may_wait() => {

@@ -1,14 +1,13 @@
-//! The client's end of an exchange: its socket, and what is to be sent on it.
+//! The client's end of an exchange: its stream, and what is to be sent on it.
 
 use std::io;
 use std::task::{Context, Poll};
 
-use tokio::net::TcpStream;
-
 use crate::http1::buffer::Buffers;
+use crate::http1::stream::Stream;
 use crate::http1::wire::Wire;
 
-/// A client's socket, with what was read and not used, and what was written and not sent.
+/// A client's stream, with what was read and not used, and what was written and not sent.
 pub(crate) struct Link {
     pub(crate) wire: Wire,
     /// What is to be sent next. `sent` of it was.
@@ -17,7 +16,7 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Self {
             wire: Wire::new(stream),
             output: Vec::new(),

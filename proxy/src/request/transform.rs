@@ -21,6 +21,18 @@ pub struct Rewritten {
 }
 
 impl Rewritten {
+    /// The new Host.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.host.as_deref()
+    }
+
+    /// The new path with the query.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
     /// The request as its target gets it.
     #[must_use]
     pub fn apply<'r>(&'r self, mut admitted: Admitted<'r>) -> Admitted<'r> {

@@ -7,16 +7,18 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::io::AsyncWriteExt as _;
+use longshore_config::ProxyProtocol;
 use tokio::net::TcpStream;
 
+use super::proxied;
 use super::timers::Slot;
 use super::worker::Worker;
 use crate::control::ids::ListenerId;
 use crate::control::snapshot::Limits;
 use crate::http1::body::Body;
 use crate::http1::buffer::LARGE;
+use crate::http1::stream::Stream;
+use crate::proxy_protocol::{self, Ends};
 use crate::request::answer::{Answer, Reason};
 use crate::request::headers::Forwarded;
 use crate::request::link::Link;
@@ -53,6 +55,7 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) forwarded: Forwarded,
+    secure: bool,
     limits: Limits,
     /// When it was accepted, when the phase began, and when a byte last moved; `Timers::now`.
     accepted: u64,
@@ -64,18 +67,26 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    fn new(worker: Rc<Worker>, listener: ListenerId, peer: SocketAddr, local: SocketAddr) -> Self {
+    /// `secure`: the client reached us over TLS.
+    fn new(
+        worker: Rc<Worker>,
+        listener: ListenerId,
+        peer: SocketAddr,
+        local: SocketAddr,
+        secure: bool,
+    ) -> Self {
         let limits = worker.shared.load().limits;
         let now = worker.timers.now();
         let slot = worker.timers.slot();
         slot.set(limits.idle);
         let (peer, local) = (canonical(peer), canonical(local));
         Self {
-            forwarded: Forwarded::new(peer.ip(), "http", local.port()),
+            forwarded: Forwarded::new(peer.ip(), scheme(secure), local.port()),
             worker,
             listener,
             peer,
             local,
+            secure,
             limits,
             accepted: now,
             since: Cell::new(now),
@@ -85,10 +96,25 @@ impl Client {
         }
     }
 
-    /// Whether it has TLS. No listener has it yet.
-    #[allow(clippy::unused_self, reason = "it is a fact about the connection")]
+    /// Whether it has TLS.
     pub(crate) fn is_secure(&self) -> bool {
-        false
+        self.secure
+    }
+
+    /// The scheme of the URLs that the client asks for.
+    pub(crate) fn scheme(&self) -> &'static str {
+        scheme(self.secure)
+    }
+
+    /// The PROXY header that tells a target of this client.
+    pub(crate) fn proxy_header(&self, version: ProxyProtocol) -> Vec<u8> {
+        let ends = Ends {
+            source: self.peer,
+            destination: self.local,
+        };
+        let mut header = Vec::new();
+        proxy_protocol::write(version, Some(ends), &mut header);
+        header
     }
 
     /// A request's head is complete.
@@ -151,6 +177,39 @@ impl Client {
                 return Poll::Ready(Quiet::TooLong);
             }
             self.slot.set(idle - quiet);
+        }
+    }
+
+    /// Whether the task is to be woken when the target leaves its group.
+    pub(crate) fn hear_of_retiring(&self, hear: bool) {
+        self.slot.hear_of_retiring(hear);
+    }
+
+    /// Ready when nothing has moved for `idle`, when the endpoint's deregistration delay is over,
+    /// or when a moment (`Timers::now`) has come.
+    pub(crate) fn poll_tunnel(
+        &self,
+        endpoint: &Endpoint,
+        idle: Duration,
+        moment: Option<u64>,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Quiet>> {
+        loop {
+            if endpoint.is_expired() {
+                return Poll::Ready(Some(Quiet::Expired));
+            }
+            let quiet = self.elapsed(&self.moved);
+            if quiet >= idle {
+                return Poll::Ready(Some(Quiet::TooLong));
+            }
+            let now = self.worker.timers.now();
+            let until = moment.map(|moment| Duration::from_millis(moment.saturating_sub(now)));
+            if until.is_some_and(|until| until.is_zero()) {
+                return Poll::Ready(None);
+            }
+            self.slot
+                .set((idle - quiet).min(until.unwrap_or(Duration::MAX)));
+            std::task::ready!(self.slot.poll(cx));
         }
     }
 
@@ -286,36 +345,64 @@ fn has_empty_line(bytes: &[u8]) -> bool {
         .any(|(at, byte)| *byte == b'\n' && matches!(bytes[..at], [.., b'\n'] | [.., b'\n', b'\r']))
 }
 
+fn scheme(secure: bool) -> &'static str {
+    if secure { "https" } else { "http" }
+}
+
 /// An IPv4 client of a socket for both families is an IPv4 client.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+fn expects_proxy_header(worker: &Worker, listener: ListenerId, peer: SocketAddr) -> bool {
+    let snapshot = worker.shared.load();
+    snapshot
+        .listener(listener)
+        .is_some_and(|listener| listener.expects_proxy_header(peer.ip().to_canonical()))
 }
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: ListenerId,
-    stream: TcpStream,
-    peer: SocketAddr,
+    mut stream: TcpStream,
+    mut peer: SocketAddr,
 ) {
     // Both fail only if the client is gone already.
-    let local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
+    let mut local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
         Ok(local) => local,
         Err(error) => {
             tracing::debug!(%error, %peer, "a new connection is gone");
             return;
         }
     };
-    let client = Client::new(worker, listener, peer, local);
+    // Before all else, also before TLS.
+    if expects_proxy_header(&worker, listener, peer) {
+        match proxied::ends(&mut stream).await {
+            Ok(None) => {}
+            Ok(Some(ends)) => (peer, local) = (ends.source, ends.destination),
+            Err(error) => {
+                worker.metrics.proxy_headers_refused.add(1);
+                tracing::debug!(%error, %peer, "a connection without a PROXY header");
+                return;
+            }
+        }
+    }
+    let client = Client::new(worker, listener, peer, local, false);
+    talk(&client, Stream::Plain(stream)).await;
+}
+
+/// Serves what comes on a stream that carries HTTP/1.1, to its end.
+async fn talk(client: &Client, stream: Stream) {
     let mut link = Link::new(stream);
-    let last = converse(&client, &mut link).await;
+    let last = converse(client, &mut link).await;
     client.worker.buffers.forget(&mut link.wire.input);
     match last {
-        Next::Linger => linger(&client, link).await,
+        Next::Linger => linger(client, link).await,
         Next::Reset => {
             // A plain close would look like the end of the response.
-            if let Err(error) = SockRef::from(&link.wire.stream).set_linger(Some(Duration::ZERO)) {
-                tracing::debug!(%error, %peer, "a connection could not be reset");
+            if let Err(error) = link.wire.stream.reset_on_drop() {
+                tracing::debug!(%error, peer = %client.peer, "a connection could not be reset");
             }
         }
         Next::More | Next::Request | Next::Close => {}
@@ -359,7 +446,7 @@ async fn linger(client: &Client, mut link: Link) {
     };
     let buffers = &client.worker.buffers;
     let ended = tokio::time::timeout(all, async {
-        link.wire.stream.shutdown().await?;
+        poll_fn(|cx| link.wire.stream.poll_shutdown(cx)).await?;
         loop {
             buffers.forget(&mut link.wire.input);
             let read = poll_fn(|cx| link.wire.poll_fill(buffers, usize::MAX, cx));

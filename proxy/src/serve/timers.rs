@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use slab::Slab;
 
@@ -18,10 +18,24 @@ use crate::upstream::pool::Local;
 /// From one look to the next.
 pub(crate) const TICK: Duration = Duration::from_millis(50);
 
+fn millis() -> u64 {
+    clock::micros(clock::now()) / 1_000
+}
+
 /// A limit that is not set.
 const NEVER: u64 = u64::MAX;
 
 impl Entry {
+    fn is_due(&self, now: u64) -> bool {
+        self.limit <= now || self.is_expired() || (self.hears_of_retiring && self.is_retired())
+    }
+
+    fn is_retired(&self) -> bool {
+        self.local
+            .as_ref()
+            .is_some_and(|local| local.endpoint().is_retired())
+    }
+
     fn is_expired(&self) -> bool {
         self.local
             .as_ref()
@@ -31,8 +45,7 @@ impl Entry {
 
 /// The time limits of a worker.
 pub(crate) struct Timers {
-    start: Instant,
-    /// Milliseconds since `start`, as of the latest tick.
+    /// Milliseconds since the process started, as of the latest tick.
     now: Cell<u64>,
     entries: RefCell<Slab<Entry>>,
 }
@@ -42,18 +55,20 @@ struct Entry {
     waker: Option<Waker>,
     /// Whose end (deregistration delay over) also wakes the task.
     local: Option<Rc<Local>>,
+    /// That it left its group wakes the task as well.
+    hears_of_retiring: bool,
 }
 
 impl Timers {
     pub(crate) fn new() -> Rc<Self> {
         Rc::new(Self {
-            start: clock::now(),
-            now: Cell::new(0),
+            now: Cell::new(millis()),
             entries: RefCell::new(Slab::new()),
         })
     }
 
-    /// Milliseconds since this worker started, at most one tick old. Costs no clock read.
+    /// Milliseconds since the process started, the same for all workers, at most one tick old. Costs
+    /// no clock read.
     pub(crate) fn now(&self) -> u64 {
         self.now.get()
     }
@@ -64,6 +79,7 @@ impl Timers {
             limit: NEVER,
             waker: None,
             local: None,
+            hears_of_retiring: false,
         });
         Slot {
             timers: Rc::clone(self),
@@ -73,10 +89,8 @@ impl Timers {
 
     /// Takes the time and wakes every task whose limit has passed.
     pub(crate) fn tick(&self) {
-        let elapsed = clock::now().saturating_duration_since(self.start);
-        self.now
-            .set(u64::try_from(elapsed.as_millis()).unwrap_or(NEVER - 1));
-        self.wake(|entry, now| entry.limit <= now || entry.is_expired());
+        self.now.set(millis());
+        self.wake(Entry::is_due);
     }
 
     /// Wakes every task, so that each sees a change of the worker's state.
@@ -116,9 +130,16 @@ impl Slot {
         self.timers.entries.borrow_mut()[self.key].local = Some(Rc::clone(local));
     }
 
+    /// Also wake when the endpoint that is watched leaves its group, or not any more.
+    pub(crate) fn hear_of_retiring(&self, hear: bool) {
+        self.timers.entries.borrow_mut()[self.key].hears_of_retiring = hear;
+    }
+
     /// Wake for the limit alone.
     pub(crate) fn unwatch(&self) {
-        self.timers.entries.borrow_mut()[self.key].local = None;
+        let entry = &mut self.timers.entries.borrow_mut()[self.key];
+        entry.local = None;
+        entry.hears_of_retiring = false;
     }
 
     /// Ready if the limit has passed or the endpoint expired; else the task is woken when it does.
@@ -152,6 +173,7 @@ mod tests {
     #[test]
     fn a_limit_fires_once_its_time_has_passed_and_not_before() {
         let timers = Timers::new();
+        timers.now.set(0);
         let slot = timers.slot();
         let cx = Context::from_waker(Waker::noop());
         assert_eq!(slot.poll(&cx), Poll::Pending);

@@ -16,11 +16,14 @@ use tokio::task::JoinHandle;
 
 use super::{connection, listener, timers::TICK, timers::Timers};
 use crate::clock;
-use crate::control::ids::ListenerId;
+use crate::control::controller::Event;
+use crate::control::ids::{GroupId, ListenerId};
+use crate::control::run::Message;
 use crate::control::snapshot::Shared;
 use crate::http1::buffer::Buffers;
 use crate::observe::metrics::WorkerMetrics;
 use crate::request::sticky::ticket::NONCE;
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Pool;
 
 /// Orders waiting for a worker, at the most. Connections are handed over only while there is room.
@@ -100,6 +103,8 @@ pub(crate) struct Worker {
     pub(crate) metrics: Arc<WorkerMetrics>,
     /// All workers, to hand connections to; this one stands at `index`.
     pub(crate) peers: Arc<[Handle]>,
+    /// To the control task.
+    outbox: mpsc::Sender<Message>,
     /// Since when (`Timers::now`) it drains.
     draining: Cell<Option<u64>>,
     /// The date for messages, at most a second old.
@@ -137,6 +142,17 @@ impl Worker {
     /// A random number below `bound`.
     pub(crate) fn draw(&self, bound: u64) -> u64 {
         self.rng.borrow_mut().random_range(0..bound.max(1))
+    }
+
+    /// Asks the control task to look at an endpoint, once until it does.
+    pub(crate) fn call(&self, group: GroupId, endpoint: &Endpoint) {
+        if endpoint.call() {
+            let event = Event::Called(group, endpoint.id);
+            if self.outbox.try_send(Message::Event(event)).is_err() {
+                // It has more to do than it can; the next fault asks again.
+                endpoint.answer_call();
+            }
+        }
     }
 
     fn load(&self) -> &Load {
@@ -182,6 +198,7 @@ pub(crate) fn run(
     shared: Arc<Shared>,
     peers: Arc<[Handle]>,
     seed: u64,
+    outbox: mpsc::Sender<Message>,
     inbox: Inbox,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -197,6 +214,7 @@ pub(crate) fn run(
         timers: Timers::new(),
         metrics: Arc::clone(&peers[index].metrics),
         peers,
+        outbox,
         draining: Cell::new(None),
         rng: RefCell::new(SmallRng::seed_from_u64(seed.wrapping_add(index as u64))),
     });

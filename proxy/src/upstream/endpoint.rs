@@ -3,13 +3,15 @@
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use longshore_discovery::{Target, TargetKey};
 use socket2::SockRef;
 
 use super::identity::Identity;
 use super::load::Load;
+use super::passive::{Fault, Passive, Runs, Seen, Timed, seen};
+use super::trial::Trial;
 use crate::clock;
 
 /// How long ECS may take to learn that a task has ended by itself. Until then it confirms a task
@@ -33,6 +35,8 @@ pub struct Endpoint {
     pub shared_port: bool,
     /// It left its group: nothing new may be sent to it.
     retired: AtomicBool,
+    /// How long what is in flight then has, in milliseconds.
+    delay: AtomicU64,
     /// Its deregistration delay is over, or its address went to another target: what is still in
     /// flight ends.
     expired: AtomicBool,
@@ -44,8 +48,16 @@ pub struct Endpoint {
     /// What it is like over all workers, for algorithms that need to know.
     load: Load,
     workers: Box<[WorkerSide]>,
+    /// The control task has been asked to look at it, and has not done so.
+    called: AtomicBool,
+    /// How it may show that it is well again.
+    pub(crate) trial: Trial,
     /// It has kept a connection open for a second request.
     reuses: AtomicBool,
+    /// When the target ended a connection after a response, before it was known to keep any: a look
+    /// that began after this moment and shows it tells that it does so while it lives
+    /// (`clock::micros`; 0: never).
+    ended: AtomicU64,
     /// The open connections of all workers, if `shared_port`; see `evidence`.
     connections: Mutex<Vec<(u64, TcpStream)>>,
 }
@@ -59,6 +71,7 @@ struct WorkerSide {
     requests: AtomicU64,
     failures: AtomicU64,
     errors: AtomicU64,
+    passive: Passive,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -81,19 +94,31 @@ impl Endpoint {
             address: target.address,
             shared_port: target.shared_port,
             retired: AtomicBool::new(false),
+            delay: AtomicU64::new(0),
             expired: AtomicBool::new(false),
             confirmed: AtomicU64::new(clock::micros(target.confirmed_at)),
             lost: AtomicU64::new(0),
             load: Load::default(),
             workers: (0..workers.max(1)).map(|_| WorkerSide::default()).collect(),
+            called: AtomicBool::new(false),
+            trial: Trial::default(),
             reuses: AtomicBool::new(false),
+            ended: AtomicU64::new(0),
             connections: Mutex::new(Vec::new()),
         })
     }
 
-    /// Nothing new goes here any more.
-    pub fn retire(&self) {
+    /// Nothing new goes here any more. What is in flight has that long.
+    pub fn retire(&self, delay: Duration) {
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.delay.store(millis, Ordering::Relaxed);
         self.retired.store(true, Ordering::Release);
+    }
+
+    /// How long what is in flight has, or had, from when it was retired.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        Duration::from_millis(self.delay.load(Ordering::Relaxed))
     }
 
     /// See [`Self::retire`].
@@ -104,7 +129,7 @@ impl Endpoint {
 
     /// What is still in flight ends.
     pub fn expire(&self) {
-        self.retire();
+        self.retired.store(true, Ordering::Release);
         self.expired.store(true, Ordering::Release);
     }
 
@@ -123,12 +148,26 @@ impl Endpoint {
     /// A connection ended without our doing.
     pub fn lost_connection(&self, at: Instant, loss: Loss) {
         if self.shared_port {
-            let counts_from = match loss {
-                Loss::Sudden => clock::micros(at) + REPORT_LAG_MICROS,
-                Loss::Announced => clock::micros(at),
-            };
-            self.lost.fetch_max(counts_from.max(1), Ordering::AcqRel);
+            self.lost.fetch_max(counts_from(at, loss), Ordering::AcqRel);
         }
+    }
+
+    /// A connection ended without our doing, after a response. Some targets end each of theirs, and
+    /// would be in doubt for ever: but until this one was seen to outlive such an end, it may as
+    /// well have been its own.
+    pub fn ended_connection(&self, at: Instant, loss: Loss) {
+        if self.reuses() {
+            self.lost_connection(at, loss);
+        } else if !self.outlives_its_connections() {
+            self.ended
+                .fetch_max(counts_from(at, loss), Ordering::AcqRel);
+            self.lost_connection(at, loss);
+        }
+    }
+
+    fn outlives_its_connections(&self) -> bool {
+        let ended = self.ended.load(Ordering::Acquire);
+        ended != 0 && self.confirmed.load(Ordering::Acquire) > ended
     }
 
     /// Whether a new connection might reach another task that was given this port.
@@ -261,6 +300,15 @@ pub enum Loss {
     Announced,
 }
 
+/// When a look must have begun to tell whether the target outlived a loss.
+fn counts_from(at: Instant, loss: Loss) -> u64 {
+    let at = clock::micros(at).max(1);
+    match loss {
+        Loss::Sudden => at + REPORT_LAG_MICROS,
+        Loss::Announced => at,
+    }
+}
+
 /// What a look at a connection says about the process at its other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Evidence {
@@ -328,6 +376,53 @@ impl Endpoint {
     /// A request of a worker ended in an error of the target's.
     pub(crate) fn erred(&self, worker: usize) {
         add_own(&self.side(worker).errors);
+    }
+
+    /// A request of a worker succeeded, its response is out; at a time in milliseconds
+    /// (`Timers::now`).
+    pub fn succeeded(&self, worker: usize, now: u64) {
+        self.side(worker).passive.succeeded(now);
+    }
+
+    /// A request of a worker ended badly. Tells that worker's run.
+    pub fn faulted(&self, worker: usize, fault: Fault, now: u64) -> Runs {
+        self.side(worker).passive.failed(fault, now)
+    }
+
+    /// A response head of a worker's request took so long.
+    pub fn took(&self, worker: usize, micros: u64) {
+        self.side(worker).passive.took(micros);
+    }
+
+    /// What requests of all workers show.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        seen(self.workers.iter().map(|side| &side.passive))
+    }
+
+    /// How long response heads took, over all workers.
+    #[must_use]
+    pub fn timed(&self) -> Timed {
+        let all = self.workers.iter().map(|side| side.passive.timed());
+        all.fold(Timed::default(), |sum, one| Timed {
+            micros: sum.micros.wrapping_add(one.micros),
+            count: sum.count + one.count,
+        })
+    }
+
+    /// The control task is to look at it. False if it knows already.
+    pub(crate) fn call(&self) -> bool {
+        !self.called.load(Ordering::Relaxed) && !self.called.swap(true, Ordering::AcqRel)
+    }
+
+    /// The control task looks now, or could not be asked.
+    pub(crate) fn answer_call(&self) {
+        self.called.store(false, Ordering::Release);
+    }
+
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.workers.len()
     }
 
     /// What it is like over all workers.

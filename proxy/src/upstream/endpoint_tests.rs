@@ -119,7 +119,7 @@ fn a_port_that_no_other_task_can_get_is_never_in_doubt() {
     let endpoint = endpoint(false);
     endpoint.lost_connection(later(10), Loss::Sudden);
     assert!(!endpoint.is_doubtful() && admits(&endpoint, 1));
-    endpoint.retire();
+    endpoint.retire(Duration::ZERO);
     assert!(!admits(&endpoint, 1));
 }
 
@@ -141,4 +141,29 @@ fn a_connection_that_is_trusted_for_want_of_proof_is_noted() {
     let (ours, _open) = pair();
     assert!(endpoint.admits(1, ours, true));
     assert!(!endpoint.is_doubtful());
+}
+
+#[test]
+fn a_target_that_closes_after_each_response_is_in_doubt_only_until_it_outlived_one() {
+    for loss in [Loss::Announced, Loss::Sudden] {
+        let endpoint = endpoint(true);
+        // The first end may be that of its process.
+        endpoint.ended_connection(later(10), loss);
+        assert!(endpoint.is_doubtful());
+        endpoint.confirm(later(12));
+        endpoint.ended_connection(later(20), loss);
+        assert!(!endpoint.is_doubtful(), "{loss:?}");
+    }
+}
+
+#[test]
+fn a_target_that_keeps_connections_is_in_doubt_each_time_one_ends() {
+    let endpoint = endpoint(true);
+    endpoint.reused();
+    for time in [10, 20] {
+        endpoint.ended_connection(later(time), Loss::Announced);
+        assert!(endpoint.is_doubtful());
+        endpoint.confirm(later(time + 1));
+        assert!(!endpoint.is_doubtful());
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::passive::Fault;
+
 /// One attempt's failure.
 #[derive(Debug, thiserror::Error)]
 pub enum AttemptError {
@@ -14,12 +16,14 @@ pub enum AttemptError {
     /// The target's port may have gone to another task. Nothing was sent.
     #[error("the target's presence is not confirmed")]
     Doubtful,
-    /// The connection ended before the response head. `reused`: it had served requests before,
-    /// so that the likely cause is the target's own time limit on idle connections.
+    /// The connection ended before the response head.
     #[error("the connection ended before the response: {cause}")]
     Closed {
         /// Whether the connection came from the pool.
         reused: bool,
+        /// Whether it was idle for so long before that the likely cause is the target's own time
+        /// limit on idle connections.
+        stale: bool,
         /// Whether any of the request may have reached the target.
         sent: bool,
         /// What the kernel said.
@@ -43,4 +47,32 @@ pub enum AttemptError {
     /// The client is gone, and nobody waits for a response.
     #[error("the client is gone")]
     ClientGone,
+}
+
+impl AttemptError {
+    /// What it says against the target; none if it may be our own doing, the client's, or chance.
+    #[must_use]
+    pub fn fault(&self) -> Option<Fault> {
+        match self {
+            Self::Connect(error) => match error.kind() {
+                io::ErrorKind::ConnectionRefused => Some(Fault::Refused),
+                io::ErrorKind::ConnectionReset
+                | io::ErrorKind::HostUnreachable
+                | io::ErrorKind::TimedOut => Some(Fault::Failed),
+                // No descriptor or port is left, or the network is down: that is on our side.
+                _ => None,
+            },
+            // An idle connection may end at any time.
+            Self::Closed { reused: true, .. } => None,
+            Self::ConnectTimeout
+            | Self::Closed { .. }
+            | Self::Malformed(_)
+            | Self::ResponseTimeout => Some(Fault::Failed),
+            Self::Doubtful
+            | Self::Expired
+            | Self::RequestTimeout
+            | Self::RequestBody(_)
+            | Self::ClientGone => None,
+        }
+    }
 }

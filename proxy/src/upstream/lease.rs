@@ -1,10 +1,13 @@
 //! Proof of one request in flight on one endpoint.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Instant;
 
 use super::endpoint::Endpoint;
+use super::passive::{Fault, Runs};
 use super::pool::Local;
+use super::trial::Ended;
 use crate::clock;
 
 /// What a group's algorithm needs to know of requests, over all workers. Nothing else is written
@@ -17,6 +20,15 @@ pub(crate) enum Feedback {
     Counted,
     /// Also how long they take and whether they fail, counted from that moment.
     Measured(Instant),
+    /// Only how long they take, each worker for itself.
+    Timed(Instant),
+}
+
+impl Feedback {
+    /// Whether requests in flight are counted over all workers.
+    fn is_counted(self) -> bool {
+        matches!(self, Self::Counted | Self::Measured(_))
+    }
 }
 
 /// One request in flight; it ends when dropped.
@@ -24,16 +36,24 @@ pub(crate) struct Lease {
     local: Rc<Local>,
     worker: usize,
     feedback: Feedback,
+    /// It is one of the requests of a trial, which has not ended.
+    on_trial: Cell<bool>,
 }
 
 impl Lease {
     /// Begins.
-    pub(crate) fn begin(local: Rc<Local>, worker: usize, feedback: Feedback) -> Self {
-        local.endpoint().begin(worker, feedback != Feedback::None);
+    pub(crate) fn begin(
+        local: Rc<Local>,
+        worker: usize,
+        feedback: Feedback,
+        on_trial: bool,
+    ) -> Self {
+        local.endpoint().begin(worker, feedback.is_counted());
         Self {
             local,
             worker,
             feedback,
+            on_trial: Cell::new(on_trial),
         }
     }
 
@@ -62,14 +82,43 @@ impl Lease {
         self.ended_with(true);
     }
 
+    /// The whole response is out, and its status is good.
+    pub(crate) fn succeeded(&self, now: u64) {
+        self.endpoint().succeeded(self.worker, now);
+        self.tell_trial(Ended::Well);
+    }
+
+    /// It ended badly. Tells how often in a row that happened to this worker.
+    pub(crate) fn faulted(&self, fault: Fault, now: u64) -> Runs {
+        self.tell_trial(Ended::Badly);
+        self.endpoint().faulted(self.worker, fault, now)
+    }
+
+    /// Whether it is one of a trial that has not ended.
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.on_trial.get()
+    }
+
+    fn tell_trial(&self, how: Ended) {
+        if self.on_trial.take() {
+            self.endpoint().trial.ended(how);
+        }
+    }
+
     fn ended_with(&self, error: bool) {
         if error {
             self.endpoint().erred(self.worker);
         }
-        if let Feedback::Measured(begun) = self.feedback {
+        if let Feedback::Measured(begun) | Feedback::Timed(begun) = self.feedback {
             let now = clock::now();
             let took = now.saturating_duration_since(begun).as_micros();
             let micros = u64::try_from(took).unwrap_or(u64::MAX);
+            if !error {
+                self.endpoint().took(self.worker, micros);
+            }
+            if !self.feedback.is_counted() {
+                return;
+            }
             self.endpoint()
                 .observe(micros, error, clock::micros(now) / 1_000);
         }
@@ -78,7 +127,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let counted = self.feedback != Feedback::None;
+        self.tell_trial(Ended::Untold);
+        let counted = self.feedback.is_counted();
         self.local.endpoint().end(self.worker, counted);
     }
 }

@@ -7,14 +7,13 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Wake, Waker};
 
-use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::endpoint::{Endpoint, Evidence, Loss, peek};
 use super::error::AttemptError;
 use crate::clock;
 use crate::http1::buffer::Buffers;
+use crate::http1::stream::Stream;
 use crate::http1::wire::Wire;
 use crate::serve::timers::Timers;
 
@@ -102,11 +101,12 @@ impl Pool {
     /// sent twice.
     pub(crate) fn take(&self, local: &Local, verify: bool, now: u64) -> Option<Connection> {
         loop {
-            let connection = local.idle.borrow_mut().pop()?;
+            let mut connection = local.idle.borrow_mut().pop()?;
             let idle_for = now.saturating_sub(connection.idle_since);
             if !connection.wire.is_quiet() || (verify && !connection.is_open()) {
                 connection.ended_idle(idle_for);
             } else if idle_for < local.idle_limit.get() {
+                connection.idled = idle_for;
                 return Some(connection);
             }
         }
@@ -139,15 +139,15 @@ impl Pool {
         }
     }
 
-    /// A connection over a socket that was just connected. `trusting`: see [`Endpoint::admits`].
+    /// A connection over a stream that was just made. `trusting`: see [`Endpoint::admits`].
     pub(crate) fn adopt(
         &self,
         local: &Local,
-        stream: TcpStream,
+        stream: Stream,
         trusting: bool,
     ) -> Result<Connection, AttemptError> {
         // Small requests must not wait for the acknowledgement of earlier ones.
-        stream.set_nodelay(true).map_err(AttemptError::Connect)?;
+        stream.set_nodelay().map_err(AttemptError::Connect)?;
         // The worker's number keeps ids apart that several workers note at one endpoint.
         let id = (self.next_connection.get() << 12) | (self.worker as u64 & 0xFFF);
         self.next_connection.set(self.next_connection.get() + 1);
@@ -157,6 +157,7 @@ impl Pool {
             endpoint: Arc::clone(&local.endpoint),
             served: 0,
             idle_since: 0,
+            idled: 0,
             waker: None,
             watched: false,
             noted: Cell::new(false),
@@ -165,10 +166,10 @@ impl Pool {
         // A second handle is noted only now: the connection's drop takes it away again, and one
         // that stayed would vouch for the target for ever.
         let endpoint = &connection.endpoint;
-        let handle = || SockRef::from(&connection.wire.stream).try_clone();
         let admitted = if endpoint.shared_port {
-            let handle = handle().map_err(AttemptError::Connect)?;
-            endpoint.admits(id, handle.into(), trusting)
+            let handle = connection.wire.stream.handle();
+            let handle = handle.map_err(AttemptError::Connect)?;
+            endpoint.admits(id, handle, trusting)
         } else {
             !endpoint.is_retired()
         };
@@ -249,6 +250,8 @@ pub(crate) struct Connection {
     /// Requests that it was used for, the present one included.
     pub(crate) served: u64,
     idle_since: u64,
+    /// For how many milliseconds it was idle before its latest request.
+    idled: u64,
     /// Wakes the reaper when something happens while it is idle.
     waker: Option<Waker>,
     /// The waker is in place.
@@ -269,13 +272,21 @@ impl Connection {
         self.endpoint.lost_connection(clock::now(), loss);
     }
 
-    /// It ended without our doing, after a response. Some targets close after each response; only
-    /// for one that keeps its connections is that a sign.
+    /// It ended without our doing, after a response.
     pub(crate) fn ended(&self, loss: Loss) {
-        if self.endpoint.reuses() {
-            self.lost(loss);
-        }
         self.noted.set(true);
+        self.endpoint.ended_connection(clock::now(), loss);
+    }
+
+    /// It ends because the client or we want it: that its target closes it then is no sign.
+    pub(crate) fn ended_by_us(&self) {
+        self.noted.set(true);
+    }
+
+    /// It was idle for so long that, if it is closed now, the likely cause is the target's own
+    /// limit. What closes sooner is a target that goes away.
+    pub(crate) fn may_be_stale(&self) -> bool {
+        self.served > 1 && self.idled >= IDLE_LIMIT_LEARNT_MIN_MILLIS
     }
 
     /// It ended while it was idle for so many milliseconds.
@@ -288,7 +299,7 @@ impl Connection {
     }
 
     fn is_open(&self) -> bool {
-        peek(&SockRef::from(&self.wire.stream)) == Evidence::Alive
+        peek(&self.wire.stream.socket()) == Evidence::Alive
     }
 
     /// From here on the reaper is woken when the target closes the connection.
@@ -328,7 +339,7 @@ impl Drop for Connection {
         if self.endpoint.shared_port {
             // The target may have closed it a moment ago, unseen: then that is a sign, and with
             // this handle it would be lost.
-            if !self.noted.get() && peek(&SockRef::from(&self.wire.stream)) == Evidence::Closed {
+            if !self.noted.get() && peek(&self.wire.stream.socket()) == Evidence::Closed {
                 self.ended(Loss::Sudden);
             }
             self.endpoint.closed(self.id);

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use longshore_config::Algorithm;
+use longshore_config::{Algorithm, ProxyProtocol};
 use tokio::sync::Notify;
 
 use super::endpoint::Endpoint;
 use super::identity::Identity;
 use super::picker::{Asked, Picker};
 use super::stickiness::Stickiness;
+use crate::observe::metrics::PerWorker;
 use crate::request::answer::Reason;
 use crate::request::hash::HashKey;
 
@@ -17,12 +18,13 @@ use crate::request::hash::HashKey;
 pub struct TargetGroup {
     /// Its name.
     pub name: Arc<str>,
-    /// Who may be picked: the healthy endpoints, or all that were ever checked when none is
+    /// Who may be picked: the healthy endpoints, or all that were ever checked when too few are
     /// healthy (fail open), without those of weight 0. Decided once, when the snapshot is built.
     /// In the order of their keys.
     pub candidates: Box<[Arc<Endpoint>]>,
-    /// No candidate is healthy, and requests go to unhealthy ones.
-    pub fail_open: bool,
+    /// Where requests are counted that come while too few targets are healthy, so that unhealthy
+    /// ones are candidates, too (ALB's `UnhealthyRoutingRequestCount`). None while there are enough.
+    pub unhealthy_routing: Option<Arc<PerWorker>>,
     /// Why there are no candidates, if there are none.
     pub empty: Reason,
     /// How one is picked.
@@ -33,10 +35,19 @@ pub struct TargetGroup {
     pub hash: Option<HashKey>,
     /// How clients are kept at targets; none if they are not.
     pub stickiness: Option<Stickiness>,
+    /// With which PROXY header its targets are connected to.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Asks the group's source for a look at the world before its time.
     pub look_now: Arc<Notify>,
     /// The source answers, so that a look will tell something.
     pub can_confirm: bool,
+    /// How many requests in a row may fail at a target before the control task looks at it, as
+    /// `Runs::reach` takes it. None: it does not look.
+    pub outliers: Option<[u16; 4]>,
+    /// Some candidates may only get a few requests, or none.
+    pub has_trials: bool,
+    /// How long response heads take is to be noted.
+    pub is_timed: bool,
 }
 
 impl TargetGroup {
@@ -60,6 +71,12 @@ impl TargetGroup {
         let place = self.stickiness.as_ref()?.place(target)?;
         let endpoint = self.candidates.get(place)?;
         (!endpoint.is_retired() && usable(endpoint)).then_some(endpoint)
+    }
+
+    /// Whether it has candidates, and they are healthy.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.unhealthy_routing.is_none() && !self.candidates.is_empty()
     }
 
     /// Whether requests in flight are counted over all workers.

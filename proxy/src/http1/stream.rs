@@ -1,0 +1,103 @@
+//! What carries the bytes of a connection, on either side: everything that depends on it is here.
+
+use std::io::{self, IoSlice};
+use std::net;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
+use tokio::net::TcpStream;
+
+/// A connection to a client or a target. An enum and not a trait object: the plain socket must cost
+/// what a plain socket costs.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// The socket itself.
+    Plain(TcpStream),
+}
+
+impl Stream {
+    /// Reads what is there. Nothing read means that the other side sends no more.
+    pub(crate) fn poll_read(
+        &mut self,
+        room: &mut ReadBuf<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => Pin::new(socket).poll_read(cx, room),
+        }
+    }
+
+    /// Sends of the first bytes, then of the second. Tells how many in all.
+    ///
+    /// If it is not ready, the next call has to begin with the same bytes.
+    pub(crate) fn poll_write(
+        &mut self,
+        first: &[u8],
+        second: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(socket) => {
+                let socket = Pin::new(socket);
+                match (first, second) {
+                    (first, []) => socket.poll_write(cx, first),
+                    ([], second) => socket.poll_write(cx, second),
+                    (first, second) => {
+                        socket.poll_write_vectored(cx, &[IoSlice::new(first), IoSlice::new(second)])
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says that no more comes from here. What the other side sends can still be read.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
+
+    /// Whether the other side has sent nothing and not closed, as far as the event loop knows. No
+    /// system call unless it has something to tell. What it finds is lost.
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        match self {
+            Self::Plain(socket) => socket
+                .try_read(&mut [0])
+                .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock),
+        }
+    }
+
+    /// Ready when something happened, with anything to read or the end.
+    pub(crate) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.tcp().poll_read_ready(cx)
+    }
+
+    /// Small messages are not held back until earlier ones are acknowledged.
+    pub(crate) fn set_nodelay(&self) -> io::Result<()> {
+        self.tcp().set_nodelay(true)
+    }
+
+    /// Its end, when dropped, cannot be taken for the end of what was sent.
+    pub(crate) fn reset_on_drop(&mut self) -> io::Result<()> {
+        self.socket().set_linger(Some(Duration::ZERO))
+    }
+
+    /// The socket below, for questions to the kernel.
+    pub(crate) fn socket(&self) -> SockRef<'_> {
+        SockRef::from(self.tcp())
+    }
+
+    /// A second handle on the socket below.
+    pub(crate) fn handle(&self) -> io::Result<net::TcpStream> {
+        self.socket().try_clone().map(net::TcpStream::from)
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+        }
+    }
+}
