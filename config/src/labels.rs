@@ -32,7 +32,7 @@ const OWN: [&str; 7] = [
 ];
 
 /// Keys of a group that only a file can have.
-const NOT_BY_LABEL: [&str; 3] = ["name", "targets", "discovery"];
+const NOT_BY_LABEL: [&str; 5] = ["name", "targets", "discovery", "protocol", "tls"];
 
 /// The port that the labels of an exposed container name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

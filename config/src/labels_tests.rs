@@ -48,7 +48,6 @@ fn labels_say_what_a_file_would() {
         longshore.rule.source_ip: 10.0.0.0/8
         longshore.rule.url_rewrite.regex: ^/v1
         longshore.rule.url_rewrite.replace: /
-        longshore.protocol: HTTP
         longshore.deregistration_delay: 10
         longshore.slow_start: 30s
         longshore.load_balancing_algorithm_type: least_outstanding_requests
@@ -185,7 +184,14 @@ fn each_fault_names_its_label_and_its_mend() {
             "the key `replace` is missing",
         ),
         ("longshore.rules: a", "the name of the rule is missing"),
-        ("longshore.protocol: HTTPS", "label `longshore.protocol`: "),
+        (
+            "longshore.protocol: HTTPS",
+            "label `longshore.protocol`: only the file has this key",
+        ),
+        (
+            "longshore.tls.ca_file: /etc/shadow",
+            "label `longshore.tls.ca_file`: only the file has this key",
+        ),
         (
             "longshore.stickiness: true",
             "label `longshore.stickiness`: ",

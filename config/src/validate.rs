@@ -8,16 +8,14 @@ mod health;
 mod labels;
 mod rule;
 mod stickiness;
+mod tls;
 mod transform;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::node::Step;
-use crate::{
-    Config, Listener, ListenerProtocol, OutlierDetection, ProtocolVersion, TargetGroup,
-    TargetProtocol, limits,
-};
+use crate::{Config, Listener, OutlierDetection, ProtocolVersion, TargetGroup, limits};
 
 /// Takes a path into the configuration and what is wrong there.
 pub(crate) type Report<'a> = &'a mut dyn FnMut(&[Step], String);
@@ -90,7 +88,12 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
     }
     let zone = config.runtime.zone.as_deref();
     scope.key("runtime", |scope| {
-        stickiness::keys(scope, &config.runtime.cookie_keys);
+        stickiness::keys(scope, "cookie_keys", &config.runtime.cookie_keys);
+        stickiness::keys(
+            scope,
+            "session_ticket_keys",
+            &config.runtime.session_ticket_keys,
+        );
         balancing::zone(scope, zone);
     });
     scope.key("load_balancer", |scope| {
@@ -196,9 +199,7 @@ fn listener(scope: &mut Scope<'_, '_>, listener: &Listener) {
             );
         }
     }
-    if listener.protocol == ListenerProtocol::Https {
-        scope.not_served("protocol", "HTTPS listeners");
-    }
+    tls::of_listener(scope, listener);
     if let Some(with) = &listener.proxy_protocol
         && with.trusted.is_empty()
     {
@@ -213,9 +214,7 @@ fn listener(scope: &mut Scope<'_, '_>, listener: &Listener) {
 
 fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
     check_name(scope, &group.name);
-    if group.protocol == TargetProtocol::Https {
-        scope.not_served("protocol", "HTTPS targets");
-    }
+    tls::of_group(scope, group);
     if group.protocol_version != ProtocolVersion::Http1 {
         scope.not_served("protocol_version", "HTTP/2 and gRPC targets");
     }

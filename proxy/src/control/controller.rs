@@ -22,11 +22,13 @@ use super::ids::{GroupId, ListenerId};
 use super::labelled::LabelSource;
 use super::outlier::Cause;
 use super::registry::{Addresses, Members};
+use super::secure::{Secure, Secured};
 use super::slow_start;
 use super::snapshot::{Limits, Listener, Snapshot};
 use super::threshold::{Failure, State};
 use crate::observe::metrics::PerWorker;
 use crate::request::sticky::ticket::Keyring;
+use crate::tls::target::TargetTls;
 use crate::upstream::cursors::Cursors;
 use crate::upstream::endpoint::Loss;
 use crate::upstream::target_group::TargetGroup;
@@ -38,6 +40,9 @@ pub enum Event {
     Discovered(GroupId, Update),
     /// Targets that were known before a restart, and how old that knowledge is.
     Remembered(GroupId, Vec<Target>, Duration),
+    /// Certificates or other files of a listener were read again, for the configuration of that
+    /// number.
+    Renewed(u64, ListenerId, Secured),
     /// The first check of a kind begins.
     Checking(CheckId),
     /// A check that began then ended.
@@ -73,6 +78,8 @@ pub struct Controller {
     limits: Limits,
     cookie_keys: Arc<Keyring>,
     path_normalization: PathNormalization,
+    tls_headers: bool,
+    pub(super) secure: Secure,
     desync_mitigation: DesyncMitigationMode,
     /// The configuration in force.
     pub(super) file: Arc<Config>,
@@ -115,6 +122,8 @@ impl Controller {
             limits: Limits::default(),
             cookie_keys: Arc::default(),
             path_normalization: PathNormalization::default(),
+            tls_headers: false,
+            secure: Secure::default(),
             desync_mitigation: DesyncMitigationMode::default(),
             file: Arc::new(Config::empty()),
             listener_ids: Vec::new(),
@@ -155,11 +164,13 @@ impl Controller {
             client_keep_alive: lb.client_keep_alive.get(),
             request_header: lb.request_header_timeout.get(),
             connect: lb.connect_timeout.get(),
+            tls_handshake: lb.tls_handshake_timeout.get(),
             drain: config.runtime.drain_timeout.get(),
             close_spread: config.runtime.websocket_close_spread.get(),
         };
         self.cookie_keys = Arc::new(Keyring::new(&config.runtime.cookie_keys));
         self.path_normalization = lb.path_normalization;
+        self.tls_headers = lb.enable_tls_version_and_cipher_suite_headers;
         self.desync_mitigation = lb.desync_mitigation_mode;
         let gone: Vec<GroupId> = self
             .groups
@@ -172,7 +183,10 @@ impl Controller {
                 match group.by_labels {
                     // The file takes the name for itself.
                     true => named.next().is_some(),
-                    false => !named.any(|new| same_source(&new.discovery, &group.config.discovery)),
+                    false => !named.any(|new| {
+                        same_source(&new.discovery, &group.config.discovery)
+                            && same_tls(self.secure.groups.get(&new.name), group.tls.as_ref())
+                    }),
                 }
             })
             .map(|(id, _)| *id)
@@ -238,6 +252,7 @@ impl Controller {
             Event::Remembered(id, targets, age) => {
                 self.remembered(id, targets, age, now, &mut effects);
             }
+            Event::Renewed(epoch, id, new) => self.renewed(epoch, id, new),
             Event::Checking(check) => self.checks.begins(check),
             Event::Checked(check, began, result) => self.checked(check, began, &result, now),
             Event::Called(id, endpoint) => {
@@ -279,6 +294,7 @@ impl Controller {
             &self.published,
         );
         snapshot.path_normalization = self.path_normalization;
+        snapshot.tls_headers = self.tls_headers;
         snapshot.desync_mitigation = self.desync_mitigation;
         Some(snapshot)
     }
@@ -355,6 +371,7 @@ impl Controller {
                 name: config.name.as_str().into(),
                 config: config.clone(),
                 by_labels: false,
+                tls: self.secure.groups.get(&config.name).cloned(),
                 check: config.check().map(Arc::new),
                 in_use: true,
                 counts: CheckCounts::default(),
@@ -483,6 +500,16 @@ impl Controller {
 /// Whether two sources tell of the same targets; how often they are asked does not matter.
 fn same_source(a: &Option<Discovery>, b: &Option<Discovery>) -> bool {
     a.as_ref().map(Discovery::identity) == b.as_ref().map(Discovery::identity)
+}
+
+/// Whether targets are connected to in the same way: a connection that was made otherwise must not
+/// be used, so a group whose way changed is another one.
+fn same_tls(a: Option<&Arc<TargetTls>>, b: Option<&Arc<TargetTls>>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a.is_same(b),
+        _ => false,
+    }
 }
 
 /// Where a configuration listens. On all addresses means: on each of this host, of which the one

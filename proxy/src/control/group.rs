@@ -21,6 +21,7 @@ use super::zones;
 use crate::observe::metrics::PerWorker;
 use crate::request::answer::Reason;
 use crate::request::hash::HashKey;
+use crate::tls::target::TargetTls;
 use crate::upstream::cursors::Cursors;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::picker::{Candidate, Picker};
@@ -34,6 +35,7 @@ pub(super) struct Group {
     pub(super) config: GroupConfig,
     /// It is not in the file: labels make it.
     pub(super) by_labels: bool,
+    pub(super) tls: Option<Arc<TargetTls>>,
     /// How its targets are checked. None if they are not.
     pub(super) check: Option<Arc<Check>>,
     /// A rule forwards to it.

@@ -315,7 +315,8 @@ impl Controller {
                 let by_labels = by_labels.map_or(&[][..], Vec::as_slice);
                 let compiled = Listener {
                     name: listener.name.as_str().into(),
-                    rules: compile::rule_table(listener, by_labels, &find),
+                    rules: Arc::new(compile::rule_table(listener, by_labels, &find)),
+                    tls: self.listener_tls(*id),
                     trusted_proxies: listener
                         .proxy_protocol
                         .as_ref()

@@ -61,6 +61,8 @@ pub enum Reason {
     ConnectFailed,
     /// Connecting took too long at every target that was tried.
     ConnectTimeout,
+    /// The target and Longshore did not come together on TLS, or its certificate is not trusted.
+    TargetTlsFailed,
     /// The target closed or reset the connection before its response.
     TargetClosed,
     /// The target's response was no valid HTTP.
@@ -73,7 +75,7 @@ pub enum Reason {
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
@@ -97,6 +99,7 @@ impl Reason {
         Self::NoCheckedTarget,
         Self::ConnectFailed,
         Self::ConnectTimeout,
+        Self::TargetTlsFailed,
         Self::TargetClosed,
         Self::TargetMalformed,
         Self::TargetTimeout,
@@ -130,6 +133,7 @@ impl Reason {
             Self::NoCheckedTarget => "no_checked_target",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
+            Self::TargetTlsFailed => "target_tls_failed",
             Self::TargetClosed => "target_closed",
             Self::TargetMalformed => "target_malformed",
             Self::TargetTimeout => "target_timeout",
@@ -163,6 +167,7 @@ impl Reason {
             | Self::NoTargets
             | Self::NoCheckedTarget => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectFailed
+            | Self::TargetTlsFailed
             | Self::TargetClosed
             | Self::TargetMalformed
             | Self::DeregistrationDelayElapsed => StatusCode::BAD_GATEWAY,

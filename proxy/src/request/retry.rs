@@ -32,7 +32,10 @@ pub fn may_retry(
     }
     match error {
         // Nothing was sent.
-        AttemptError::Connect(_) | AttemptError::ConnectTimeout | AttemptError::Doubtful => true,
+        AttemptError::Connect(_)
+        | AttemptError::Tls(_)
+        | AttemptError::ConnectTimeout
+        | AttemptError::Doubtful => true,
         AttemptError::Closed { sent: false, .. } => body_left,
         // RFC 9112 §9.3.1: the target may close an idle connection at any time, also while the
         // request is on its way. A target that does it with a new connection is broken, and the
