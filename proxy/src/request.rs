@@ -7,21 +7,26 @@
 pub mod admit;
 pub mod answer;
 mod attempts;
+pub mod attributes;
 mod choose;
 pub mod condition;
 pub mod desync;
 mod download;
+pub mod edits;
 mod exchange;
+pub mod grpc;
 pub mod hash;
 pub mod headers;
 pub(crate) mod link;
 pub mod normal;
 pub mod pattern;
+pub mod policy;
 pub mod redirect;
 pub mod retry;
 mod rule_index;
 pub mod rules;
 pub mod sticky;
+pub mod trace;
 pub mod transform;
 mod trie;
 mod tunnel;
@@ -29,6 +34,7 @@ mod upload;
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use longshore_config::ProxyProtocol;
@@ -48,14 +54,16 @@ use crate::upstream::lease::Lease;
 use crate::upstream::passive::Fault;
 use crate::upstream::pool::Connection;
 use admit::{Admitted, admit};
-use answer::{Answer, Reason};
+use answer::{Answer, Dress, Reason};
 use attempts::Attempts;
 use choose::{Choice, choose, wait_for_target};
 use desync::Measure;
 pub(crate) use exchange::Quiet;
 use exchange::{Inbound, RelayError, Response};
+use headers::Outgoing;
 use link::Link;
-use rules::{Action, Facts};
+use policy::Policy;
+use rules::{Action, Facts, Found};
 use sticky::Sticky;
 use transform::Rewritten;
 use tunnel::Ended;
@@ -82,7 +90,7 @@ pub(crate) enum Next {
 /// What becomes of a request, as far as its head and the rules tell.
 enum Plan {
     More,
-    Answer(Inbound<'static>, Body, Answer),
+    Answer(Inbound<'static>, Body, Answer, Option<Arc<Policy>>),
     Forward(Inbound<'static>, Upload, Route),
 }
 
@@ -92,6 +100,8 @@ struct Route {
     limits: Limits,
     /// None without sticky sessions.
     sticky: Option<Box<Sticky>>,
+    /// None if its rule does nothing besides its action.
+    policy: Option<Arc<Policy>>,
     /// With which PROXY header its targets are connected to.
     announced: Option<ProxyProtocol>,
 }
@@ -108,8 +118,10 @@ pub(crate) struct Destination {
 pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
     let (inbound, mut upload, route, outcome) = match plan(client, link) {
         Plan::More => return Next::More,
-        Plan::Answer(inbound, body, answer) => {
+        Plan::Answer(inbound, body, answer, policy) => {
             let outcome = Outcome::start(client, inbound.finding);
+            let policy = policy.as_deref();
+            let inbound = Inbound { policy, ..inbound };
             return respond(client, link, outcome, &inbound, body, answer).await;
         }
         Plan::Forward(inbound, upload, route) => {
@@ -121,11 +133,16 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         destination,
         limits,
         sticky,
+        policy,
         ..
     } = route;
-    let sticky = sticky.as_deref();
+    let (sticky, policy) = (sticky.as_deref(), policy.as_deref());
     let stays = sticky.and_then(Sticky::target);
-    let mut inbound = Inbound { sticky, ..inbound };
+    let mut inbound = Inbound {
+        sticky,
+        policy,
+        ..inbound
+    };
     let mut attempts = Attempts::default();
     loop {
         let replayable = inbound.replayable;
@@ -212,10 +229,15 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         announced: None,
         finding: None,
         sticky: None,
+        is_grpc: false,
+        policy: None,
     };
+    let snapshot = client.worker.shared.load();
+    let listener = snapshot.listener(client.listener);
     let refuse = |inbound: Inbound<'static>, reason| {
+        let policy = listener.and_then(|listener| listener.policy.clone());
         let answer = Answer::refusal(reason, inbound.finding);
-        Plan::Answer(inbound, Body::NONE, answer)
+        Plan::Answer(inbound, Body::NONE, answer, policy)
     };
     let bytes = link.wire.input.data();
     let mut room = room();
@@ -223,13 +245,21 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         Ok(Some(head)) => head,
         Ok(None) if bytes.len() < LARGE => return Plan::More,
         Ok(None) | Err(HeadError::TooManyFields) => {
-            return refuse(inbound, Reason::RequestHeaderTooLarge);
+            let reason = admit::long_line(bytes).unwrap_or(Reason::RequestHeaderTooLarge);
+            return refuse(inbound, reason);
+        }
+        Err(HeadError::Malformed(_)) if admit::is_other_version(bytes) => {
+            inbound.finding = desync::judge(bytes);
+            return refuse(inbound, Reason::VersionNotSupported);
         }
         Err(HeadError::Malformed(_)) => {
             inbound.finding = desync::judge(bytes);
             return refuse(inbound, Reason::MalformedRequest);
         }
     };
+    if let Some(reason) = admit::long_line(&bytes[..head.len]) {
+        return refuse(inbound, reason);
+    }
     inbound.is_head = head.method == "HEAD";
     inbound.is_1_1 = head.is_1_1;
     let admitted = match admit(&head) {
@@ -239,7 +269,8 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
             return refuse(inbound, reason);
         }
     };
-    let snapshot = client.worker.shared.load();
+    // Only POST can be gRPC.
+    inbound.is_grpc = head.method == "POST" && grpc::asks(head.fields);
     if !(admitted.is_clean && desync::has_clean_lines(&head, bytes)) {
         inbound.finding = desync::judge(&bytes[..head.len]);
     }
@@ -252,7 +283,12 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
     let Ok(path) = normal::path(admitted.path, snapshot.path_normalization) else {
         return refuse(inbound, Reason::BadTarget);
     };
-    let host = admitted.host.map(normal::host);
+    let attributes = &snapshot.attributes;
+    let host = match admitted.host_field {
+        Some(field) if attributes.preserve_host => Some(field),
+        _ => admitted.host,
+    };
+    let host = host.map(normal::host);
     let admitted = Admitted {
         path: &path,
         host: host.as_deref(),
@@ -273,20 +309,35 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         fields: head.fields,
         source: client.peer.ip(),
     };
-    let plan = match route(client, &snapshot, &facts) {
+    let Some(listener) = listener else {
+        return refuse(inbound, Reason::ListenerRemoved);
+    };
+    let found = listener.rules.find(&facts);
+    let policy = found.policy.cloned();
+    let plan = match route(client, &snapshot, &facts, &found) {
         Ok((route, rewritten)) => {
+            let outgoing = Outgoing {
+                forwarded: &client.forwarded,
+                local: client.local,
+                attributes,
+                trace: attributes
+                    .makes_traces()
+                    .then(|| client.worker.trace_seed()),
+                edits: policy.as_ref().and_then(|policy| policy.request.as_ref()),
+                host_is_ours: rewritten.host().is_some(),
+            };
             let admitted = rewritten.apply(admitted);
             let mut out = client.worker.buffers.output();
-            headers::write_request(&mut out, &head, &admitted, &client.forwarded, client.local);
+            headers::write_request(&mut out, &head, &admitted, &outgoing);
             inbound.announced = route.announced;
             let upload = Upload::new(out, admitted.body, admitted.expects_continue);
-            Plan::Forward(inbound, upload, route)
+            Plan::Forward(inbound, upload, Route { policy, ..route })
         }
         Err(answer) => {
             // A client that waits for `100 Continue` may send its body or not: nobody can tell
             // where its next request begins.
             inbound.close |= admitted.expects_continue;
-            Plan::Answer(inbound, admitted.body, answer)
+            Plan::Answer(inbound, admitted.body, answer, policy)
         }
     };
     let len = head.len;
@@ -299,12 +350,9 @@ fn route(
     client: &Client,
     snapshot: &Snapshot,
     facts: &Facts<'_>,
+    found: &Found<'_>,
 ) -> Result<(Route, Rewritten), Answer> {
-    let Some(listener) = snapshot.listener(client.listener) else {
-        return Err(Answer::error(Reason::ListenerRemoved));
-    };
-    let (action, transforms) = listener.rules.find(facts);
-    match action {
+    match found.action {
         // RFC 9110 §9.3.8: the target would send back what the client cannot see otherwise.
         Action::Forward(_) if facts.method == "TRACE" => {
             Err(Answer::error(Reason::MethodNotAllowed))
@@ -325,7 +373,7 @@ fn route(
             let Some(group) = group else {
                 return Err(Answer::error(Reason::GroupRemoved));
             };
-            let Ok(rewritten) = transforms.apply(facts.host, facts.path, facts.query) else {
+            let Ok(rewritten) = found.transforms.apply(facts.host, facts.path, facts.query) else {
                 return Err(Answer::error(Reason::TransformFailed));
             };
             let known = snapshot.group(group);
@@ -340,13 +388,14 @@ fn route(
                 limits: snapshot.limits,
                 announced: known.and_then(|known| known.proxy_protocol),
                 sticky: Sticky::new(group, rule, target, facts.fields),
+                policy: None,
             };
             Ok((route, rewritten))
         }
         Action::Redirect(redirect) => Err(
             match redirect.location(facts, client.scheme(), client.local.port()) {
-                Some(location) => Answer::redirect(redirect.status, location),
-                None => Answer::error(Reason::RedirectInvalid),
+                Ok(location) => Answer::redirect(redirect.status, location),
+                Err(reason) => Answer::error(reason),
             },
         ),
         Action::Fixed(fixed) => Err(Answer::fixed(
@@ -573,9 +622,16 @@ async fn respond(
     let discardable =
         body.is_done() || matches!(body, Body::Length(length) if length <= DISCARD_MAX);
     let close = answer.close || inbound.close || !discardable || client.should_close();
-    let connection = inbound.connection(close);
-    let date = client.worker.date();
-    answer.write(&mut link.output, inbound.is_head, connection, &date);
+    let (server, _) = client.dressing();
+    let dress = Dress {
+        to_head: inbound.is_head,
+        is_grpc: inbound.is_grpc,
+        connection: inbound.connection(close),
+        date: &client.worker.date(),
+        server: server.as_deref(),
+        edits: inbound.policy.and_then(|policy| policy.response.as_ref()),
+    };
+    answer.write(&mut link.output, &dress);
     if !client.flush(link).await {
         return Next::Close;
     }

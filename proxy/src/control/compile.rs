@@ -1,30 +1,103 @@
 //! From the configuration's rules to those that requests are matched against. Pure.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use longshore_config as config;
 
 use super::ids::GroupId;
+use super::snapshot::Listener;
 use crate::request::condition::{Condition, HostPattern, TextPattern};
+use crate::request::edits::Edits;
+use crate::request::headers::Renamed;
 use crate::request::pattern::{Pattern, Regex};
+use crate::request::policy::Policy;
 use crate::request::redirect::Redirect;
 use crate::request::rules::{Action, Fixed, Rule, RuleTable, Split};
 use crate::request::sticky::Keeps;
 use crate::request::transform::{Rewriter, Transforms};
 use crate::upstream::identity::Identity;
 
-/// The rules of a listener, and `more` with their priorities. `group` finds the number of a group; a validated configuration names
-/// only groups that exist, and one that does not would get no requests.
+/// A listener as requests see it, with `more` rules than its own. `server` is what its answers say
+/// of themselves.
+#[must_use]
+pub fn listener(
+    listener: &config::Listener,
+    more: &[(u64, config::Rule)],
+    server: &str,
+    group: &dyn Fn(&str) -> Option<GroupId>,
+) -> Listener {
+    let rules = rule_table(listener, more, group);
+    Listener {
+        name: listener.name.as_str().into(),
+        server: listener
+            .routing_http_response_server_enabled
+            .0
+            .then(|| server.into()),
+        policy: rules.default_policy().cloned(),
+        trusted_proxies: listener
+            .proxy_protocol
+            .as_ref()
+            .map(|with| with.trusted.iter().map(|network| network.0).collect()),
+        tls: None,
+        renamed: renamed(listener),
+        rules: Arc::new(rules),
+    }
+}
+
+/// The fields about TLS to which a listener gives other names. None if to none.
+fn renamed(listener: &config::Listener) -> Option<Arc<[Renamed]>> {
+    let names = listener.tls_header_names().into_iter();
+    let renamed: Arc<[Renamed]> = names
+        .filter_map(|(_, name, other)| Some((name, other?.to_owned())))
+        .collect();
+    (!renamed.is_empty()).then_some(renamed)
+}
+
+/// What a listener's attributes do to responses.
+fn attributes(listener: &config::Listener) -> Edits {
+    let set = listener.response_headers().into_iter();
+    Edits {
+        set: set
+            .filter_map(|(_, name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect(),
+        ..Edits::default()
+    }
+}
+
+/// The rules of a listener, and `more` with their priorities. `group` finds the number of a group;
+/// a validated configuration names only groups that exist, and one that does not would get no
+/// requests.
 #[must_use]
 pub fn rule_table(
     listener: &config::Listener,
     more: &[(u64, config::Rule)],
     group: &dyn Fn(&str) -> Option<GroupId>,
 ) -> RuleTable {
+    let policy = policy(listener);
     let own = listener.rules.iter();
     let own = own.map(|config| rule(listener, config, group));
     let more = more.iter();
     let more = more.map(|(priority, config)| rule_at(*priority, listener, config, group));
-    RuleTable::new(own.chain(more).collect(), default_action(listener, group))
+    let rules = own
+        .chain(more)
+        .map(|rule| Rule {
+            policy: policy.clone(),
+            ..rule
+        })
+        .collect();
+    RuleTable::new(rules, default_action(listener, group)).with_policy(policy)
+}
+
+/// What a listener does to all requests and responses. None if nothing.
+fn policy(listener: &config::Listener) -> Option<Arc<Policy>> {
+    let edits = attributes(listener);
+    (!edits.is_empty()).then(|| {
+        Arc::new(Policy {
+            response: Some(edits),
+            ..Policy::default()
+        })
+    })
 }
 
 /// One rule of a listener.
@@ -48,6 +121,7 @@ fn rule_at(
         conditions: rule.condition.iter().flat_map(conditions).collect(),
         action: first_action(&rule.action, group, &scope),
         transforms: transforms(&rule.transform),
+        policy: None,
     }
 }
 

@@ -27,6 +27,7 @@ use super::slow_start;
 use super::snapshot::{Limits, Listener, Snapshot};
 use super::threshold::{Failure, State};
 use crate::observe::metrics::PerWorker;
+use crate::request::attributes::Attributes;
 use crate::request::sticky::ticket::Keyring;
 use crate::tls::target::TargetTls;
 use crate::upstream::cursors::Cursors;
@@ -78,6 +79,7 @@ pub struct Controller {
     limits: Limits,
     cookie_keys: Arc<Keyring>,
     path_normalization: PathNormalization,
+    attributes: Attributes,
     tls_headers: bool,
     pub(super) secure: Secure,
     desync_mitigation: DesyncMitigationMode,
@@ -122,6 +124,7 @@ impl Controller {
             limits: Limits::default(),
             cookie_keys: Arc::default(),
             path_normalization: PathNormalization::default(),
+            attributes: Attributes::default(),
             tls_headers: false,
             secure: Secure::default(),
             desync_mitigation: DesyncMitigationMode::default(),
@@ -170,6 +173,7 @@ impl Controller {
         };
         self.cookie_keys = Arc::new(Keyring::new(&config.runtime.cookie_keys));
         self.path_normalization = lb.path_normalization;
+        self.attributes = Attributes::from(lb);
         self.tls_headers = lb.enable_tls_version_and_cipher_suite_headers;
         self.desync_mitigation = lb.desync_mitigation_mode;
         let gone: Vec<GroupId> = self
@@ -294,6 +298,7 @@ impl Controller {
             &self.published,
         );
         snapshot.path_normalization = self.path_normalization;
+        snapshot.attributes = self.attributes;
         snapshot.tls_headers = self.tls_headers;
         snapshot.desync_mitigation = self.desync_mitigation;
         Some(snapshot)

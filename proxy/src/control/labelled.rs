@@ -305,6 +305,7 @@ impl Controller {
             .map(|(id, group)| (&*group.name, *id))
             .collect();
         let find = |name: &str| ids.get(name).copied();
+        let server = &self.file.load_balancer.server_header.0;
         self.listeners = self
             .file
             .listeners
@@ -314,13 +315,8 @@ impl Controller {
                 let by_labels = self.verdict.rules.get(&listener.name);
                 let by_labels = by_labels.map_or(&[][..], Vec::as_slice);
                 let compiled = Listener {
-                    name: listener.name.as_str().into(),
-                    rules: Arc::new(compile::rule_table(listener, by_labels, &find)),
                     tls: self.listener_tls(*id),
-                    trusted_proxies: listener
-                        .proxy_protocol
-                        .as_ref()
-                        .map(|with| with.trusted.iter().map(|network| network.0).collect()),
+                    ..compile::listener(listener, by_labels, server, &find)
                 };
                 (*id, Arc::new(compiled))
             })
