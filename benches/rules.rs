@@ -90,7 +90,7 @@ listeners:
         .expect("a String takes all");
     }
     let config = longshore_config::parse("bench", &text, &|_| None).expect("a valid file");
-    let table = rule_table(&config.listeners[0], &|name| match name {
+    let table = rule_table(&config.listeners[0], &[], &|name| match name {
         "ruled" => Some(RULED),
         "default" => Some(DEFAULT),
         _ => None,

@@ -115,6 +115,7 @@ fn endpoints() -> Vec<Arc<Endpoint>> {
                 weight: 1,
                 shared_port: true,
                 started_at: None,
+                claim: None,
                 confirmed_at: now,
             };
             Endpoint::new(Arc::clone(&name), &target, 2)

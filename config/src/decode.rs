@@ -218,7 +218,7 @@ fn show(unexpected: Unexpected<'_>) -> String {
 }
 
 /// `unknown key `lisener`; did you mean `listener`?`, or the list of what there is.
-fn unknown(what: &str, given: &str, known: &[&str]) -> String {
+pub(crate) fn unknown(what: &str, given: &str, known: &[&str]) -> String {
     let close = known
         .iter()
         .map(|name| {

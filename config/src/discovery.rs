@@ -252,6 +252,6 @@ impl DockerDiscovery {
     }
 }
 
-fn docker_endpoint() -> String {
+pub(crate) fn docker_endpoint() -> String {
     "unix:///var/run/docker.sock".to_owned()
 }

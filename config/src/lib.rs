@@ -20,6 +20,8 @@ mod error;
 mod file;
 mod group_health;
 mod health_check;
+mod label_discovery;
+mod labels;
 pub mod limits;
 mod listener;
 mod matcher;
@@ -55,6 +57,8 @@ pub use group_health::{
     DnsFailover, MinimumHealthy, OrOff, TargetGroupHealth, UnhealthyStateRouting,
 };
 pub use health_check::{BodyMatch, CheckMethod, CheckPort, CheckProtocol, HealthCheck};
+pub use label_discovery::{DockerEngine, EcsCluster, LabelDiscovery};
+pub use labels::{Exposure, LabelFault, LabelPort, LabelRule, Labels};
 pub use listener::{Listener, ListenerProtocol};
 pub use matcher::Matcher;
 pub use outlier::OutlierDetection;
@@ -95,9 +99,25 @@ pub struct Config {
     /// The groups of targets that rules forward to.
     #[serde(default)]
     pub target_groups: Vec<TargetGroup>,
+    /// Where labels of containers make more groups and rules.
+    #[serde(default)]
+    pub label_discovery: Vec<LabelDiscovery>,
 }
 
 impl Config {
+    /// One that nothing is in, which no file can be.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            admin: None,
+            runtime: Runtime::default(),
+            load_balancer: LoadBalancer::default(),
+            listeners: Vec::new(),
+            target_groups: Vec::new(),
+            label_discovery: Vec::new(),
+        }
+    }
+
     /// Whether anything keeps clients where they are.
     #[must_use]
     pub fn has_stickiness(&self) -> bool {

@@ -37,6 +37,9 @@ pub const WEIGHT_MAX: u64 = 999;
 /// The highest priority of a rule (ALB: 1 to 50,000).
 pub const PRIORITY_MAX: u64 = 50_000;
 
+/// The most rules that the labels of one container make. ALB has 100 for a whole load balancer.
+pub const LABEL_RULES: usize = 20;
+
 /// The most keys for cookies. A rotation needs two, or three if one goes wrong.
 pub const COOKIE_KEYS: usize = 8;
 

@@ -6,6 +6,7 @@ mod attributes;
 mod balancing;
 mod discovery;
 mod health;
+mod labels;
 mod rule;
 mod stickiness;
 mod tls;
@@ -122,6 +123,14 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
         balancing::balancing(scope, group, zone);
     });
     stickiness::names(&mut scope, &config.target_groups);
+    unique(
+        &mut scope,
+        "label_discovery",
+        config.label_discovery.iter().map(|one| one.name.as_str()),
+    );
+    scope.each("label_discovery", &config.label_discovery, |scope, one| {
+        labels::labels(scope, one, &config.listeners);
+    });
 }
 
 fn unique<'n>(scope: &mut Scope<'_, '_>, list: &str, names: impl Iterator<Item = &'n str>) {

@@ -4,15 +4,16 @@
 //! told by the list. What is believed is decided by [`book`], without IO; what a container's
 //! address is, by [`resolve`].
 
+pub mod aim;
 pub mod api;
 pub mod book;
 mod engine;
+mod labelled;
 pub mod resolve;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use longshore_config::DockerDiscovery;
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt as _, SeedableRng as _};
 use tokio::sync::{Notify, mpsc};
@@ -21,9 +22,11 @@ use tokio::time::{sleep_until, timeout};
 use crate::backoff;
 use crate::clock::now;
 use crate::target::Update;
+use aim::Aim;
 use api::{ApiError, DockerApi, Heard};
 use book::{Answer, Book, Inspection};
 pub use engine::Engine;
+pub use labelled::Labelled;
 
 /// The longest that one look may take: a list, and an inspection for each container that is new.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
@@ -57,7 +60,7 @@ const EVENTS_MAX: usize = 256;
 /// know whether it is still there.
 pub async fn run(
     api: impl DockerApi,
-    spec: DockerDiscovery,
+    aim: impl Aim,
     out: mpsc::Sender<Update>,
     look_now: Arc<Notify>,
     mut rng: impl Rng,
@@ -66,7 +69,7 @@ pub async fn run(
     let listener = SmallRng::seed_from_u64(rng.random());
     let source = Source {
         api: &api,
-        spec: &spec,
+        aim: &aim,
         out,
         book: Book::default(),
         looked_at: None,
@@ -115,9 +118,9 @@ async fn listen(api: &impl DockerApi, heard: mpsc::Sender<Heard>, mut rng: impl 
 }
 
 /// The half that knows.
-struct Source<'a, A> {
+struct Source<'a, A, M> {
     api: &'a A,
-    spec: &'a DockerDiscovery,
+    aim: &'a M,
     out: mpsc::Sender<Update>,
     book: Book,
     /// When the latest look that succeeded ended.
@@ -129,7 +132,7 @@ struct Source<'a, A> {
 /// Nobody wants to know any more.
 struct Unwanted;
 
-impl<A: DockerApi> Source<'_, A> {
+impl<A: DockerApi, M: Aim> Source<'_, A, M> {
     async fn look_and_tell(
         mut self,
         mut ears: mpsc::Receiver<Heard>,
@@ -159,7 +162,7 @@ impl<A: DockerApi> Source<'_, A> {
                     reason: format!("no answer within {} s", LOOK_LIMIT.as_secs()),
                 })
             });
-            let period = self.spec.poll_interval.get();
+            let period = self.aim.place().poll_interval.get();
             let wait = match answer {
                 Ok(answer) => {
                     failures = 0;
@@ -256,7 +259,7 @@ impl<A: DockerApi> Source<'_, A> {
         let Some(at) = self.looked_at else {
             return Ok(());
         };
-        let (targets, problems) = self.book.targets(self.spec);
+        let (targets, problems) = self.book.targets(self.aim);
         let set = Update::Set {
             targets,
             problems,

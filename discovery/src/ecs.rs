@@ -5,6 +5,7 @@
 //! [`book`], without IO; what a task's address is, by [`resolve`]. With an events queue, `feed`
 //! tells of each change about a second after it, and polls become rare.
 
+pub mod aim;
 pub mod api;
 pub mod book;
 mod budget;
@@ -12,6 +13,7 @@ mod desk;
 pub mod event;
 mod feed;
 pub mod known;
+mod labelled;
 mod lookup;
 mod pace;
 pub mod port;
@@ -25,15 +27,16 @@ mod watch;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_config::EcsDiscovery;
 use rand::Rng;
 use tokio::sync::{Notify, mpsc};
 
 use crate::backoff;
 use crate::clock::now;
 use crate::target::Update;
+use aim::Aim;
 use api::EcsApi;
 pub use feed::{Feeds, QueueFigures, Subscription};
+pub use labelled::Labelled;
 pub use sdk::{Aws, Region, SdkApi};
 use watch::{Ended, Watch};
 
@@ -47,21 +50,21 @@ const POLL_SPACING: Duration = Duration::from_millis(500);
 /// The longest wait after failures.
 const FAILURE_CAP: Duration = Duration::from_secs(30);
 
-/// Watches a service until the receiver is gone.
+/// Watches a service, or a whole cluster, until the receiver is gone.
 ///
 /// `look_now` asks for a poll before its time: somebody lost connections to a target and wants to
 /// know whether it is still there. `events` tell of changes between two polls.
 pub async fn run(
     api: impl EcsApi,
-    spec: EcsDiscovery,
+    aim: impl Aim,
     out: mpsc::Sender<Update>,
     look_now: Arc<Notify>,
     events: Option<Subscription>,
     mut rng: impl Rng,
 ) {
-    let longest = FAILURE_CAP.max(spec.poll_interval.get());
-    let period = spec.poll_interval.get();
-    let mut watch = Watch::new(spec, out, events);
+    let period = aim.place().poll_interval.get();
+    let longest = FAILURE_CAP.max(period);
+    let mut watch = Watch::new(aim, out, events);
     let mut failures: u32 = 0;
     loop {
         let error = match tokio::time::timeout(POLL_LIMIT, watch.look(&api)).await {

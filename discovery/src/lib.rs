@@ -16,4 +16,4 @@ mod fixed;
 mod target;
 
 pub use fixed::fixed_targets;
-pub use target::{Problem, Target, TargetKey, Update};
+pub use target::{Claim, Problem, Target, TargetKey, Update};

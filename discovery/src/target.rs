@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use longshore_config::Labels;
+
 /// What a target *is*: a port of a container of a task. Never its address: host ports are used
 /// again at once, and then the address is that of another service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,8 +56,21 @@ pub struct Target {
     /// When its task started, in milliseconds since 1970, if known: of two tasks that are told at
     /// one address, the younger one is there.
     pub started_at: Option<i64>,
+    /// What the labels of its container ask for, if that is how it was found.
+    pub claim: Option<Arc<Claim>>,
     /// The start of the latest look at the world that showed this target in place.
     pub confirmed_at: Instant,
+}
+
+/// What the labels of a container ask for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Claim {
+    /// Who asks: a service and one of its containers. Two revisions of it are one owner.
+    pub owner: Arc<str>,
+    /// What the group is called if no label says it.
+    pub name: Arc<str>,
+    /// All labels of the container.
+    pub labels: Arc<Labels>,
 }
 
 impl Target {

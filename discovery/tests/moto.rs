@@ -56,7 +56,11 @@ async fn an_awsvpc_task_is_at_the_address_of_its_own_interface_and_the_container
         let lab = Lab::new(&moto, "awsvpc").await;
         let started = lab.run_on_fargate(2).await;
 
-        let mut listed = lab.api.list_tasks("awsvpc", "web").await.expect("a list");
+        let mut listed = lab
+            .api
+            .list_tasks("awsvpc", Some("web"))
+            .await
+            .expect("a list");
         listed.sort();
         assert_eq!(listed, arns(&started));
 
@@ -223,7 +227,11 @@ async fn a_stopped_task_leaves_the_list_and_is_described_as_stopped() {
         let started = arns(&lab.run_on_fargate(2).await);
         lab.stop(&started[0]).await;
 
-        let listed = lab.api.list_tasks("stopped", "web").await.expect("a list");
+        let listed = lab
+            .api
+            .list_tasks("stopped", Some("web"))
+            .await
+            .expect("a list");
         assert_eq!(listed, [started[1].clone()]);
         let task = lab.describe(&started[0]).await;
         assert!(!task.desired_running);
@@ -283,7 +291,7 @@ async fn an_error_of_aws_is_told_in_its_own_words() {
         let lab = Lab::new(&moto, "errors").await;
         let error = lab
             .api
-            .list_tasks("nowhere", "web")
+            .list_tasks("nowhere", Some("web"))
             .await
             .expect_err("no such cluster");
         assert_eq!(error.operation, "ListTasks");

@@ -105,12 +105,31 @@ impl Balancer {
     /// # Errors
     /// If an address cannot be bound or a thread cannot be started; then nothing runs.
     pub async fn start(config: Config, options: Options) -> Result<Self, StartError> {
+        Self::start_on(config, options, true).await
+    }
+
+    /// The same without any listener: it looks at targets, and serves nobody.
+    ///
+    /// # Errors
+    /// If a thread cannot be started; then nothing runs.
+    pub async fn start_to_look(config: Config, options: Options) -> Result<Self, StartError> {
+        Self::start_on(config, options, false).await
+    }
+
+    async fn start_on(config: Config, options: Options, listen: bool) -> Result<Self, StartError> {
         let (own_key, own_ticket_key) = (random_key()?, random_key()?);
-        let material = read_files(&config, &own_ticket_key)?;
+        let material = match listen {
+            true => read_files(&config, &own_ticket_key)?,
+            false => {
+                // Files of listeners need not be there for a look.
+                let mut unserved = config.clone();
+                unserved.listeners.clear();
+                read_files(&unserved, &own_ticket_key)?
+            }
+        };
         let count = worker_count(&config);
-        let sockets = config
-            .listeners
-            .iter()
+        let listeners = config.listeners.iter().filter(|_| listen);
+        let sockets = listeners
             .map(|listener| bind_listener(listener, count))
             .collect::<Result<Vec<_>, _>>()?;
         let admin_socket = config.admin.as_ref().map(bind_admin).transpose()?;

@@ -4,6 +4,7 @@
 //! result and swapped in.
 
 mod anomaly;
+mod arbiter;
 pub mod checks;
 pub mod compile;
 pub mod controller;
@@ -12,6 +13,7 @@ pub(crate) mod figures;
 mod group;
 mod health;
 pub mod ids;
+mod labelled;
 pub mod outlier;
 mod registration;
 mod registry;

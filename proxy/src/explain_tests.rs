@@ -180,7 +180,7 @@ fn it_finds_the_rule_that_requests_meet() {
     let mut rng = SmallRng::seed_from_u64(seed);
     let config = config();
     let at = &config.listeners[0];
-    let table = crate::control::compile::rule_table(at, &|_| None);
+    let table = crate::control::compile::rule_table(at, &[], &|_| None);
     let mut met = std::collections::BTreeSet::new();
     for _ in 0..2_000 {
         let mut of = |list: &[&str]| list[rng.random_range(0..list.len())].to_owned();

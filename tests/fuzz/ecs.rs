@@ -64,6 +64,7 @@ impl Choices<'_> {
             host: self
                 .of(&[None, Some("host/0"), Some("host/1"), Some("host/9")])
                 .map(Into::into),
+            service: self.of(&[None, Some("web"), Some("")]).map(Into::into),
             definition: self.of(&[None, Some("web:1"), Some("")]).map(Into::into),
             interface: self
                 .of(&[None, Some("10.0.0.9"), Some("fd00::9")])

@@ -100,7 +100,7 @@ fn any_pattern_matches_what_a_slow_reading_matches() {
 fn any_request_finds_the_first_rule_that_holds() {
     let file = FILE.replace("&a ", "");
     let config = parse("f", &file, &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
-    let table = rule_table(&config.listeners[0], &|_| None);
+    let table = rule_table(&config.listeners[0], &[], &|_| None);
     assert_eq!(table.len(), 7);
     let status = |action: &Action| match action {
         Action::Fixed(fixed) => fixed.status.as_u16(),

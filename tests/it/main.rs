@@ -33,6 +33,7 @@ mod histories;
 mod http2;
 mod http2_clients;
 mod http2_limits;
+mod labels;
 mod limits;
 mod picking;
 mod proxy_protocol;

@@ -151,11 +151,23 @@ impl DockerEngine {
         ports: &[PortPair],
         health: Option<&'static str>,
     ) -> String {
+        let labels = BTreeMap::from([("service".to_owned(), service.to_owned())]);
+        self.run_labelled(service, labels, ports, health)
+    }
+
+    /// The same, with any labels.
+    pub fn run_labelled(
+        &self,
+        service: &str,
+        labels: BTreeMap<String, String>,
+        ports: &[PortPair],
+        health: Option<&'static str>,
+    ) -> String {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let id = format!("{number:064x}");
         let container = Container {
             name: format!("{service}-{number}"),
-            labels: BTreeMap::from([("service".to_owned(), service.to_owned())]),
+            labels,
             ports: ports.to_vec(),
             started_ms: now_ms(),
             health,

@@ -65,7 +65,7 @@ pub(super) fn source(scope: &mut Scope<'_, '_>, discovery: &Discovery) {
 
 /// Whether a text can be the URL of a queue, or a name: 1 to 80 letters, digits, `-` and `_`
 /// (SQS). A FIFO queue would hold back all events behind one that is being worked on.
-fn is_queue(text: &str) -> bool {
+pub(super) fn is_queue(text: &str) -> bool {
     let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let name = match text
         .strip_prefix("https://")
@@ -106,6 +106,25 @@ fn consul(scope: &mut Scope<'_, '_>, consul: &ConsulDiscovery) {
 }
 
 fn docker(scope: &mut Scope<'_, '_>, docker: &DockerDiscovery) {
+    engine(scope, docker);
+    if docker.labels.is_empty() {
+        scope.fault_at(
+            "labels",
+            "at least one label is needed: without one, every container would be a target",
+        );
+    }
+    // `=` parts name and value in the engine's own filter.
+    if docker
+        .labels
+        .keys()
+        .any(|name| name.trim().is_empty() || name.contains('='))
+    {
+        scope.fault_at("labels", "a label has a name, without `=`");
+    }
+}
+
+/// Where an engine is, and how its containers are reached.
+pub(super) fn engine(scope: &mut Scope<'_, '_>, docker: &DockerDiscovery) {
     let unix = |path: &str| path.starts_with('/') && path.len() > 1;
     let tcp = |at: &str| {
         at.rsplit_once(':').is_some_and(|(host, port)| {
@@ -123,20 +142,6 @@ fn docker(scope: &mut Scope<'_, '_>, docker: &DockerDiscovery) {
                 "expected unix:// and an absolute path, such as unix:///var/run/docker.sock, or tcp://host:port; found {endpoint:?}"
             ),
         );
-    }
-    if docker.labels.is_empty() {
-        scope.fault_at(
-            "labels",
-            "at least one label is needed: without one, every container would be a target",
-        );
-    }
-    // `=` parts name and value in the engine's own filter.
-    if docker
-        .labels
-        .keys()
-        .any(|name| name.trim().is_empty() || name.contains('='))
-    {
-        scope.fault_at("labels", "a label has a name, without `=`");
     }
     if docker
         .network

@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_config::DockerDiscovery;
-
+use super::aim::Aim;
 use super::api::{ApiError, Detail, Event, Summary};
-use super::resolve::resolve;
 use crate::target::{Problem, Target};
 
 /// How long an inspection is believed while no event asks for another. What may change without
@@ -266,11 +264,12 @@ impl Book {
 
     /// The targets, and the containers that are none.
     #[must_use]
-    pub fn targets(&self, spec: &DockerDiscovery) -> (Vec<Target>, Vec<Problem>) {
+    pub fn targets(&self, aim: &impl Aim) -> (Vec<Target>, Vec<Problem>) {
         let mut targets = Vec::new();
         let mut problems = self.nameless.clone();
-        for (id, entry) in &self.containers {
-            match self.resolve(id, entry, spec) {
+        let wanted = |entry: &Entry| aim.wants(&entry.summary);
+        for (id, entry) in self.containers.iter().filter(|(_, entry)| wanted(entry)) {
+            match self.resolve(id, entry, aim) {
                 Ok(target) => {
                     targets.push(target);
                     if let Some(error) = &entry.unread {
@@ -289,12 +288,7 @@ impl Book {
         (targets, problems)
     }
 
-    fn resolve(
-        &self,
-        id: &Arc<str>,
-        entry: &Entry,
-        spec: &DockerDiscovery,
-    ) -> Result<Target, String> {
+    fn resolve(&self, id: &Arc<str>, entry: &Entry, aim: &impl Aim) -> Result<Target, String> {
         if let Some(leaving) = self.leaving.get(id) {
             return Err(match leaving.why {
                 Why::Paused => "it is paused".to_owned(),
@@ -308,7 +302,7 @@ impl Book {
                 None => "the engine does not describe it yet".to_owned(),
             });
         };
-        resolve(&entry.summary, &entry.name, detail, spec, entry.listed_at)
+        aim.target(&entry.summary, &entry.name, detail, entry.listed_at)
     }
 }
 

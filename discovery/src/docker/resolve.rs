@@ -39,6 +39,7 @@ pub fn resolve(
         instance: None,
         shared_port: spec.network.is_none(),
         started_at: detail.started_at,
+        claim: None,
         confirmed_at,
     })
 }

@@ -1,9 +1,12 @@
 //! The few calls that discovery makes, in plain data. The SDK is behind this, and so are fakes.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use longshore_config::Labels;
 
 /// The most ARNs in one describe call (ECS answers more with an error).
 pub const BATCH: usize = 100;
@@ -15,12 +18,12 @@ const NODE_ADDRESS_LIFE: Duration = Duration::from_secs(300);
 
 /// The calls.
 pub trait EcsApi: Send + Sync {
-    /// `ListTasks` of a service with desired status RUNNING, all pages. Fails if any page fails,
-    /// so that a missing page never looks like missing tasks.
+    /// `ListTasks` of a service, or of the whole cluster, with desired status RUNNING, all pages.
+    /// Fails if any page fails, so that a missing page never looks like missing tasks.
     fn list_tasks(
         &self,
         cluster: &str,
-        service: &str,
+        service: Option<&str>,
     ) -> impl Future<Output = Result<Vec<Arc<str>>, ApiError>> + Send;
 
     /// `DescribeTasks` of at most [`BATCH`] ARNs.
@@ -81,6 +84,8 @@ pub struct Task {
     pub unhealthy: bool,
     /// Whether such a check has said anything.
     pub checked: bool,
+    /// The name of its service. None for a task that no service started.
+    pub service: Option<Arc<str>>,
     /// The id of the task set, or of the deployment, that it belongs to.
     pub started_by: Option<Arc<str>>,
     /// Its availability zone.
@@ -192,6 +197,8 @@ pub struct Definition {
     pub network_mode: Option<Arc<str>>,
     /// The TCP ports of its containers.
     pub ports: Vec<PortMapping>,
+    /// The `dockerLabels` of its containers, by name. Those that have none are not there.
+    pub labels: BTreeMap<Arc<str>, Arc<Labels>>,
 }
 
 /// A TCP port in a task definition, or a range of them.

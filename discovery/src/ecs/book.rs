@@ -10,12 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_config::EcsDiscovery;
-
+use super::aim::{Aim, Part};
 use super::api::{BATCH, Definition, Described, Host, Hosts, Task};
-use super::known::Known;
-use super::port::wants_definition;
-use super::resolve::{Unresolved, resolve};
+use super::known::{Known, State};
+use super::resolve::Unresolved;
 use super::service::ServiceBook;
 use crate::target::{Problem, Target};
 pub use told::Told;
@@ -129,7 +127,7 @@ impl Book {
     pub fn to_describe(
         &self,
         listed: &BTreeSet<Arc<str>>,
-        spec: &EcsDiscovery,
+        aim: &impl Aim,
         now: Instant,
     ) -> Vec<Arc<str>> {
         let mut tasks = self.tasks.values().filter_map(|entry| entry.task.as_ref());
@@ -142,8 +140,8 @@ impl Book {
             let older = |age| entry.is_older(age, now);
             older(life)
                 || !listed.contains(arn)
-                || match self.resolve(entry, spec) {
-                    Ok(_) => false,
+                || match self.state(entry, aim) {
+                    Ok(()) => false,
                     Err(Unresolved::Waiting(_)) if entry.is_starting() => {
                         more_run || older(PATIENCE)
                     }
@@ -306,29 +304,43 @@ impl Book {
 
     /// The task definitions that are wanted and not known.
     #[must_use]
-    pub fn unknown_definitions(&self, spec: &EcsDiscovery, now: Instant) -> Vec<Arc<str>> {
+    pub fn unknown_definitions(&self, aim: &impl Aim, now: Instant) -> Vec<Arc<str>> {
         let wanted: BTreeSet<&Arc<str>> = self
             .tasks
             .values()
             .filter_map(|entry| entry.task.as_ref())
-            .filter(|task| wants_definition(task, spec))
+            .filter(|task| aim.wants_definition(task))
             .filter_map(|task| task.definition.as_ref())
             .filter(|definition| self.definitions.is_due(definition, |_| None, now))
             .collect();
         wanted.into_iter().cloned().collect()
     }
 
+    /// Why a definition that is wanted is not known yet. None: all are, or hope is given up.
+    #[must_use]
+    pub fn awaited_definition(&self, aim: &impl Aim) -> Option<String> {
+        let tasks = self.tasks.values().filter_map(|entry| entry.task.as_ref());
+        let mut wanted = tasks
+            .filter(|task| aim.wants_definition(task))
+            .filter_map(|task| task.definition.as_deref());
+        wanted.find_map(|arn| match self.definitions.state(Some(arn)) {
+            State::Here(_) | State::Refused(_) => None,
+            State::Awaited(None) => Some(format!("{arn} was not asked for yet")),
+            State::Awaited(Some(reason)) => Some(reason.to_owned()),
+        })
+    }
+
     /// When hosts or definitions that are wanted and not known may be asked for. None: all are
     /// known for good.
     #[must_use]
-    pub fn next_question(&self, spec: &EcsDiscovery, now: Instant) -> Option<Instant> {
+    pub fn next_question(&self, aim: &impl Aim, now: Instant) -> Option<Instant> {
         let running = || self.tasks.values().filter_map(|entry| entry.task.as_ref());
         let hosts = running()
             .filter(|task| task.desired_running && task.interface.is_none())
             .filter_map(|task| task.host.as_ref())
             .filter_map(|host| self.hosts.due_at(host, Host::life, now));
         let definitions = running()
-            .filter(|task| wants_definition(task, spec))
+            .filter(|task| aim.wants_definition(task))
             .filter_map(|task| task.definition.as_ref())
             .filter_map(|definition| self.definitions.due_at(definition, |_| None, now));
         hosts.chain(definitions).min()
@@ -336,18 +348,18 @@ impl Book {
 
     /// Whether a task is on its way up, so that the next look should come soon.
     #[must_use]
-    pub fn is_unsettled(&self, spec: &EcsDiscovery, now: Instant) -> bool {
+    pub fn is_unsettled(&self, aim: &impl Aim, now: Instant) -> bool {
         self.tasks.values().any(|entry| {
             let recent = |at| now.saturating_duration_since(at) < STARTING_MAX;
             entry.absent_since.is_none()
                 && entry.seen_at.is_some_and(recent)
-                && matches!(self.resolve(entry, spec), Err(Unresolved::Waiting(_)))
+                && matches!(self.state(entry, aim), Err(Unresolved::Waiting(_)))
         })
     }
 
     /// The targets, and the tasks that are none.
     #[must_use]
-    pub fn targets(&self, spec: &EcsDiscovery) -> (Vec<Target>, Vec<Problem>) {
+    pub fn targets(&self, aim: &impl Aim) -> (Vec<Target>, Vec<Problem>) {
         let mut targets = Vec::new();
         let mut problems = Vec::new();
         if self.frozen > 0 {
@@ -364,24 +376,54 @@ impl Book {
         let rule = self.service.rule(&named.collect());
         for (arn, entry) in &self.tasks {
             let standby = entry.task.as_ref().and_then(|task| rule.excludes(task));
-            let reason = match (self.resolve(entry, spec), standby) {
+            let id = arn.rsplit('/').next().unwrap_or(arn);
+            let mut problem = |part: Option<&str>, reason| {
+                let subject = match part {
+                    Some(part) => format!("{id}/{part}"),
+                    None => id.to_owned(),
+                };
+                problems.push(Problem { subject, reason });
+            };
+            let parts = match (self.resolve(entry, aim), standby) {
                 (Err(Unresolved::Gone), _) => continue,
-                (_, Some(standby)) => standby,
-                (Ok(target), None) => {
-                    targets.push(target);
+                (Ok(parts), _) if parts.is_empty() => continue,
+                (_, Some(standby)) => {
+                    problem(None, standby);
                     continue;
                 }
-                (Err(Unresolved::Waiting(reason) | Unresolved::Wrong(reason)), None) => reason,
+                (Err(Unresolved::Waiting(reason) | Unresolved::Wrong(reason)), None) => {
+                    problem(None, reason);
+                    continue;
+                }
+                (Ok(parts), None) => parts,
             };
-            problems.push(Problem {
-                subject: arn.rsplit('/').next().unwrap_or(arn).to_owned(),
-                reason,
-            });
+            for part in parts {
+                match part.target {
+                    Ok(target) => targets.push(target),
+                    Err(Unresolved::Gone) => {}
+                    Err(Unresolved::Waiting(reason) | Unresolved::Wrong(reason)) => {
+                        problem(part.container.as_deref(), reason);
+                    }
+                }
+            }
         }
         (targets, problems)
     }
 
-    fn resolve(&self, entry: &Entry, spec: &EcsDiscovery) -> Result<Target, Unresolved> {
+    /// Whether a task is all that it is meant to be; if not, what is to be waited for first.
+    fn state(&self, entry: &Entry, aim: &impl Aim) -> Result<(), Unresolved> {
+        let mut wrong = None;
+        for part in self.resolve(entry, aim)? {
+            match part.target {
+                Ok(_) => {}
+                Err(Unresolved::Wrong(reason)) => wrong = Some(Unresolved::Wrong(reason)),
+                Err(other) => return Err(other),
+            }
+        }
+        wrong.map_or(Ok(()), Err)
+    }
+
+    fn resolve(&self, entry: &Entry, aim: &impl Aim) -> Result<Vec<Part>, Unresolved> {
         let Some(task) = &entry.task else {
             let reason = "ECS does not describe it yet".to_owned();
             return Err(Unresolved::Waiting(reason));
@@ -392,7 +434,7 @@ impl Book {
             self.hosts.state(task.host.as_deref()),
             self.definitions.state(task.definition.as_deref()),
         );
-        resolve(task, &host, &definition, spec, listed_at)
+        aim.parts(task, &host, &definition, listed_at)
     }
 }
 

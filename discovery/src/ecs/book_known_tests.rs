@@ -24,6 +24,7 @@ fn a_definition_is_asked_for_once_and_forgotten_with_its_last_task() {
             name: None,
             app_protocol: None,
         }],
+        labels: Default::default(),
     };
     book.definitions.found("definition".into(), definition, now);
     let later = now + Duration::from_secs(3600);

@@ -34,6 +34,7 @@ pub(in crate::ecs) fn task(id: u32, version: i64) -> Task {
         started_at: None,
         unhealthy: false,
         checked: false,
+        service: None,
         started_by: None,
         zone: None,
         host: Some("host".into()),

@@ -29,8 +29,6 @@ pub enum Message {
 pub struct TaskEvent {
     /// The ARN of its cluster.
     pub cluster: Arc<str>,
-    /// The name of its service. None for a task that no service started.
-    pub service: Option<Arc<str>>,
     /// When it was so, in milliseconds since 1970.
     pub at: i64,
     /// Whether the event tells of its health. If not, [`Task::unhealthy`] says nothing.
@@ -43,10 +41,15 @@ impl TaskEvent {
     /// Whether the event is about a task of this service.
     #[must_use]
     pub fn concerns(&self, spec: &EcsDiscovery) -> bool {
-        self.service
-            .as_deref()
-            .is_some_and(|service| same_name(service, &spec.service))
-            && same_cluster(&self.cluster, &spec.cluster)
+        let service = self.task.service.as_deref();
+        service.is_some_and(|service| same_name(service, &spec.service))
+            && self.is_of(&spec.cluster)
+    }
+
+    /// Whether the event is about a task of this cluster.
+    #[must_use]
+    pub fn is_of(&self, cluster: &str) -> bool {
+        same_cluster(&self.cluster, cluster)
     }
 }
 
@@ -110,9 +113,6 @@ fn event(event: &Value) -> Result<Message, Malformed> {
         cluster: text(detail, "clusterArn")
             .ok_or(Malformed::Lacks("detail.clusterArn"))?
             .into(),
-        service: text(detail, "group")
-            .and_then(|group| group.strip_prefix("service:"))
-            .map(Into::into),
         at,
         tells_health: health.is_some(),
         task: Task {
@@ -124,6 +124,9 @@ fn event(event: &Value) -> Result<Message, Malformed> {
             started_at: moment(detail, "startedAt"),
             unhealthy: health == Some("UNHEALTHY"),
             checked: matches!(health, Some("HEALTHY" | "UNHEALTHY")),
+            service: text(detail, "group")
+                .and_then(|group| group.strip_prefix("service:"))
+                .map(Into::into),
             started_by: text(detail, "startedBy").map(Into::into),
             zone: text(detail, "availabilityZone").map(Into::into),
             host: text(detail, "containerInstanceArn").map(Into::into),

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_config::EcsDiscovery;
 use tokio::time::timeout_at;
 
+use super::aim::Aim;
 use super::api::{BATCH, Definition, EcsApi, Hosts};
 use super::book::Book;
 
@@ -33,9 +33,15 @@ pub(super) enum Answer {
 }
 
 /// The task definitions that are wanted and not known.
-pub(super) fn definitions(spec: &EcsDiscovery, book: &Book, now: Instant) -> Vec<Question> {
-    let wanted = book.unknown_definitions(spec, now).into_iter();
+pub(super) fn definitions(aim: &impl Aim, book: &Book, now: Instant) -> Vec<Question> {
+    let wanted = book.unknown_definitions(aim, now).into_iter();
     wanted.take(DEFINITIONS).map(Question::Definition).collect()
+}
+
+/// How many times [`definitions`] must be asked for all of them.
+pub(super) fn rounds(aim: &impl Aim, book: &Book, now: Instant) -> usize {
+    let wanted = book.unknown_definitions(aim, now);
+    wanted.len().div_ceil(DEFINITIONS)
 }
 
 /// The hosts that are wanted and not known.

@@ -39,7 +39,7 @@ fn denied(operation: &'static str) -> ApiError {
 }
 
 impl EcsApi for Denying {
-    async fn list_tasks(&self, _: &str, _: &str) -> Result<Vec<Arc<str>>, ApiError> {
+    async fn list_tasks(&self, _: &str, _: Option<&str>) -> Result<Vec<Arc<str>>, ApiError> {
         Err(denied("ListTasks"))
     }
 
@@ -75,6 +75,7 @@ impl EcsApi for Denying {
                 name: None,
                 app_protocol: None,
             }],
+            labels: Default::default(),
         })
     }
 }
@@ -115,6 +116,7 @@ fn book(tasks: usize) -> Book {
             started_at: None,
             unhealthy: false,
             checked: false,
+            service: None,
             started_by: None,
             zone: None,
             host: Some(format!("h{number}").into()),

@@ -66,6 +66,7 @@ fn task(containers: Vec<Container>) -> Task {
         started_at: None,
         unhealthy: false,
         checked: false,
+        service: None,
         started_by: None,
         zone: None,
         host: Some("h1".into()),
@@ -96,6 +97,7 @@ fn definition(mode: &str, ports: &[(&str, MappedPorts, Option<&str>)]) -> Defini
                 app_protocol: None,
             })
             .collect(),
+        labels: Default::default(),
     }
 }
 

@@ -75,6 +75,7 @@ pub fn resolve(
         // placed there as soon as this one ends.
         shared_port: place.own.is_none(),
         started_at: task.started_at,
+        claim: None,
         confirmed_at,
     })
 }

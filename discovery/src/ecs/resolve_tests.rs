@@ -46,6 +46,7 @@ fn task(containers: Vec<Container>) -> Task {
         started_at: None,
         unhealthy: false,
         checked: false,
+        service: None,
         started_by: None,
         zone: None,
         host: Some("h1".into()),
@@ -78,6 +79,7 @@ fn definition(mode: Option<&str>, ports: &[(&str, u16)]) -> Definition {
                 app_protocol: None,
             })
             .collect(),
+        labels: Default::default(),
     }
 }
 

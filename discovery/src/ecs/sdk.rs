@@ -159,13 +159,17 @@ impl SdkApi {
 }
 
 impl EcsApi for SdkApi {
-    async fn list_tasks(&self, cluster: &str, service: &str) -> Result<Vec<Arc<str>>, ApiError> {
+    async fn list_tasks(
+        &self,
+        cluster: &str,
+        service: Option<&str>,
+    ) -> Result<Vec<Arc<str>>, ApiError> {
         let mut arns = Vec::new();
         let mut pages = self
             .ecs
             .list_tasks()
             .cluster(cluster)
-            .service_name(service)
+            .set_service_name(service.map(str::to_owned))
             .desired_status(DesiredStatus::Running)
             .into_paginator()
             .page_size(100)

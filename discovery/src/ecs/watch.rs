@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_config::EcsDiscovery;
 use tokio::sync::mpsc;
 
+use super::aim::Aim;
 use super::api::{self, ApiError, EcsApi, ErrorKind};
 use super::book::Book;
 use super::feed::Subscription;
@@ -42,9 +42,9 @@ pub(super) enum Ended {
     Failed(ApiError),
 }
 
-/// The state of one service under watch.
-pub(super) struct Watch {
-    spec: EcsDiscovery,
+/// The state of one service under watch, or of a whole cluster.
+pub(super) struct Watch<A> {
+    aim: A,
     out: mpsc::Sender<Update>,
     events: Option<Subscription>,
     book: Book,
@@ -69,14 +69,10 @@ pub(super) struct Watch {
     relied: bool,
 }
 
-impl Watch {
-    pub(super) fn new(
-        spec: EcsDiscovery,
-        out: mpsc::Sender<Update>,
-        events: Option<Subscription>,
-    ) -> Self {
+impl<A: Aim> Watch<A> {
+    pub(super) fn new(aim: A, out: mpsc::Sender<Update>, events: Option<Subscription>) -> Self {
         Self {
-            spec,
+            aim,
             out,
             events,
             book: Book::default(),
@@ -101,8 +97,10 @@ impl Watch {
         self.look_due = false;
         let relies = self.complete && self.relies(began);
         self.trust.begin(relies.then(|| self.book.serving()));
-        let (cluster, service) = (self.spec.cluster.clone(), self.spec.service.clone());
-        let listed = self.during(api.list_tasks(&cluster, &service)).await?;
+        let cluster = self.aim.place().cluster.clone();
+        let service = self.aim.service().map(str::to_owned);
+        let listed = self.during(api.list_tasks(&cluster, service.as_deref()));
+        let listed = listed.await?;
         let listed: BTreeSet<Arc<str>> = match listed {
             Ok(arns) => arns.into_iter().collect(),
             // It was deleted, and its tasks with it, if they say so themselves. A service that was
@@ -117,6 +115,7 @@ impl Watch {
         self.describe(api, &listed).await?;
         self.book.listed(&listed, began);
         self.look_up(api).await?;
+        self.know_labels()?;
         self.complete = true;
         self.trust.end(&self.book.serving(), now());
         Ok(())
@@ -128,8 +127,8 @@ impl Watch {
         api: &impl EcsApi,
         listed: &BTreeSet<Arc<str>>,
     ) -> Result<(), Ended> {
-        let cluster = self.spec.cluster.clone();
-        let wanted = self.book.to_describe(listed, &self.spec, now());
+        let cluster = self.aim.place().cluster.clone();
+        let wanted = self.book.to_describe(listed, &self.aim, now());
         let (mut answers, mut failure) = (0, None);
         self.problems.clear();
         for batch in wanted.chunks(api::BATCH) {
@@ -174,10 +173,13 @@ impl Watch {
         every: Duration,
     ) -> Result<(), Ended> {
         let began = now();
+        let Some(service) = self.aim.service().map(str::to_owned) else {
+            return Ok(());
+        };
         if self.book.service.due(stir, every, began) > began {
             return Ok(());
         }
-        let (cluster, service) = (self.spec.cluster.clone(), self.spec.service.clone());
+        let cluster = self.aim.place().cluster.clone();
         let since = began.checked_sub(SHARED_LIFE).unwrap_or(began);
         let asked = api.describe_service(&cluster, &service, since);
         match self.during(asked).await? {
@@ -192,8 +194,16 @@ impl Watch {
     async fn look_up(&mut self, api: &impl EcsApi) -> Result<(), Ended> {
         let began = now();
         self.looked_up = Some(began);
-        let questions = lookup::definitions(&self.spec, &self.book, began);
-        self.ask(api, questions, began).await?;
+        // A whole cluster has many at the start, and without its labels no task is anything.
+        let rounds = match self.aim.service() {
+            Some(_) => 1,
+            None => lookup::rounds(&self.aim, &self.book, began),
+        };
+        for _ in 0..rounds {
+            let began = now();
+            let questions = lookup::definitions(&self.aim, &self.book, began);
+            self.ask(api, questions, began).await?;
+        }
         // Their time begins now.
         let began = now();
         let questions = lookup::hosts(&self.book, began);
@@ -206,7 +216,7 @@ impl Watch {
         questions: Vec<Question>,
         began: Instant,
     ) -> Result<(), Ended> {
-        let cluster = self.spec.cluster.clone();
+        let cluster = self.aim.place().cluster.clone();
         for question in questions {
             let answer = self.during(question.ask(api, &cluster, began)).await?;
             answer.tell(&mut self.book, now());
@@ -214,10 +224,29 @@ impl Watch {
         Ok(())
     }
 
+    /// Before the first whole look there is nothing to keep those tasks as whose labels could not
+    /// be learnt, and a set without them would lose what was remembered from before a restart.
+    fn know_labels(&mut self) -> Result<(), Ended> {
+        if self.complete || self.aim.service().is_some() || self.partial + 1 >= WHOLE_LOOKS {
+            return Ok(());
+        }
+        match self.book.awaited_definition(&self.aim) {
+            None => Ok(()),
+            Some(reason) => {
+                self.partial += 1;
+                Err(Ended::Failed(ApiError {
+                    operation: "DescribeTaskDefinition",
+                    reason,
+                    kind: ErrorKind::Other,
+                }))
+            }
+        }
+    }
+
     /// Whether [`Self::look_up`] has something to ask now.
     fn asks(&self) -> bool {
         let now = now();
         !self.book.unknown_hosts(now).is_empty()
-            || !self.book.unknown_definitions(&self.spec, now).is_empty()
+            || !self.book.unknown_definitions(&self.aim, now).is_empty()
     }
 }

@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     match text(&config) {
         Some(text) => print_out(&text),
         None => {
-            eprintln!("longshore: no group of the file has `discovery.ecs`");
+            eprintln!("longshore: nothing in the file is discovered from ECS");
             ExitCode::FAILURE
         }
     }
@@ -94,30 +94,37 @@ fn last(name: &str) -> &str {
 struct Wanted {
     clusters: BTreeSet<String>,
     services: BTreeSet<String>,
+    /// Not only of those.
+    all: bool,
     rule: String,
 }
 
 /// The rule and the policy for each queue, and the policy for Longshore. None without ECS sources.
 fn text(config: &Config) -> Option<String> {
-    let sources = config.target_groups.iter();
-    let sources: Vec<&EcsDiscovery> = sources
-        .filter_map(|group| group.discovery.as_ref()?.ecs.as_ref())
-        .collect();
+    let groups = config.target_groups.iter();
+    let services = groups.filter_map(|group| group.discovery.as_ref()?.ecs.clone());
+    let labels = config.label_discovery.iter();
+    let clusters = labels.filter_map(|block| Some(block.ecs.as_ref()?.as_service()));
+    let sources: Vec<EcsDiscovery> = services.chain(clusters).collect();
     if sources.is_empty() {
         return None;
     }
     let mut clusters = BTreeSet::new();
     let mut queues: BTreeMap<String, Wanted> = BTreeMap::new();
-    for spec in sources {
+    for spec in &sources {
         let place = Place::of(spec);
         let cluster = place.cluster(spec);
         clusters.insert(cluster.clone());
         if let Some(queue) = &spec.events_queue {
             let wanted = queues.entry(place.arn("sqs", last(queue))).or_default();
             wanted.clusters.insert(cluster);
-            wanted
-                .services
-                .insert(format!("service:{}", last(&spec.service)));
+            match spec.service.as_str() {
+                // Labels may be on any task of the cluster.
+                "" => wanted.all = true,
+                service => {
+                    wanted.services.insert(format!("service:{}", last(service)));
+                }
+            }
             wanted.rule = place.arn("events", &format!("rule/{RULE}"));
         }
     }
@@ -142,14 +149,17 @@ fn text(config: &Config) -> Option<String> {
 }
 
 fn pattern(wanted: &Wanted) -> Value {
+    let mut detail = json!({
+        "clusterArn": wanted.clusters,
+        "$or": [{ "lastStatus": ["RUNNING", "STOPPED"] }, { "desiredStatus": ["STOPPED"] }],
+    });
+    if !wanted.all {
+        detail["group"] = json!(wanted.services);
+    }
     json!({
         "source": ["aws.ecs"],
         "detail-type": ["ECS Task State Change"],
-        "detail": {
-            "clusterArn": wanted.clusters,
-            "group": wanted.services,
-            "$or": [{ "lastStatus": ["RUNNING", "STOPPED"] }, { "desiredStatus": ["STOPPED"] }],
-        },
+        "detail": detail,
     })
 }
 
@@ -265,6 +275,18 @@ target_groups:\n{groups}"
             role["Statement"][0]["Condition"]["ArnEquals"]["ecs:cluster"][0],
             cluster
         );
+    }
+
+    #[test]
+    fn labels_may_be_on_any_task_of_their_cluster() {
+        let text = printed(
+            "  - {name: a, discovery: {ecs: {cluster: prod, service: web, events_queue: q}}}
+label_discovery: [{name: l, listeners: [web], ecs: {cluster: other, events_queue: q}}]\n",
+        );
+        let parts = parts(&text.expect("there are sources"));
+        let detail = &parts[0]["detail"];
+        assert_eq!(detail["clusterArn"].as_array().map(Vec::len), Some(2));
+        assert!(detail.get("group").is_none(), "{detail}");
     }
 
     #[test]

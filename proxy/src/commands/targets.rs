@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use longshore::app::{Balancer, Options, StartError};
-use longshore::control::view::{GroupView, TargetsView};
+use longshore::control::view::{GroupView, LabelsView, ProblemView, TargetsView};
 use longshore_discovery::ecs::Aws;
 
 use super::table::table;
@@ -37,12 +37,16 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         }
     };
     // The control half as it runs before requests, and nothing that accepts any.
-    config.listeners.clear();
     config.admin = None;
     config.runtime.state_directory = None;
     // A message reaches one reader only: those of the process that serves are not taken from it.
     for group in &mut config.target_groups {
         if let Some(ecs) = group.discovery.as_mut().and_then(|it| it.ecs.as_mut()) {
+            ecs.events_queue = None;
+        }
+    }
+    for block in &mut config.label_discovery {
+        if let Some(ecs) = &mut block.ecs {
             ecs.events_queue = None;
         }
     }
@@ -52,18 +56,22 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             seed: seed(),
         };
         let looked = async {
-            let balancer = Balancer::start(config, options).await?;
+            let balancer = Balancer::start_to_look(config, options).await?;
             let view = look(&balancer, arguments.wait).await?;
             balancer.drain().await;
             Ok::<_, StartError>(view)
         };
         match looked.await {
             Ok(view) => {
-                let failed = view.target_groups.iter().any(|group| !has_answered(group));
+                let groups = view.target_groups.iter().map(|group| group.discovery);
+                let labels = view.label_discovery.iter().map(|labels| labels.discovery);
+                let failed = groups.chain(labels).any(|discovery| discovery != "fresh");
                 let text = if arguments.json {
                     serde_json::to_string_pretty(&view).map(|json| json + "\n")
                 } else {
-                    Ok(view.target_groups.iter().map(show).collect())
+                    let groups = view.target_groups.iter().map(show);
+                    let labels = view.label_discovery.iter().map(show_labels);
+                    Ok(groups.chain(labels).collect())
                 };
                 match text {
                     Ok(text) if !failed => print_out(&text),
@@ -91,10 +99,15 @@ async fn look(balancer: &Balancer, wait: Duration) -> Result<TargetsView, StartE
     let known = async {
         loop {
             let view = balancer.targets().await?;
-            let settled = view.target_groups.iter().all(|group| {
-                group.discovery != "waiting"
-                    && group.targets.iter().all(|target| target.state != "initial")
-            });
+            let explored = view
+                .label_discovery
+                .iter()
+                .all(|it| it.discovery != "waiting");
+            let settled = explored
+                && view.target_groups.iter().all(|group| {
+                    group.discovery != "waiting"
+                        && group.targets.iter().all(|target| target.state != "initial")
+                });
             if settled {
                 return Ok(view);
             }
@@ -107,15 +120,11 @@ async fn look(balancer: &Balancer, wait: Duration) -> Result<TargetsView, StartE
     }
 }
 
-fn has_answered(group: &GroupView) -> bool {
-    group.discovery == "fresh"
-}
-
 fn show(group: &GroupView) -> String {
     let mut out = format!("{} ({})", group.name, group.source);
     match &group.discovery_error {
         Some(error) => out.push_str(&format!(": {error}\n")),
-        None if !has_answered(group) => out.push_str(": no answer yet\n"),
+        None if group.discovery != "fresh" => out.push_str(": no answer yet\n"),
         None => out.push_str(&format!(": {} targets\n", group.targets.len())),
     }
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -137,14 +146,29 @@ fn show(group: &GroupView) -> String {
         let head = ["TARGET", "ADDRESS", "INSTANCE", "ZONE", "HEALTH", "WHY"];
         out.push_str(&table(&head, &rows, 2));
     }
-    let rows: Vec<Vec<String>> = group
-        .not_targets
-        .iter()
-        .map(|problem| vec![problem.subject.clone(), problem.reason.clone()])
-        .collect();
-    if !rows.is_empty() {
-        out.push_str(&table(&["NO TARGET", "WHY"], &rows, 2));
-    }
+    out.push_str(&show_problems(&group.not_targets));
     out.push('\n');
     out
+}
+
+fn show_labels(labels: &LabelsView) -> String {
+    let mut out = format!("labels of {} ({})", labels.name, labels.source);
+    match &labels.discovery_error {
+        Some(error) => out.push_str(&format!(": {error}\n")),
+        None if labels.discovery != "fresh" => out.push_str(": no answer yet\n"),
+        None => out.push_str(&format!(": {} containers\n", labels.containers)),
+    }
+    out.push_str(&show_problems(&labels.not_targets));
+    out.push('\n');
+    out
+}
+
+fn show_problems(problems: &[ProblemView]) -> String {
+    let rows = problems.iter();
+    let rows = rows.map(|problem| vec![problem.subject.clone(), problem.reason.clone()]);
+    let rows: Vec<Vec<String>> = rows.collect();
+    match rows.is_empty() {
+        true => String::new(),
+        false => table(&["NO TARGET", "WHY"], &rows, 2),
+    }
 }

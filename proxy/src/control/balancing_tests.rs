@@ -91,6 +91,7 @@ impl World {
                 instance: None,
                 shared_port: false,
                 started_at: None,
+                claim: None,
                 confirmed_at: self.now(),
             })
             .collect();

@@ -18,14 +18,16 @@ use crate::request::sticky::Keeps;
 use crate::request::transform::{Rewriter, Transforms};
 use crate::upstream::identity::Identity;
 
-/// A listener as requests see it. `server` is what its answers say of themselves.
+/// A listener as requests see it, with `more` rules than its own. `server` is what its answers say
+/// of themselves.
 #[must_use]
 pub fn listener(
     listener: &config::Listener,
+    more: &[(u64, config::Rule)],
     server: &str,
     group: &dyn Fn(&str) -> Option<GroupId>,
 ) -> Listener {
-    let rules = rule_table(listener, group);
+    let rules = rule_table(listener, more, group);
     Listener {
         name: listener.name.as_str().into(),
         server: listener
@@ -63,19 +65,25 @@ fn attributes(listener: &config::Listener) -> Edits {
     }
 }
 
-/// The rules of a listener. `group` finds the number of a group; a validated configuration names
-/// only groups that exist, and one that does not would get no requests.
+/// The rules of a listener, and `more` with their priorities. `group` finds the number of a group;
+/// a validated configuration names only groups that exist, and one that does not would get no
+/// requests.
 #[must_use]
 pub fn rule_table(
     listener: &config::Listener,
+    more: &[(u64, config::Rule)],
     group: &dyn Fn(&str) -> Option<GroupId>,
 ) -> RuleTable {
     let policy = policy(listener);
-    let rules = listener.rules.iter();
-    let rules = rules
-        .map(|config| Rule {
+    let own = listener.rules.iter();
+    let own = own.map(|config| rule(listener, config, group));
+    let more = more.iter();
+    let more = more.map(|(priority, config)| rule_at(*priority, listener, config, group));
+    let rules = own
+        .chain(more)
+        .map(|rule| Rule {
             policy: policy.clone(),
-            ..rule(listener, config, group)
+            ..rule
         })
         .collect();
     RuleTable::new(rules, default_action(listener, group)).with_policy(policy)
@@ -98,9 +106,18 @@ pub(crate) fn rule(
     rule: &config::Rule,
     group: &dyn Fn(&str) -> Option<GroupId>,
 ) -> Rule {
-    let scope = || Identity::rule(&listener.name, Some(rule.priority.get()));
+    rule_at(rule.priority.get(), listener, rule, group)
+}
+
+fn rule_at(
+    priority: u64,
+    listener: &config::Listener,
+    rule: &config::Rule,
+    group: &dyn Fn(&str) -> Option<GroupId>,
+) -> Rule {
+    let scope = || Identity::rule(&listener.name, Some(priority));
     Rule {
-        priority: rule.priority.get(),
+        priority,
         conditions: rule.condition.iter().flat_map(conditions).collect(),
         action: first_action(&rule.action, group, &scope),
         transforms: transforms(&rule.transform),

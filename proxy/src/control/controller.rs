@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_config::{
-    Check, Config, DesyncMitigationMode, Discovery, PathNormalization, TargetGroup as GroupConfig,
+    Check, Config, DesyncMitigationMode, Discovery, LabelDiscovery, PathNormalization,
+    TargetGroup as GroupConfig,
 };
 use longshore_discovery::{Target, Update};
 use tokio::sync::Notify;
 
 use super::anomaly;
+use super::arbiter::Verdict;
 use super::checks::{CheckId, Checks};
-use super::compile;
 use super::figures::CheckCounts;
 use super::group::{Group, Source};
 use super::ids::{GroupId, ListenerId};
+use super::labelled::LabelSource;
 use super::outlier::Cause;
 use super::registry::{Addresses, Members};
 use super::secure::{Secure, Secured};
@@ -63,6 +65,8 @@ pub enum Effect {
     Unwatch(CheckId),
     /// Learn this group's targets from its source.
     Discover(GroupId, Box<GroupConfig>),
+    /// Learn from its source which containers say by labels what they want.
+    Explore(GroupId, Box<LabelDiscovery>),
     /// Stop that.
     Forget(GroupId),
 }
@@ -79,6 +83,14 @@ pub struct Controller {
     tls_headers: bool,
     pub(super) secure: Secure,
     desync_mitigation: DesyncMitigationMode,
+    /// The configuration in force.
+    pub(super) file: Arc<Config>,
+    /// The ids of its listeners, in its order.
+    pub(super) listener_ids: Vec<ListenerId>,
+    /// Sources of labelled targets; they have ids as groups have.
+    pub(super) labels: BTreeMap<GroupId, LabelSource>,
+    /// What those labels make.
+    pub(super) verdict: Verdict,
     next_id: u32,
     pub(super) listeners: BTreeMap<ListenerId, Arc<Listener>>,
     pub(super) groups: BTreeMap<GroupId, Group>,
@@ -116,6 +128,10 @@ impl Controller {
             tls_headers: false,
             secure: Secure::default(),
             desync_mitigation: DesyncMitigationMode::default(),
+            file: Arc::new(Config::empty()),
+            listener_ids: Vec::new(),
+            labels: BTreeMap::new(),
+            verdict: Verdict::default(),
             next_id: 0,
             listeners: BTreeMap::new(),
             groups: BTreeMap::new(),
@@ -164,11 +180,18 @@ impl Controller {
             .groups
             .iter()
             .filter(|(_, group)| {
-                !config.target_groups.iter().any(|new| {
-                    *new.name == *group.name
-                        && same_source(&new.discovery, &group.config.discovery)
-                        && same_tls(self.secure.groups.get(&new.name), group.tls.as_ref())
-                })
+                let mut named = config
+                    .target_groups
+                    .iter()
+                    .filter(|it| *it.name == *group.name);
+                match group.by_labels {
+                    // The file takes the name for itself.
+                    true => named.next().is_some(),
+                    false => !named.any(|new| {
+                        same_source(&new.discovery, &group.config.discovery)
+                            && same_tls(self.secure.groups.get(&new.name), group.tls.as_ref())
+                    }),
+                }
             })
             .map(|(id, _)| *id)
             .collect();
@@ -198,27 +221,13 @@ impl Controller {
         }
         let in_use: BTreeSet<&str> = config.groups_in_use().collect();
         for group in self.groups.values_mut() {
-            group.in_use = in_use.contains(&*group.name);
+            group.in_use = group.by_labels || in_use.contains(&*group.name);
         }
-        let ids: BTreeMap<&str, GroupId> = self
-            .groups
-            .iter()
-            .map(|(id, group)| (&*group.name, *id))
-            .collect();
-        self.listeners = config
-            .listeners
-            .iter()
-            .zip(listener_ids)
-            .map(|(listener, id)| {
-                let server = &config.load_balancer.server_header.0;
-                let compiled = Listener {
-                    tls: self.listener_tls(*id),
-                    ..compile::listener(listener, server, &|name| ids.get(name).copied())
-                };
-                (*id, Arc::new(compiled))
-            })
-            .collect();
-        self.changed = true;
+        self.file = Arc::new(config.clone());
+        self.listener_ids = listener_ids.to_vec();
+        self.configure_labels(config, &mut effects);
+        self.arbitrate(now, &mut effects);
+        self.distribute(None, now, &mut effects);
         effects
     }
 
@@ -237,7 +246,13 @@ impl Controller {
         let mut effects = Vec::new();
         self.now = Some(now);
         match event {
+            Event::Discovered(id, update) if self.labels.contains_key(&id) => {
+                self.labelled(id, update, now, &mut effects);
+            }
             Event::Discovered(id, update) => self.discovered(id, update, now, &mut effects),
+            Event::Remembered(id, targets, age) if self.labels.contains_key(&id) => {
+                self.remembered_labels(id, targets, age, now, &mut effects);
+            }
             Event::Remembered(id, targets, age) => {
                 self.remembered(id, targets, age, now, &mut effects);
             }
@@ -253,6 +268,7 @@ impl Controller {
             Event::Tick => self.tend_outliers(now),
         }
         self.end_draining(now);
+        self.end_leaving(&mut effects);
         self.tend_shares(now);
         effects
     }
@@ -320,37 +336,46 @@ impl Controller {
     /// verdict.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.groups.values().all(|group| {
-            group.source.answered.is_some()
+        let explored =
+            |source: &LabelSource| source.source.answered.is_some() || source.source.failures > 0;
+        self.labels.values().all(explored)
+            && self.groups.values().all(|group| {
+                group.source.answered.is_some()
                 // A task that is on its way is a target soon.
                 && group.source.problems.is_empty()
                 && group
                     .members
                     .iter()
                     .all(|member| !member.usable || member.health.state() != State::Initial)
-                || group.source.failures > 0
-        })
+                    || group.source.failures > 0
+            })
     }
 
     /// How to ask a group's source for a look before its time.
     pub(super) fn look_now(&self, id: GroupId) -> Option<Arc<Notify>> {
-        self.groups
-            .get(&id)
-            .map(|group| Arc::clone(&group.look_now))
+        let labels = self.labels.get(&id).map(|source| &source.look_now);
+        let group = self.groups.get(&id).map(|group| &group.look_now);
+        labels.or(group).map(Arc::clone)
+    }
+
+    pub(super) fn new_id(&mut self) -> GroupId {
+        let id = GroupId(self.next_id);
+        self.next_id += 1;
+        id
     }
 
     pub(super) fn generation(&self) -> u64 {
         self.generation
     }
 
-    fn add_group(&mut self, config: &GroupConfig, effects: &mut Vec<Effect>) -> GroupId {
-        let id = GroupId(self.next_id);
-        self.next_id += 1;
+    pub(super) fn add_group(&mut self, config: &GroupConfig, effects: &mut Vec<Effect>) -> GroupId {
+        let id = self.new_id();
         self.groups.insert(
             id,
             Group {
                 name: config.name.as_str().into(),
                 config: config.clone(),
+                by_labels: false,
                 tls: self.secure.groups.get(&config.name).cloned(),
                 check: config.check().map(Arc::new),
                 in_use: true,
@@ -374,7 +399,7 @@ impl Controller {
         id
     }
 
-    fn remove_group(&mut self, id: GroupId, effects: &mut Vec<Effect>) {
+    pub(super) fn remove_group(&mut self, id: GroupId, effects: &mut Vec<Effect>) {
         if let Some(group) = self.groups.remove(&id) {
             effects.push(Effect::Forget(id));
             for member in group.members.iter() {
@@ -389,7 +414,7 @@ impl Controller {
         }
     }
 
-    fn reconfigure_group(
+    pub(super) fn reconfigure_group(
         &mut self,
         id: GroupId,
         config: &GroupConfig,
@@ -449,7 +474,7 @@ impl Controller {
     /// Takes what was known before a restart, as long as the source has not spoken. It must pass
     /// its health check like any newcomer, and a port that may have changed hands since is in
     /// doubt until the source confirms it or turns out not to answer.
-    fn remembered(
+    pub(super) fn remembered(
         &mut self,
         id: GroupId,
         targets: Vec<Target>,

@@ -48,6 +48,7 @@ fn target(task: u32, port: u16, started_at: i64) -> Target {
         instance: None,
         shared_port: true,
         started_at: Some(started_at),
+        claim: None,
         confirmed_at: clock::now(),
     }
 }

@@ -33,6 +33,8 @@ use crate::upstream::target_group::TargetGroup;
 pub(super) struct Group {
     pub(super) name: Arc<str>,
     pub(super) config: GroupConfig,
+    /// It is not in the file: labels make it.
+    pub(super) by_labels: bool,
     pub(super) tls: Option<Arc<TargetTls>>,
     /// How its targets are checked. None if they are not.
     pub(super) check: Option<Arc<Check>>,
@@ -97,6 +99,24 @@ pub(super) struct Source {
     pub(super) error: Option<String>,
     pub(super) failures: u64,
     pub(super) problems: Vec<Problem>,
+}
+
+impl Source {
+    /// How long ago it answered, in this process or before a restart.
+    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
+        let at = self.answered.or(self.remembered)?;
+        Some(now.saturating_duration_since(at))
+    }
+
+    /// `fresh`, `stale`, `remembered` or `waiting`.
+    pub(super) fn state(&self) -> &'static str {
+        match (&self.error, self.answered) {
+            (Some(_), _) => "stale",
+            (None, Some(_)) => "fresh",
+            (None, None) if self.remembered.is_some() => "remembered",
+            (None, None) => "waiting",
+        }
+    }
 }
 
 impl Member {
@@ -326,9 +346,6 @@ impl Group {
 
     /// How long ago the source answered, in this process or before a restart.
     pub(super) fn age(&self, now: Instant) -> Option<Duration> {
-        self.source
-            .answered
-            .or(self.source.remembered)
-            .map(|at| now.saturating_duration_since(at))
+        self.source.age(now)
     }
 }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_config::Discovery;
-use longshore_discovery::{Target, TargetKey};
+use longshore_config::{Discovery, LabelDiscovery, Labels};
+use longshore_discovery::{Claim, Target, TargetKey};
 use serde_json::{Value, json};
 
 /// The form of the files. Others are ignored.
@@ -41,6 +41,17 @@ pub(crate) struct Remembered {
 
 impl Place {
     pub(crate) fn new(directory: &Path, group: &str, discovery: &Discovery) -> Self {
+        let source = format!("{:?}", discovery.identity());
+        Self::named(directory, group, source)
+    }
+
+    /// The place of a source of labelled targets. No group has such a name.
+    pub(crate) fn of_labels(directory: &Path, block: &LabelDiscovery) -> Self {
+        let source = format!("{:?}", block.identity());
+        Self::named(directory, &format!("labels/{}", block.name), source)
+    }
+
+    fn named(directory: &Path, group: &str, source: String) -> Self {
         // A name may hold what a file's name may not.
         let name: String = group
             .bytes()
@@ -51,7 +62,7 @@ impl Place {
             .collect();
         Self {
             path: directory.join(format!("targets-{name}.json")),
-            source: format!("{:?}", discovery.identity()),
+            source,
         }
     }
 
@@ -104,6 +115,11 @@ impl Place {
                     "instance": target.instance.as_deref(),
                     "shared_port": target.shared_port,
                     "started_at": target.started_at,
+                    "claim": target.claim.as_deref().map(|claim| json!({
+                        "owner": &*claim.owner,
+                        "name": &*claim.name,
+                        "labels": &*claim.labels,
+                    })),
                 })
             })
             .collect();
@@ -144,12 +160,26 @@ impl Place {
                 instance: text("instance"),
                 shared_port: one["shared_port"].as_bool()?,
                 started_at: one["started_at"].as_i64(),
+                claim: match &one["claim"] {
+                    Value::Null => None,
+                    claim => Some(Arc::new(read_claim(claim)?)),
+                },
                 confirmed_at: now,
             })
         });
         let targets = targets.collect::<Option<Vec<Target>>>()?;
         Some(Some(Remembered { targets, age }))
     }
+}
+
+fn read_claim(claim: &Value) -> Option<Claim> {
+    let labels = claim["labels"].as_object()?.iter();
+    let labels = labels.map(|(label, value)| Some((label.clone(), value.as_str()?.to_owned())));
+    Some(Claim {
+        owner: claim["owner"].as_str()?.into(),
+        name: claim["name"].as_str()?.into(),
+        labels: Arc::new(labels.collect::<Option<Labels>>()?),
+    })
 }
 
 #[cfg(test)]

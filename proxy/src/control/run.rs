@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_config::{Check, Config, TargetGroup};
+use longshore_config::{Check, Config, EcsDiscovery, LabelDiscovery, TargetGroup};
+use longshore_discovery::docker::aim::Aim as _;
 use longshore_discovery::docker::{self, Engine};
-use longshore_discovery::ecs::{self, Aws, Feeds, QueueFigures, Region, SdkApi};
+use longshore_discovery::ecs::aim::Aim as _;
+use longshore_discovery::ecs::{self, Aws, Feeds, QueueFigures, Region, SdkApi, Subscription};
 use longshore_discovery::{Target, Update, consul, dns, file};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -196,6 +198,7 @@ impl Hands {
                 }
                 Effect::Unwatch(id) => drop(self.checks.remove(&id)),
                 Effect::Discover(id, group) => self.discover(id, *group, controller),
+                Effect::Explore(id, block) => self.explore(id, *block, controller),
                 Effect::Forget(id) => drop(self.sources.remove(&id)),
             }
         }
@@ -224,23 +227,15 @@ impl Hands {
         let (Some(discovery), Some(look_now)) = (group.discovery, controller.look_now(id)) else {
             return;
         };
-        let identity = discovery.identity();
+        let directory = self.state_directory.as_deref();
+        let place = directory.map(|it| Place::new(it, &group.name, &discovery));
         let rng = self.child();
         let (updates, inbox) = mpsc::channel(1);
         let aws = self.aws.clone();
-        let region = discovery.ecs.as_ref().and_then(|ecs| ecs.region.clone());
-        let shared = self.regions.entry(region);
-        let shared = Arc::clone(shared.or_insert_with(|| Arc::new(aws.region())));
-        let events = discovery.ecs.as_ref().and_then(|ecs| {
-            let queue = ecs.events_queue.as_deref()?;
-            let seed = self.rng.random();
-            let feed = self
-                .feeds
-                .subscribe(&aws, ecs.region.as_deref(), queue, seed);
-            Some(feed)
-        });
+        let shared = discovery.ecs.as_ref().map(|ecs| self.region(ecs));
+        let events = discovery.ecs.as_ref().and_then(|ecs| self.events(ecs));
         let source = async move {
-            if let Some(spec) = discovery.ecs {
+            if let Some((spec, shared)) = discovery.ecs.zip(shared) {
                 let api = SdkApi::connect(&aws, spec.region.as_deref(), shared).await;
                 ecs::run(api, spec, updates, look_now, events, rng).await;
             } else if let Some(spec) = discovery.file {
@@ -254,8 +249,55 @@ impl Hands {
                 docker::run(Engine::new(&spec), spec, updates, look_now, rng).await;
             }
         };
+        self.begin(id, place, source, inbox);
+    }
+
+    fn explore(&mut self, id: GroupId, block: LabelDiscovery, controller: &Controller) {
+        let Some(look_now) = controller.look_now(id) else {
+            return;
+        };
         let directory = self.state_directory.as_deref();
-        let place = directory.map(|directory| Place::new(directory, &group.name, &identity));
+        let place = directory.map(|directory| Place::of_labels(directory, &block));
+        let rng = self.child();
+        let (updates, inbox) = mpsc::channel(1);
+        if let Some(aim) = ecs::Labelled::new(block.clone()) {
+            let aws = self.aws.clone();
+            let spec = aim.place().clone();
+            let (shared, events) = (self.region(&spec), self.events(&spec));
+            let source = async move {
+                let api = SdkApi::connect(&aws, spec.region.as_deref(), shared).await;
+                ecs::run(api, aim, updates, look_now, events, rng).await;
+            };
+            self.begin(id, place, source, inbox);
+        } else if let Some(aim) = docker::Labelled::new(block) {
+            let engine = Engine::new(aim.place());
+            let source = docker::run(engine, aim, updates, look_now, rng);
+            self.begin(id, place, source, inbox);
+        }
+    }
+
+    /// What the sources of a region share.
+    fn region(&mut self, ecs: &EcsDiscovery) -> Arc<Region> {
+        let aws = &self.aws;
+        let shared = self.regions.entry(ecs.region.clone());
+        Arc::clone(shared.or_insert_with(|| Arc::new(aws.region())))
+    }
+
+    fn events(&mut self, ecs: &EcsDiscovery) -> Option<Subscription> {
+        let queue = ecs.events_queue.as_deref()?;
+        let seed = self.rng.random();
+        let region = ecs.region.as_deref();
+        Some(self.feeds.subscribe(&self.aws, region, queue, seed))
+    }
+
+    /// Starts a source, and what belongs to it.
+    fn begin(
+        &mut self,
+        id: GroupId,
+        place: Option<Place>,
+        source: impl Future<Output = ()> + Send + 'static,
+        inbox: mpsc::Receiver<Update>,
+    ) {
         let outbox = self.outbox.clone();
         let task = tokio::spawn(async move {
             if let Some(place) = &place

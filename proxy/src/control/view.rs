@@ -24,6 +24,27 @@ pub struct TargetsView {
     pub listeners: Vec<ListenerView>,
     /// The groups, by id.
     pub target_groups: Vec<GroupView>,
+    /// Where labels of containers make groups and rules.
+    pub label_discovery: Vec<LabelsView>,
+}
+
+/// A source of labelled containers.
+#[derive(Debug, Clone, Serialize)]
+pub struct LabelsView {
+    /// Its name.
+    pub name: String,
+    /// `ecs` or `docker`.
+    pub source: &'static str,
+    /// As for a group.
+    pub discovery: &'static str,
+    /// Seconds since the source last answered.
+    pub discovery_age_seconds: Option<f64>,
+    /// Why the latest look failed.
+    pub discovery_error: Option<String>,
+    /// Exposed containers that run.
+    pub containers: usize,
+    /// Tasks and containers that are no targets, and why: also those whose labels are refused.
+    pub not_targets: Vec<ProblemView>,
 }
 
 /// One group.
@@ -31,7 +52,7 @@ pub struct TargetsView {
 pub struct GroupView {
     /// Its name.
     pub name: String,
-    /// `fixed`, or the key of the group's source.
+    /// `fixed`, `labels`, or the key of the group's source.
     pub source: &'static str,
     /// `fresh`, `stale` (the latest look failed; the last good targets serve), `remembered` (never
     /// answered since a restart; the last good targets from before it serve) or `waiting` (never
@@ -147,7 +168,27 @@ impl Controller {
                 .values()
                 .map(|group| self.show(group, now))
                 .collect(),
+            label_discovery: self.label_views(now),
         }
+    }
+
+    fn label_views(&self, now: Instant) -> Vec<LabelsView> {
+        self.labels
+            .iter()
+            .map(|(id, labels)| {
+                let refused = self.verdict.refused.get(id).into_iter().flatten();
+                let problems = labels.source.problems.iter().chain(refused);
+                LabelsView {
+                    name: labels.block.name.clone(),
+                    source: labels.block.sources().first().copied().unwrap_or("none"),
+                    discovery: labels.source.state(),
+                    discovery_age_seconds: labels.source.age(now).map(|age| age.as_secs_f64()),
+                    discovery_error: labels.source.error.clone(),
+                    containers: labels.targets.len(),
+                    not_targets: problems.map(ProblemView::new).collect(),
+                }
+            })
+            .collect()
     }
 
     /// Why this balancer should get no requests, if it should not: too few targets are healthy
@@ -232,18 +273,15 @@ impl Controller {
 impl Group {
     fn view(&self, targets: Vec<TargetView>, fail_open: bool, now: Instant) -> GroupView {
         let discovery = self.config.discovery.as_ref();
-        let fixed = discovery.is_none();
+        let fixed = discovery.is_none() && !self.by_labels;
         GroupView {
             name: self.name.to_string(),
-            source: discovery.map_or("fixed", |discovery| {
-                discovery.sources().first().copied().unwrap_or("none")
-            }),
-            discovery: match (&self.source.error, self.source.answered) {
-                (Some(_), _) => "stale",
-                (None, Some(_)) => "fresh",
-                (None, None) if self.source.remembered.is_some() => "remembered",
-                (None, None) => "waiting",
+            source: match discovery {
+                Some(discovery) => discovery.sources().first().copied().unwrap_or("none"),
+                None if self.by_labels => "labels",
+                None => "fixed",
             },
+            discovery: self.source.state(),
             discovery_age_seconds: if fixed {
                 None
             } else {
@@ -253,17 +291,18 @@ impl Group {
             fail_open,
             in_use: self.in_use,
             targets,
-            not_targets: self
-                .source
-                .problems
-                .iter()
-                .map(|problem| ProblemView {
-                    subject: problem.subject.clone(),
-                    reason: problem.reason.clone(),
-                    state: "unused",
-                    code: "Target.InvalidState",
-                })
-                .collect(),
+            not_targets: self.source.problems.iter().map(ProblemView::new).collect(),
+        }
+    }
+}
+
+impl ProblemView {
+    fn new(problem: &longshore_discovery::Problem) -> Self {
+        Self {
+            subject: problem.subject.clone(),
+            reason: problem.reason.clone(),
+            state: "unused",
+            code: "Target.InvalidState",
         }
     }
 }

@@ -28,7 +28,7 @@ fn route(rules: &str, facts: &Facts<'_>) -> String {
         .map(|(group, id)| (group.name.clone(), GroupId(id)))
         .collect();
     let table: RuleTable =
-        compile::rule_table(&config.listeners[0], &|name| ids.get(name).copied());
+        compile::rule_table(&config.listeners[0], &[], &|name| ids.get(name).copied());
     match table.action(facts) {
         Action::Forward(split) => {
             let id = split.choose(|_| 0).expect("a group");

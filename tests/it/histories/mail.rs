@@ -33,11 +33,11 @@ impl World {
             });
             tasks.insert(0, before);
         }
-        for task in tasks {
+        for mut task in tasks {
+            task.service = Some(service.into());
             let mail = Mail {
                 event: TaskEvent {
                     cluster: "arn:aws:ecs:r:1:cluster/c".into(),
-                    service: Some(service.into()),
                     at: 0,
                     tells_health: false,
                     task,

@@ -92,6 +92,7 @@ impl Real {
             started_at: Some(self.started_at),
             unhealthy: false,
             checked: false,
+            service: None,
             started_by: None,
             zone: None,
             host: Some(format!("host/{}", self.host).into()),

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_config::EcsDiscovery;
-
+use super::super::aim::Aim;
 use super::super::event::TaskEvent;
 use super::super::resolve::Unresolved;
 use super::{Book, Entry};
@@ -123,14 +122,14 @@ impl Book {
     /// Whether something is open that no event will settle: a task that left the list or is not
     /// described, or one that runs and is no target for want of a port, an address or health.
     #[must_use]
-    pub fn wants_look(&self, spec: &EcsDiscovery) -> bool {
+    pub fn wants_look(&self, aim: &impl Aim) -> bool {
         self.tasks.values().any(|entry| {
             let runs = entry
                 .task
                 .as_ref()
                 .is_none_or(|t| t.last_status == "RUNNING");
             entry.absent_since.is_some()
-                || (runs && matches!(self.resolve(entry, spec), Err(Unresolved::Waiting(_))))
+                || (runs && matches!(self.state(entry, aim), Err(Unresolved::Waiting(_))))
         })
     }
 }

@@ -52,6 +52,7 @@ fn task(id: u16, version: i64) -> Task {
         started_at: None,
         unhealthy: false,
         checked: false,
+        service: Some("app".into()),
         started_by: None,
         zone: None,
         host: Some("host".into()),
@@ -72,7 +73,6 @@ fn task(id: u16, version: i64) -> Task {
 fn event(id: u16, version: i64) -> TaskEvent {
     TaskEvent {
         cluster: "prod".into(),
-        service: Some("app".into()),
         at: 0,
         tells_health: false,
         task: task(id, version),

@@ -1,10 +1,12 @@
 //! What the SDK's answers say, in plain data.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use aws_sdk_ecs::types::{
     ContainerDefinition, DeploymentRolloutState, HealthStatus, NetworkBinding, TransportProtocol,
 };
+use longshore_config::Labels;
 
 use crate::ecs::api::{
     Binding, Container, Definition, MappedPorts, PortMapping, RangeBinding, Service, Task, TaskSet,
@@ -28,6 +30,10 @@ pub(super) fn task(task: &aws_sdk_ecs::types::Task) -> Option<Task> {
             task.health_status(),
             Some(HealthStatus::Healthy | HealthStatus::Unhealthy)
         ),
+        service: task
+            .group()
+            .and_then(|group| group.strip_prefix("service:"))
+            .map(Into::into),
         started_by: task.started_by().map(Into::into),
         zone: task.availability_zone().map(Into::into),
         host: task.container_instance_arn().map(Into::into),
@@ -141,7 +147,20 @@ pub(super) fn definition(arn: &str, definition: &aws_sdk_ecs::types::TaskDefinit
             .iter()
             .flat_map(ports)
             .collect(),
+        labels: definition
+            .container_definitions()
+            .iter()
+            .filter_map(labels)
+            .collect(),
     }
+}
+
+fn labels(container: &ContainerDefinition) -> Option<(Arc<str>, Arc<Labels>)> {
+    let labels = container.docker_labels()?.clone();
+    Some((
+        container.name()?.into(),
+        Arc::new(labels.into_iter().collect()),
+    ))
 }
 
 fn ports(container: &ContainerDefinition) -> impl Iterator<Item = PortMapping> {

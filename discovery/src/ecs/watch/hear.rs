@@ -7,6 +7,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::{GATHER, Watch};
 use crate::clock::{now, wall};
+use crate::ecs::aim::Aim;
 use crate::ecs::book::Told;
 use crate::ecs::event::TaskEvent;
 use crate::ecs::feed::Subscription;
@@ -39,7 +40,7 @@ pub(super) async fn hear(events: &mut Option<Subscription>) -> Heard {
     }
 }
 
-impl Watch {
+impl<A: Aim> Watch<A> {
     pub(super) fn take(&mut self, heard: Heard) {
         match heard {
             Heard::Event(event) => self.take_event(&event),
@@ -63,7 +64,7 @@ impl Watch {
     }
 
     fn take_event(&mut self, event: &TaskEvent) {
-        if !event.concerns(&self.spec) {
+        if !self.aim.concerns(event) {
             return;
         }
         self.trust.told(&event.task.arn);

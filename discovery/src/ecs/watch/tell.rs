@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use super::{BLIND_LOOKS, Ended, Watch};
 use crate::clock::now;
+use crate::ecs::aim::Aim;
 use crate::ecs::feed::State;
 use crate::target::{Problem, Target, Update};
 
-impl Watch {
+impl<A: Aim> Watch<A> {
     /// Sends what a look found.
     pub(in super::super) async fn send_all(&mut self, at: Instant) -> Result<(), Ended> {
         let (targets, problems) = self.whole();
@@ -44,14 +45,14 @@ impl Watch {
 
     fn sent(&mut self) {
         self.send_at = None;
-        match self.book.wants_look(&self.spec) {
+        match self.book.wants_look(&self.aim) {
             true => self.open_since = self.open_since.or(Some(now())),
             false => self.open_since = None,
         }
     }
 
     fn whole(&mut self) -> (Vec<Target>, Vec<Problem>) {
-        let (targets, more) = self.book.targets(&self.spec);
+        let (targets, more) = self.book.targets(&self.aim);
         let mut problems = self.problems.clone();
         problems.extend(more);
         problems.extend(self.book.service.problem());

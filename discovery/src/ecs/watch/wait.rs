@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::hear::hear;
 use super::{Ended, Watch};
 use crate::clock::now;
+use crate::ecs::aim::Aim;
 use crate::ecs::api::{BATCH, EcsApi};
 use crate::ecs::feed::State;
 use crate::ecs::service::Motion;
@@ -15,7 +16,7 @@ use crate::ecs::{POLL_SPACING, pace};
 /// The shortest time between two rounds of questions about hosts and definitions.
 const LOOKUP_SPACING: Duration = Duration::from_secs(1);
 
-impl Watch {
+impl<A: Aim> Watch<A> {
     /// Waits for the next look's time: `pause` after a failed one that ended at `at`, and otherwise
     /// as events and open questions want it, spread by a factor; or until somebody asks.
     pub(in super::super) async fn wait(
@@ -70,12 +71,12 @@ impl Watch {
     }
 
     fn next_look(&mut self, at: Instant, spread: f64, now: Instant) -> Instant {
-        let poll = self.spec.poll_interval.get();
+        let poll = self.aim.place().poll_interval.get();
         if self.look_due {
             return at + POLL_SPACING;
         }
         if self.relies(now) {
-            let regular = at + self.spec.reconcile_interval.get().mul_f64(spread);
+            let regular = at + self.aim.place().reconcile_interval.get().mul_f64(spread);
             let open = self.open_since.map(|since| since + poll.mul_f64(spread));
             return open.map_or(regular, |open| open.min(regular));
         }
@@ -83,7 +84,7 @@ impl Watch {
     }
 
     fn motion(&self, now: Instant) -> Motion {
-        let own = match self.book.is_unsettled(&self.spec, now) {
+        let own = match self.book.is_unsettled(&self.aim, now) {
             true => Motion::Tasks,
             false => Motion::Rest,
         };
@@ -94,7 +95,9 @@ impl Watch {
     /// motion: its counts tell when there is something to describe. With events, only about task
     /// sets, as no event tells which one is PRIMARY.
     fn next_step(&mut self, now: Instant) -> Option<Instant> {
-        let poll = self.spec.poll_interval.get();
+        // Between two looks at a whole cluster there is nothing so cheap to ask.
+        self.aim.service()?;
+        let poll = self.aim.place().poll_interval.get();
         if self.relies(now) {
             let sets = self.book.service.has_sets();
             return sets.then(|| self.book.service.due(true, poll, now));
@@ -105,7 +108,7 @@ impl Watch {
 
     /// When a host or a definition may be asked for again.
     fn next_lookup(&self, now: Instant) -> Option<Instant> {
-        let due = self.book.next_question(&self.spec, now)?;
+        let due = self.book.next_question(&self.aim, now)?;
         let spaced = self.looked_up.map(|at| at + LOOKUP_SPACING);
         Some(spaced.map_or(due, |spaced| due.max(spaced)))
     }
@@ -127,7 +130,7 @@ impl Watch {
         if starting.is_empty() {
             return Ok(());
         }
-        let cluster = self.spec.cluster.clone();
+        let cluster = self.aim.place().cluster.clone();
         // What fails is described by the next look, which says so.
         if let Ok(described) = self.during(api.describe_tasks(&cluster, &starting)).await? {
             self.book.described(described, now());

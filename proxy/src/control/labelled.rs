@@ -1,0 +1,326 @@
+//! Groups and rules that labels of containers make: how they come, change and leave.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use longshore_config::{Config, LabelDiscovery};
+use longshore_discovery::{Problem, Target, Update};
+use tokio::sync::Notify;
+
+use super::arbiter::{self, Offers};
+use super::compile;
+use super::controller::{Controller, Effect};
+use super::group::Source;
+use super::ids::GroupId;
+use super::snapshot::Listener;
+
+/// A source of labelled targets.
+#[derive(Debug)]
+pub(super) struct LabelSource {
+    pub(super) block: LabelDiscovery,
+    pub(super) source: Source,
+    pub(super) targets: Vec<Target>,
+    pub(super) look_now: Arc<Notify>,
+}
+
+impl Controller {
+    /// Takes the blocks of a file. Those that stay keep what they know.
+    pub(super) fn configure_labels(&mut self, config: &Config, effects: &mut Vec<Effect>) {
+        let blocks = &config.label_discovery;
+        let same = |source: &LabelSource, block: &LabelDiscovery| {
+            source.block.name == block.name && source.block.identity() == block.identity()
+        };
+        let gone: Vec<GroupId> = self
+            .labels
+            .iter()
+            .filter(|(_, source)| !blocks.iter().any(|block| same(source, block)))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in gone {
+            self.labels.remove(&id);
+            effects.push(Effect::Forget(id));
+        }
+        for block in blocks {
+            let mut known = self.labels.iter_mut();
+            let known = known.find(|(_, source)| source.block.name == block.name);
+            let id = match known {
+                Some((_, source)) if source.block == *block => continue,
+                Some((id, source)) => {
+                    source.block = block.clone();
+                    effects.push(Effect::Forget(*id));
+                    *id
+                }
+                None => {
+                    let id = self.new_id();
+                    let source = LabelSource {
+                        block: block.clone(),
+                        source: Source::default(),
+                        targets: Vec::new(),
+                        look_now: Arc::default(),
+                    };
+                    self.labels.insert(id, source);
+                    id
+                }
+            };
+            effects.push(Effect::Explore(id, Box::new(block.clone())));
+        }
+    }
+
+    /// Takes what a source of labelled targets says.
+    pub(super) fn labelled(
+        &mut self,
+        id: GroupId,
+        update: Update,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(source) = self.labels.get_mut(&id) else {
+            return;
+        };
+        let name = source.block.name.clone();
+        let (targets, problems) = match update {
+            Update::Set {
+                targets,
+                problems,
+                at,
+            } => {
+                let recovered = source.source.error.take().is_some();
+                if source.source.answered.replace(at).is_none() || recovered {
+                    tracing::info!(label_discovery = %name, targets = targets.len(), "discovery answers");
+                }
+                (targets, problems)
+            }
+            Update::Changed { targets, problems } => (targets, problems),
+            Update::Failed { error, .. } => {
+                source.source.failures += 1;
+                if source.source.error.is_none() {
+                    tracing::warn!(
+                        label_discovery = %name,
+                        %error,
+                        targets = source.targets.len(),
+                        "discovery fails; the last good groups, rules and targets stay"
+                    );
+                }
+                source.source.error = Some(error);
+                self.tell_groups(id, true);
+                return;
+            }
+        };
+        source.source.problems = problems;
+        let same =
+            source.targets.len() == targets.len()
+                && source.targets.iter().zip(&targets).all(|(a, b)| {
+                    a.key == b.key && a.claim == b.claim && a.started_at == b.started_at
+                });
+        source.targets = targets;
+        if !same {
+            self.arbitrate(now, effects);
+        }
+        self.distribute(Some(id), now, effects);
+        self.tell_groups(id, false);
+    }
+
+    /// Takes labelled targets that were known before a restart.
+    pub(super) fn remembered_labels(
+        &mut self,
+        id: GroupId,
+        targets: Vec<Target>,
+        age: Duration,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(source) = self.labels.get_mut(&id) else {
+            return;
+        };
+        if source.source.answered.is_some() {
+            return;
+        }
+        source.source.remembered = now.checked_sub(age);
+        source.targets = targets;
+        self.arbitrate(now, effects);
+        for (group, targets) in self.shares(Some(id)) {
+            self.remembered(group, targets, age, now, effects);
+        }
+    }
+
+    /// Judges all labels anew, and makes the groups and rules that come of it.
+    pub(super) fn arbitrate(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let offers: Vec<Offers<'_>> = self
+            .labels
+            .iter()
+            .map(|(id, source)| Offers {
+                source: *id,
+                block: &source.block,
+                targets: &source.targets,
+            })
+            .collect();
+        let verdict = arbiter::judge(&self.file, &offers, &self.verdict);
+        for (id, refused) in &verdict.refused {
+            let before = self.verdict.refused.get(id);
+            let known = |problem: &Problem| before.is_some_and(|before| before.contains(problem));
+            for problem in refused.iter().filter(|problem| !known(problem)) {
+                let name = self.labels.get(id).map(|source| &*source.block.name);
+                tracing::warn!(label_discovery = name, container = %problem.subject, reason = %problem.reason, "labels are refused");
+            }
+        }
+        self.verdict = verdict;
+        let made: Vec<_> = self
+            .verdict
+            .groups
+            .values()
+            .map(|made| {
+                let first = made.members.first().map(|(source, _)| *source);
+                (made.config.clone(), first)
+            })
+            .collect();
+        for (config, source) in made {
+            let known = self.group_named(&config.name);
+            let id = match known {
+                Some(id) => {
+                    let group = self.groups.get(&id);
+                    if group.is_some_and(|group| group.config != config) {
+                        self.reconfigure_group(id, &config, now, effects);
+                        self.stale.insert(id);
+                    }
+                    id
+                }
+                None => {
+                    tracing::info!(target_group = %config.name, "made by labels");
+                    let id = self.add_group(&config, effects);
+                    self.stale.insert(id);
+                    id
+                }
+            };
+            let look_now = source.and_then(|source| self.look_now(source));
+            if let (Some(group), Some(look_now)) = (self.groups.get_mut(&id), look_now) {
+                group.by_labels = true;
+                group.look_now = look_now;
+            }
+        }
+        let groups = self.groups.iter();
+        let leaving: Vec<GroupId> = groups
+            .filter(|(_, group)| group.by_labels && !self.verdict.groups.contains_key(&*group.name))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in leaving {
+            self.replace_targets(id, Vec::new(), now, effects);
+        }
+        self.compile_listeners();
+    }
+
+    /// Groups whose last labelled target is gone leave when its requests have ended.
+    pub(super) fn end_leaving(&mut self, effects: &mut Vec<Effect>) {
+        let groups = self.groups.iter();
+        let done: Vec<GroupId> = groups
+            .filter(|(_, group)| {
+                group.by_labels
+                    && group.draining.is_empty()
+                    && !self.verdict.groups.contains_key(&*group.name)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in done {
+            if let Some(group) = self.groups.get(&id) {
+                tracing::info!(target_group = %group.name, "no label makes it any more");
+            }
+            self.remove_group(id, effects);
+        }
+    }
+
+    /// Gives the groups of a source, or of all, their targets.
+    pub(super) fn distribute(
+        &mut self,
+        source: Option<GroupId>,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
+        for (group, targets) in self.shares(source) {
+            self.replace_targets(group, targets, now, effects);
+        }
+    }
+
+    /// The targets of each group that a source has a part in. Groups of sources that have not
+    /// answered since the start are left alone.
+    fn shares(&self, source: Option<GroupId>) -> Vec<(GroupId, Vec<Target>)> {
+        let concerned = |member: GroupId| match source {
+            Some(source) => source == member,
+            None => {
+                let source = self.labels.get(&member);
+                source.is_some_and(|source| source.source.answered.is_some())
+            }
+        };
+        let groups = self.verdict.groups.iter();
+        groups
+            .filter(|(_, made)| made.members.iter().any(|(member, _)| concerned(*member)))
+            .filter_map(|(name, made)| {
+                let members = made.members.iter().filter_map(|(source, index)| {
+                    self.labels.get(source)?.targets.get(*index).cloned()
+                });
+                Some((self.group_named(name)?, members.collect()))
+            })
+            .collect()
+    }
+
+    /// Tells the groups of a source how it is.
+    fn tell_groups(&mut self, id: GroupId, failed: bool) {
+        let Some(source) = self.labels.get(&id) else {
+            return;
+        };
+        let (error, answered) = (source.source.error.clone(), source.source.answered);
+        let names: Vec<&String> = self
+            .verdict
+            .groups
+            .iter()
+            .filter(|(_, made)| made.members.iter().any(|(member, _)| *member == id))
+            .map(|(name, _)| name)
+            .collect();
+        for group in self.groups.iter_mut() {
+            let (id, group) = group;
+            if !group.by_labels || !names.iter().any(|name| **name == *group.name) {
+                continue;
+            }
+            if group.source.error.is_some() != error.is_some() {
+                self.stale.insert(*id);
+            }
+            group.source.failures += u64::from(failed);
+            group.source.error.clone_from(&error);
+            if !failed {
+                group.source.answered = answered;
+            }
+        }
+    }
+
+    pub(super) fn group_named(&self, name: &str) -> Option<GroupId> {
+        let mut groups = self.groups.iter();
+        let found = groups.find(|(_, group)| *group.name == *name);
+        found.map(|(id, _)| *id)
+    }
+
+    /// Rules as requests are matched against: those of the file, and those of labels.
+    pub(super) fn compile_listeners(&mut self) {
+        let ids: BTreeMap<&str, GroupId> = self
+            .groups
+            .iter()
+            .map(|(id, group)| (&*group.name, *id))
+            .collect();
+        let find = |name: &str| ids.get(name).copied();
+        let server = &self.file.load_balancer.server_header.0;
+        self.listeners = self
+            .file
+            .listeners
+            .iter()
+            .zip(&self.listener_ids)
+            .map(|(listener, id)| {
+                let by_labels = self.verdict.rules.get(&listener.name);
+                let by_labels = by_labels.map_or(&[][..], Vec::as_slice);
+                let compiled = Listener {
+                    tls: self.listener_tls(*id),
+                    ..compile::listener(listener, by_labels, server, &find)
+                };
+                (*id, Arc::new(compiled))
+            })
+            .collect();
+        self.changed = true;
+    }
+}
