@@ -121,6 +121,7 @@ pub(crate) async fn run(
         // What has come meanwhile goes into the same snapshot: with thousands of targets, one
         // snapshot for each verdict would be work that grows with the square.
         let mut replies = Vec::new();
+        let mut viewers = Vec::new();
         // Each message that is received is applied: the burst ends before the next is taken.
         let burst = std::iter::once(first)
             .chain(std::iter::from_fn(|| inbox.try_recv().ok()))
@@ -141,7 +142,8 @@ pub(crate) async fn run(
                 Message::Settled(reply) => settled.push(reply),
                 // A receiver that is gone does not want its answer any more.
                 Message::Ready(reply) => drop(reply.send(controller.not_ready())),
-                Message::View(reply) => drop(reply.send(controller.view(now))),
+                // What operators see must be what requests see: not before it is stored.
+                Message::View(reply) => viewers.push(reply),
                 Message::Figures(reply) => {
                     drop(reply.send(Figures {
                         generation: controller.generation(),
@@ -160,6 +162,9 @@ pub(crate) async fn run(
         }
         for reply in replies {
             reply.send(()).unwrap_or_default();
+        }
+        for reply in viewers {
+            drop(reply.send(controller.view(clock::now())));
         }
         if controller.is_settled() {
             for reply in settled.drain(..) {
