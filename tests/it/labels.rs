@@ -448,7 +448,8 @@ async fn labelled_containers_of_docker_get_traffic_and_leave_with_their_last_one
     healthy(&balancer, "web-shop", 1).await;
     assert_eq!(ask(&mut client, "a.example").await.status(), 404);
     assert_eq!(ask(&mut client, "b.example").await.text(), "2");
-    assert_eq!(hidden.connections(), 0);
+    // Its port may have been somebody else's a moment ago: connections of other tests say nothing.
+    assert!(hidden.seen().is_empty());
     let bad = docker_labels(&[
         ("longshore.enable", "true"),
         ("longshore.port_name", "http"),
