@@ -22,6 +22,7 @@ mod listener;
 mod node;
 mod outlier;
 mod regex;
+mod retry;
 mod rule;
 mod schema;
 mod target_group;
@@ -46,6 +47,7 @@ pub use health_check::{HealthCheck, Matcher};
 pub use listener::{Listener, ListenerProtocol};
 pub use outlier::OutlierDetection;
 pub use regex::regex;
+pub use retry::{Retry, RetryBudget, RetryMethods, RetryOn, TargetControl, Timeouts};
 pub use rule::{Condition, HttpHeaderCondition, Patterns, QueryStringPair, Rule, Values};
 pub use schema::schema;
 pub use target_group::{

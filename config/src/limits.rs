@@ -59,5 +59,9 @@ pub const SLOW_START_MIN_MILLIS: u64 = 30_000;
 /// The longest slow start, in milliseconds (ALB: 900 s).
 pub const SLOW_START_MAX_MILLIS: u64 = 900_000;
 
+/// The most of a request body that is kept to be sent again, in bytes. It is memory for each request
+/// in flight.
+pub const RETRY_BODY_BYTES: u64 = 1024 * 1024;
+
 /// The longest name of a header field or a cookie that requests are hashed by, in bytes.
 pub const HASH_NAME_BYTES: usize = 128;

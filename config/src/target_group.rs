@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     Algorithm, AnomalyMitigation, CrossZone, Discovery, HashPolicy, HealthCheck, OutlierDetection,
-    Port, Ranged, Span, limits,
+    Port, Ranged, Retry, RetryBudget, Span, TargetControl, Timeouts, limits,
 };
 
 /// Targets that answer the same requests, and how one is picked.
@@ -54,6 +54,18 @@ pub struct TargetGroup {
     /// Which targets are taken out because of the requests that they got.
     #[serde(default)]
     pub outlier_detection: OutlierDetection,
+    /// What is tried again at another target.
+    #[serde(default)]
+    pub retry: Option<Retry>,
+    /// How many retries there may be.
+    #[serde(default)]
+    pub retry_budget: RetryBudget,
+    /// Time limits of its own.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// How many requests a target works at; others wait.
+    #[serde(default)]
+    pub target_control: Option<TargetControl>,
     /// Keeps a client at one target.
     #[serde(default)]
     pub stickiness: Option<Stickiness>,

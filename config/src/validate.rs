@@ -13,8 +13,8 @@ use std::net::SocketAddr;
 
 use crate::node::Step;
 use crate::{
-    Config, HealthCheck, Listener, ListenerProtocol, OutlierDetection, ProtocolVersion,
-    TargetGroup, TargetProtocol, limits,
+    Config, HealthCheck, Listener, ListenerProtocol, OutlierDetection, ProtocolVersion, Retry,
+    RetryOn, TargetGroup, TargetProtocol, limits,
 };
 
 /// Takes a path into the configuration and what is wrong there.
@@ -220,9 +220,28 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
     scope.key("health_check", |scope| {
         health_check(scope, &group.health_check)
     });
+    if let Some(with) = &group.retry {
+        scope.key("retry", |scope| retry(scope, with));
+    }
     scope.key("outlier_detection", |scope| {
         outlier_detection(scope, &group.outlier_detection)
     });
+}
+
+fn retry(scope: &mut Scope<'_, '_>, retry: &Retry) {
+    let waits = !retry.backoff.get().is_zero() || retry.per_try_timeout.is_some();
+    if waits && retry.attempts.get() == 1 {
+        scope.fault_at(
+            "attempts",
+            "with one attempt nothing is tried again; remove this key, or `backoff` and `per_try_timeout`",
+        );
+    }
+    if retry.per_try_timeout.is_some() && !retry.on.contains(&RetryOn::Timeout) {
+        scope.fault_at(
+            "per_try_timeout",
+            "after this time nothing would be tried again; add `timeout` to `on`",
+        );
+    }
 }
 
 fn outlier_detection(scope: &mut Scope<'_, '_>, detection: &OutlierDetection) {

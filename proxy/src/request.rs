@@ -17,6 +17,7 @@ pub mod headers;
 pub(crate) mod link;
 pub mod normal;
 pub mod pattern;
+mod queue;
 pub mod redirect;
 pub mod retry;
 mod rule_index;
@@ -28,6 +29,7 @@ mod upload;
 
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use crate::clock;
@@ -52,6 +54,8 @@ use desync::Measure;
 pub(crate) use exchange::Quiet;
 use exchange::{Inbound, RelayError, Response};
 use link::Link;
+use queue::Queued;
+use retry::{Failed, Known, Policy, Verdict};
 use rules::{Action, Facts};
 use sticky::Sticky;
 use transform::Rewritten;
@@ -86,6 +90,8 @@ enum Plan {
 struct Route {
     destination: Destination,
     limits: Limits,
+    /// What is tried again; none: [`Policy::DEFAULT`].
+    retry: Option<Arc<Policy>>,
     /// None without sticky sessions.
     sticky: Option<Box<Sticky>>,
 }
@@ -114,16 +120,55 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
     let Route {
         destination,
         limits,
+        retry,
         sticky,
     } = route;
+    let policy = retry.as_deref().unwrap_or(&Policy::DEFAULT);
+    client.limit_request(limits.total);
     let sticky = sticky.as_deref();
     let stays = sticky.and_then(Sticky::target);
     let mut inbound = Inbound { sticky, ..inbound };
     let mut attempts = Attempts::default();
+    // Where it waits while all targets are at work.
+    let mut queued: Option<Queued> = None;
     loop {
-        let replayable = inbound.replayable;
-        let lease = match choose(client, destination, stays, replayable, &mut attempts) {
+        let (replayable, waits) = (inbound.replayable, queued.is_some());
+        let lease = match choose(client, destination, stays, replayable, waits, &mut attempts) {
+            _ if client.is_overdue() => {
+                inbound.close |= upload.is_held_back();
+                let answer = Answer::error(Reason::TotalTimeout);
+                return respond(client, link, outcome, &inbound, upload.body, answer).await;
+            }
             Choice::Lease(lease) => lease,
+            Choice::Queue { pinned } => {
+                let waited = match queued.as_ref() {
+                    None => match Queued::join(client, destination.group, pinned) {
+                        Ok(place) => {
+                            let first = place.is_first();
+                            let place = queued.insert(place);
+                            if first {
+                                // A target may have got room just before.
+                                continue;
+                            }
+                            unless_gone(client, link, place.wait(client)).await
+                        }
+                        Err(reason) => Some(Err(reason)),
+                    },
+                    Some(place) => {
+                        place.pass_on();
+                        unless_gone(client, link, place.wait(client)).await
+                    }
+                };
+                let Some(waited) = waited else {
+                    return Next::Close;
+                };
+                if let Err(reason) = waited {
+                    inbound.close |= upload.is_held_back();
+                    let answer = Answer::error(reason);
+                    return respond(client, link, outcome, &inbound, upload.body, answer).await;
+                }
+                continue;
+            }
             Choice::Wait => {
                 let waited = wait_for_target(client, destination.group, &mut attempts);
                 if unless_gone(client, link, waited).await.is_none() {
@@ -137,6 +182,8 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
                 return respond(client, link, outcome, &inbound, upload.body, answer).await;
             }
         };
+        queued = None;
+        client.limit_attempt(policy.per_try);
         let attempted = attempt(
             client,
             link,
@@ -151,6 +198,23 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
                 lease.answered(response.status);
                 if let Some(fault) = Fault::of_status(response.status) {
                     blame(client, destination.group, &lease, fault);
+                }
+                // A target that answered before it had all may not be waited for by its client.
+                if policy.names(response.status) && upload.is_done() {
+                    let status = Failed::Status(response.status);
+                    let known = attempts.known(&inbound, &upload, 1);
+                    if may_retry(client, destination.group, status, known, policy)
+                        && link.take_back()
+                    {
+                        attempts.note_response(&lease);
+                        drop((connection, lease));
+                        upload.rewind();
+                        outcome.retried();
+                        if !back_off(client, link, policy, &attempts).await {
+                            return Next::Close;
+                        }
+                        continue;
+                    }
                 }
                 let close = inbound.close;
                 return relay(
@@ -173,19 +237,57 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
                 if let Some(fault) = error.fault() {
                     blame(client, destination.group, &lease, fault);
                 }
-                let (count, lost) = (attempts.count(), attempts.lost());
-                let whole = !upload.is_touched();
-                if !retry::may_retry(&error, inbound.replayable, whole, count, lost) {
-                    drop(lease);
+                let known = attempts.known(&inbound, &upload, 0);
+                let failed = Failed::Error(&error);
+                drop(lease);
+                if !may_retry(client, destination.group, failed, known, policy) {
                     inbound.close |= upload.is_held_back();
                     let answer = Answer::error(reason_for(&error));
                     return respond(client, link, outcome, &inbound, upload.body, answer).await;
                 }
                 upload.rewind();
                 outcome.retried();
+                if known.seen > 0 && !back_off(client, link, policy, &attempts).await {
+                    return Next::Close;
+                }
             }
         }
     }
+}
+
+/// Whether a failed attempt is followed by another: by its kind, and by what the group has left.
+fn may_retry(
+    client: &Client,
+    group: GroupId,
+    failed: Failed<'_>,
+    known: Known,
+    policy: &Policy,
+) -> bool {
+    match retry::decide(failed, known, policy) {
+        Verdict::Stop => false,
+        Verdict::Retry => true,
+        Verdict::Within => {
+            let snapshot = client.worker.shared.load();
+            let now = clock::micros(clock::now());
+            let group = snapshot.group(group);
+            let allowed = group.is_some_and(|group| group.budget.take(now));
+            if !allowed {
+                client.worker.metrics.retries_refused.add(1);
+            }
+            allowed
+        }
+    }
+}
+
+/// Waits before a retry, if the policy says so. False if the client left meanwhile.
+async fn back_off(client: &Client, link: &mut Link, policy: &Policy, attempts: &Attempts) -> bool {
+    if policy.backoff.is_zero() {
+        return true;
+    }
+    let wait = policy.wait(attempts.lost(), client.worker.draw(1_000));
+    client.limit_attempt(None);
+    let wait = tokio::time::sleep(client.left_of(wait));
+    unless_gone(client, link, wait).await.is_some()
 }
 
 /// Reads a head, lets it in or not, finds its rule, and writes it for the target.
@@ -195,6 +297,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         is_1_1: true,
         close: true,
         replayable: false,
+        idempotent: false,
         alone: false,
         finding: None,
         sticky: None,
@@ -245,7 +348,8 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         ..admitted
     };
     inbound.close = admitted.close || inbound.alone;
-    inbound.replayable = retry::is_replayable(head.method, !admitted.body.is_done());
+    inbound.idempotent = retry::is_idempotent(head.method);
+    inbound.replayable = inbound.idempotent && admitted.body.is_done();
     let host = admitted.host.unwrap_or_default();
     let facts = Facts {
         method: head.method,
@@ -261,7 +365,8 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
             let admitted = rewritten.apply(admitted);
             let mut out = client.worker.buffers.output();
             headers::write_request(&mut out, &head, &admitted, &client.forwarded, client.local);
-            let upload = Upload::new(out, admitted.body, admitted.expects_continue);
+            let body_max = route.retry.as_ref().map_or(0, |policy| policy.body_max);
+            let upload = Upload::new(out, admitted.body, admitted.expects_continue, body_max);
             Plan::Forward(inbound, upload, route)
         }
         Err(answer) => {
@@ -312,9 +417,20 @@ fn route(
             let hash = known
                 .and_then(|known| known.hash.as_ref())
                 .and_then(|key| key.of(facts));
+            let own = split.own();
+            let mut limits = snapshot.limits;
+            for timeouts in [
+                known.and_then(|known| known.timeouts.as_ref()),
+                own.map(|own| &own.timeouts),
+            ] {
+                limits = timeouts.map_or(limits, |timeouts| limits.with(timeouts));
+            }
+            let own = own.and_then(|own| own.retry.as_ref());
+            let retry = own.or_else(|| known.and_then(|known| known.retry.as_ref()));
             let route = Route {
                 destination: Destination { group, hash },
-                limits: snapshot.limits,
+                limits,
+                retry: retry.cloned(),
                 sticky: Sticky::new(group, rule, target, facts.fields),
             };
             Ok((route, rewritten))
@@ -353,7 +469,12 @@ async fn attempt(
     let mut connection = match pooled {
         Some(connection) => connection,
         None => {
-            let connected = connect(pool, lease.local(), limits.connect, attempts.trusts());
+            let connected = connect(
+                pool,
+                lease.local(),
+                client.left_of(limits.connect),
+                attempts.trusts(),
+            );
             let connected = unless_gone(client, link, connected).await;
             connected.ok_or(AttemptError::ClientGone)??
         }
@@ -442,9 +563,9 @@ async fn relay(
                 // The client has its response, and what it still sends matters to nobody.
                 RelayError::Client | RelayError::RequestBody if whole => outcome.complete(),
                 RelayError::Client | RelayError::RequestBody => {}
-                RelayError::Target | RelayError::Expired => {
+                RelayError::Target | RelayError::Expired | RelayError::Overdue => {
                     lease.failed();
-                    if !matches!(error, RelayError::Expired) {
+                    if matches!(error, RelayError::Target) {
                         lease.erred();
                         blame(client, group, &lease, Fault::Failed);
                     }
@@ -532,6 +653,7 @@ fn reason_for(error: &AttemptError) -> Reason {
         AttemptError::Malformed(_) => Reason::TargetMalformed,
         AttemptError::ResponseTimeout => Reason::TargetTimeout,
         AttemptError::RequestTimeout => Reason::RequestBodyTimeout,
+        AttemptError::Overdue => Reason::TotalTimeout,
         AttemptError::Expired => Reason::DeregistrationDelayElapsed,
         AttemptError::RequestBody(_) | AttemptError::ClientGone => Reason::RequestBodyIncomplete,
     }

@@ -1,5 +1,7 @@
 //! From a choice to a target.
 
+pub mod admission;
+pub mod budget;
 pub(crate) mod connect;
 pub mod cursors;
 pub mod endpoint;

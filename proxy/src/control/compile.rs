@@ -1,5 +1,7 @@
 //! From the configuration's rules to those that requests are matched against. Pure.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use longshore_config as config;
 
@@ -7,7 +9,8 @@ use super::ids::GroupId;
 use crate::request::condition::{Condition, HostPattern, TextPattern};
 use crate::request::pattern::{Pattern, Regex};
 use crate::request::redirect::Redirect;
-use crate::request::rules::{Action, Fixed, Rule, RuleTable, Split};
+use crate::request::retry::Policy;
+use crate::request::rules::{Action, Fixed, Own, Rule, RuleTable, Split};
 use crate::request::sticky::Keeps;
 use crate::request::transform::{Rewriter, Transforms};
 use crate::upstream::identity::Identity;
@@ -87,7 +90,20 @@ fn first_action(
             .filter_map(|(weight, name)| Some((weight, group(name)?))),
     );
     let forward = action.forward.as_ref();
-    Action::Forward(split.that_keeps(forward.and_then(|forward| keeps(forward, group, scope))))
+    let kept = forward.and_then(|forward| keeps(forward, group, scope));
+    Action::Forward(split.that_keeps(kept).with_own(own(action)))
+}
+
+fn own(action: &config::Action) -> Option<Box<Own>> {
+    (action.retry.is_some() || action.timeouts.is_some()).then(|| {
+        Box::new(Own {
+            retry: action
+                .retry
+                .as_ref()
+                .map(|retry| Arc::new(Policy::new(retry))),
+            timeouts: action.timeouts.unwrap_or_default(),
+        })
+    })
 }
 
 fn keeps(

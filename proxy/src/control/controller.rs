@@ -23,6 +23,7 @@ use super::slow_start;
 use super::snapshot::{Limits, Listener, Snapshot};
 use super::threshold::{Failure, Health, State, Thresholds};
 use crate::request::sticky::ticket::Keyring;
+use crate::upstream::admission::Admission;
 use crate::upstream::cursors::Cursors;
 use crate::upstream::endpoint::Loss;
 use crate::upstream::target_group::TargetGroup;
@@ -125,6 +126,8 @@ impl Controller {
             client_keep_alive: lb.client_keep_alive.get(),
             request_header: lb.request_header_timeout.get(),
             connect: lb.connect_timeout.get(),
+            response_header: None,
+            total: None,
         };
         self.cookie_keys = Arc::new(Keyring::new(&config.runtime.cookie_keys));
         self.path_normalization = lb.path_normalization;
@@ -255,6 +258,7 @@ impl Controller {
         if self.next_judgement.is_none_or(|next| now >= next) {
             self.next_judgement = Some(now + anomaly::PERIOD);
             for (id, group) in &mut self.groups {
+                group.tend_budget(anomaly::PERIOD);
                 if group.judge() {
                     self.stale.insert(*id);
                 }
@@ -303,6 +307,9 @@ impl Controller {
                 superseded: BTreeMap::new(),
                 cursors: Arc::new(Cursors::new(self.workers)),
                 look_now: Arc::default(),
+                admission: Arc::new(Admission::new(self.workers)),
+                budget: Group::new_budget(&config.retry_budget),
+                budget_seen: 0,
                 suspects: BTreeSet::new(),
                 waiting: BTreeSet::new(),
                 ejections: [0; Cause::ALL.len()],

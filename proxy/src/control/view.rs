@@ -36,6 +36,8 @@ pub struct GroupView {
     pub discovery_error: Option<String>,
     /// All targets are unhealthy, and requests go to them all the same.
     pub fail_open: bool,
+    /// Requests that wait because every target works at as many as it may.
+    pub requests_waiting: u64,
     /// Registered and draining targets.
     pub targets: Vec<TargetView>,
     /// Tasks that are no targets, and why.
@@ -138,6 +140,7 @@ impl Controller {
                 unhealthy: group.count(State::Unhealthy),
                 draining: group.draining.len() as u64,
                 ejected: group.ejected(),
+                waiting: group.admission.waiting() as u64,
                 ejections: group.ejections,
                 discovery_failures: group.source.failures,
                 discovery_age: group.age(now).map_or(0.0, |age| age.as_secs_f64()),
@@ -174,6 +177,7 @@ impl Group {
             },
             discovery_error: self.source.error.clone(),
             fail_open: self.has_no_healthy() && self.count(State::Unhealthy) > 0,
+            requests_waiting: self.admission.waiting() as u64,
             targets: targets.chain(draining).collect(),
             not_targets: self
                 .source

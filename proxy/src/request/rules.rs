@@ -1,12 +1,15 @@
 //! Which action a request gets. Pure.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
+use longshore_config::Timeouts;
 
 use super::condition::Condition;
 use super::redirect::Redirect;
+use super::retry::Policy;
 use super::rule_index::RuleIndex;
 use super::sticky::Keeps;
 use super::transform::Transforms;
@@ -60,6 +63,17 @@ pub struct Split {
     /// Groups with a weight above 0, each with the sum of the weights up to and with its own.
     steps: Box<[(u64, GroupId)]>,
     keeps: Option<Keeps>,
+    /// What the rule says in place of its groups.
+    own: Option<Box<Own>>,
+}
+
+/// What a rule says in place of its groups.
+#[derive(Debug, Clone, Default)]
+pub struct Own {
+    /// What is tried again.
+    pub retry: Option<Arc<Policy>>,
+    /// Time limits.
+    pub timeouts: Timeouts,
 }
 
 impl Split {
@@ -75,13 +89,29 @@ impl Split {
                 (sum, group)
             })
             .collect();
-        Self { steps, keeps: None }
+        Self {
+            steps,
+            keeps: None,
+            own: None,
+        }
     }
 
     /// The same, that keeps clients at their groups.
     #[must_use]
     pub fn that_keeps(self, keeps: Option<Keeps>) -> Self {
         Self { keeps, ..self }
+    }
+
+    /// The same, with something of its own.
+    #[must_use]
+    pub fn with_own(self, own: Option<Box<Own>>) -> Self {
+        Self { own, ..self }
+    }
+
+    /// What the rule says in place of its groups; none if it says nothing.
+    #[must_use]
+    pub fn own(&self) -> Option<&Own> {
+        self.own.as_deref()
     }
 
     /// How clients are kept at their groups; none if they are not.

@@ -23,6 +23,9 @@ use crate::request::{self, Next, Quiet};
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Local;
 
+/// A deadline that is not set.
+const NEVER: u64 = u64::MAX;
+
 /// How long an idle connection stays open while the process drains: long enough for a request
 /// that is on its way, which then gets an answer with `Connection: close`.
 const DRAIN_IDLE: Duration = Duration::from_secs(1);
@@ -59,6 +62,9 @@ pub(crate) struct Client {
     since: Cell<u64>,
     moved: Cell<u64>,
     phase: Cell<Phase>,
+    /// When the time of the whole request, and that of the attempt, is over; `Timers::now`.
+    total: Cell<u64>,
+    deadline: Cell<u64>,
     /// The one time limit that holds at the moment.
     slot: Slot,
 }
@@ -89,6 +95,8 @@ impl Client {
             since: Cell::new(now),
             moved: Cell::new(now),
             phase: Cell::new(Phase::Idle),
+            total: Cell::new(NEVER),
+            deadline: Cell::new(NEVER),
             slot,
         }
     }
@@ -111,8 +119,54 @@ impl Client {
     /// An attempt at a target begins: from here on silence counts, and the target's end.
     pub(crate) fn attempt_begins(&self, local: &Rc<Local>, idle: Duration) {
         self.bytes_moved();
-        self.slot.set(idle);
+        self.arm(idle);
         self.slot.watch(local);
+    }
+
+    /// All of a request, from here on, has so long.
+    pub(crate) fn limit_request(&self, total: Option<Duration>) {
+        if let Some(total) = total {
+            self.total.set(self.after(total));
+        }
+    }
+
+    /// An attempt has so long to the head of its response, or as long as the request.
+    pub(crate) fn limit_attempt(&self, limit: Option<Duration>) {
+        let limit = limit.map_or(NEVER, |limit| self.after(limit));
+        self.deadline.set(limit.min(self.total.get()));
+    }
+
+    /// The head of the response has to come within so long, unless the attempt has less.
+    pub(crate) fn limit_head(&self, limit: Duration, idle: Duration) {
+        self.deadline
+            .set(self.after(limit).min(self.deadline.get()));
+        self.arm(idle);
+    }
+
+    /// How much is left of a time, by the limits of the attempt.
+    pub(crate) fn left_of(&self, time: Duration) -> Duration {
+        match self.deadline.get() {
+            NEVER => time,
+            deadline => {
+                let left = deadline.saturating_sub(self.worker.timers.now());
+                time.min(Duration::from_millis(left))
+            }
+        }
+    }
+
+    /// The time of the whole request is over.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.worker.timers.now() >= self.total.get()
+    }
+
+    fn after(&self, time: Duration) -> u64 {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(NEVER);
+        self.worker.timers.now().saturating_add(millis)
+    }
+
+    /// Wakes after so long, or at the deadline.
+    fn arm(&self, after: Duration) {
+        self.slot.set(self.left_of(after));
     }
 
     /// No target is asked any more.
@@ -124,12 +178,15 @@ impl Client {
     pub(crate) fn response_begins(&self) {
         self.enter(Phase::Responding);
         self.bytes_moved();
-        self.slot.set(self.limits.idle);
+        self.deadline.set(self.total.get());
+        self.arm(self.limits.idle);
     }
 
     /// The request is over, however it ended.
     pub(crate) fn request_ends(&self) {
         self.slot.unwatch();
+        self.total.set(NEVER);
+        self.deadline.set(NEVER);
         self.enter(Phase::Idle);
         self.slot.set(self.limits.idle);
     }
@@ -145,7 +202,7 @@ impl Client {
         self.moved.set(self.worker.timers.now());
     }
 
-    /// Ready when nothing has moved for `idle`, or when the endpoint's deregistration delay is
+    /// Ready when nothing has moved for `idle`, when a deadline has passed, or when the endpoint's deregistration delay is
     /// over.
     pub(crate) fn poll_quiet(
         &self,
@@ -158,11 +215,18 @@ impl Client {
             if endpoint.is_expired() {
                 return Poll::Ready(Quiet::Expired);
             }
+            if self.worker.timers.now() >= self.deadline.get() {
+                return Poll::Ready(if self.is_overdue() {
+                    Quiet::Overdue
+                } else {
+                    Quiet::Late
+                });
+            }
             let quiet = self.elapsed(&self.moved);
             if quiet >= idle {
                 return Poll::Ready(Quiet::TooLong);
             }
-            self.slot.set(idle - quiet);
+            self.arm(idle - quiet);
         }
     }
 
