@@ -51,6 +51,10 @@ pub enum ActionKind {
 pub struct Forward {
     /// The groups. At least one with a weight above 0.
     pub target_group: Vec<ForwardTarget>,
+    /// Whether requests that were drawn for a group that has no healthy target go to the others
+    /// (default `false`: as at ALB, each group keeps its share).
+    #[serde(default)]
+    pub failover: bool,
     /// Keeps a client at the group that it first came to.
     #[serde(default)]
     pub stickiness: Option<GroupStickiness>,

@@ -10,15 +10,18 @@
 
 mod action;
 mod balancing;
+mod check;
 mod cookie_key;
 mod decode;
 mod discovery;
 mod env;
 mod error;
 mod file;
+mod group_health;
 mod health_check;
 pub mod limits;
 mod listener;
+mod matcher;
 mod node;
 mod outlier;
 mod regex;
@@ -35,6 +38,7 @@ pub use action::{
     RedirectStatus,
 };
 pub use balancing::{Algorithm, AnomalyMitigation, CrossZone, HashOn, HashPolicy};
+pub use check::{Check, GRPC_HEALTH_PATH};
 pub use cookie_key::CookieKey;
 pub use discovery::{
     ConsulDiscovery, Discovery, DnsDiscovery, DnsRecordType, DockerDiscovery, EcsDiscovery,
@@ -43,8 +47,12 @@ pub use discovery::{
 pub use env::Environment;
 pub use error::{ConfigError, ConfigErrors, Position};
 pub use file::{load, parse};
-pub use health_check::{HealthCheck, Matcher};
+pub use group_health::{
+    DnsFailover, MinimumHealthy, OrOff, TargetGroupHealth, UnhealthyStateRouting,
+};
+pub use health_check::{BodyMatch, CheckMethod, CheckPort, CheckProtocol, HealthCheck};
 pub use listener::{Listener, ListenerProtocol};
+pub use matcher::Matcher;
 pub use outlier::OutlierDetection;
 pub use regex::regex;
 pub use retry::{Retry, RetryBudget, RetryMethods, RetryOn, TargetControl, Timeouts};
@@ -96,6 +104,24 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The groups that a rule forwards to. Without listeners: all of them, because then nobody asks
+    /// for requests.
+    pub fn groups_in_use(&self) -> impl Iterator<Item = &str> {
+        let of_rules = self.listeners.iter().flat_map(|listener| {
+            let rules = listener.rules.iter().flat_map(|rule| &rule.action);
+            listener.default_action.iter().chain(rules)
+        });
+        let named = of_rules.flat_map(|action| {
+            let weighted = action.forward.iter().flat_map(|with| &with.target_group);
+            let weighted = weighted.map(|target| target.name.as_str());
+            action.target_group.as_deref().into_iter().chain(weighted)
+        });
+        let all = self.target_groups.iter().map(|group| group.name.as_str());
+        named.chain(all.filter(|_| self.listeners.is_empty()))
+    }
+}
+
 /// The admin server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -144,9 +170,19 @@ pub struct LoadBalancer {
     pub connect_timeout: Span<10, 60_000, 10_000>,
     /// Which spellings of a path are made one before rules see it and before it is sent on.
     pub path_normalization: PathNormalization,
+    /// Zones whose targets get no requests.
+    pub zonal_shift: ZonalShift,
     /// ALB `routing.http.desync_mitigation_mode`: what happens to requests that readers could
     /// understand differently (`monitor`, `defensive`, `strictest`; default `defensive`).
     pub desync_mitigation_mode: DesyncMitigationMode,
+}
+
+/// Moves requests away from zones (ALB: a zonal shift).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ZonalShift {
+    /// The zones, spelled as those of targets are.
+    pub away_from: Vec<String>,
 }
 
 /// What happens to requests that are not as RFC 9112 wants them.

@@ -65,3 +65,22 @@ pub const RETRY_BODY_BYTES: u64 = 1024 * 1024;
 
 /// The longest name of a header field or a cookie that requests are hashed by, in bytes.
 pub const HASH_NAME_BYTES: usize = 128;
+
+/// From one health check to the next by default, in milliseconds (ALB: 30 s).
+pub const CHECK_INTERVAL_MILLIS: u64 = 30_000;
+
+/// How long a health check may take by default, in milliseconds (ALB: 5 s).
+pub const CHECK_TIMEOUT_MILLIS: u64 = 5_000;
+
+/// The most header fields of a health check. A server may refuse requests with many.
+pub const CHECK_HEADERS: usize = 32;
+
+/// The longest value of a header field, text for a body, or name of a service in a health check, in
+/// bytes.
+pub const CHECK_VALUE_BYTES: usize = 4096;
+
+/// The most targets that a group may be asked to have healthy (ALB has 1,000 targets in a group).
+pub const TARGETS_MAX: u64 = 100_000;
+
+/// The most zones that requests are moved away from. A region has six at the most.
+pub const ZONES_MAX: usize = 32;

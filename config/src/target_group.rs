@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     Algorithm, AnomalyMitigation, CrossZone, Discovery, HashPolicy, HealthCheck, OutlierDetection,
-    Port, Ranged, Retry, RetryBudget, Span, TargetControl, Timeouts, limits,
+    Port, Ranged, Retry, RetryBudget, Span, TargetControl, TargetGroupHealth, Timeouts, limits,
 };
 
 /// Targets that answer the same requests, and how one is picked.
@@ -51,6 +51,9 @@ pub struct TargetGroup {
     /// How targets are checked.
     #[serde(default)]
     pub health_check: HealthCheck,
+    /// How many healthy targets are needed.
+    #[serde(default)]
+    pub target_group_health: TargetGroupHealth,
     /// Which targets are taken out because of the requests that they got.
     #[serde(default)]
     pub outlier_detection: OutlierDetection,
@@ -84,7 +87,9 @@ pub enum TargetProtocol {
 }
 
 /// Which HTTP targets speak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize, JsonSchema,
+)]
 pub enum ProtocolVersion {
     /// HTTP/1.1.
     #[default]

@@ -4,6 +4,7 @@
 mod action;
 mod balancing;
 mod discovery;
+mod health;
 mod rule;
 mod stickiness;
 mod transform;
@@ -13,8 +14,8 @@ use std::net::SocketAddr;
 
 use crate::node::Step;
 use crate::{
-    Config, HealthCheck, Listener, ListenerProtocol, OutlierDetection, ProtocolVersion, Retry,
-    RetryOn, TargetGroup, TargetProtocol, limits,
+    Config, Listener, ListenerProtocol, OutlierDetection, ProtocolVersion, Retry, RetryOn,
+    TargetGroup, TargetProtocol, limits,
 };
 
 /// Takes a path into the configuration and what is wrong there.
@@ -90,6 +91,11 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
     scope.key("runtime", |scope| {
         stickiness::keys(scope, &config.runtime.cookie_keys);
         balancing::zone(scope, zone);
+    });
+    scope.key("load_balancer", |scope| {
+        scope.key("zonal_shift", |scope| {
+            health::shift(scope, &config.load_balancer.zonal_shift);
+        });
     });
     if config.listeners.is_empty() {
         scope.fault_at("listeners", "at least one listener is needed");
@@ -217,9 +223,8 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
         }
         index += 1;
     });
-    scope.key("health_check", |scope| {
-        health_check(scope, &group.health_check)
-    });
+    health::checks(scope, group);
+    health::minimums(scope, group);
     if let Some(with) = &group.retry {
         scope.key("retry", |scope| retry(scope, with));
     }
@@ -249,30 +254,6 @@ fn outlier_detection(scope: &mut Scope<'_, '_>, detection: &OutlierDetection) {
         scope.fault_at(
             "base_ejection_time",
             "the first ejection may not take longer than `max_ejection_time`, which is 300s unless it is set",
-        );
-    }
-}
-
-fn health_check(scope: &mut Scope<'_, '_>, check: &HealthCheck) {
-    let visible = |c: char| c.is_ascii_graphic();
-    if !check.path.starts_with('/')
-        || check.path.len() > limits::HEALTH_PATH_BYTES
-        || !check.path.chars().all(visible)
-        || check.path.contains('#')
-    {
-        scope.fault_at(
-            "path",
-            format!(
-                "expected a path that begins with `/` and has at most {} visible ASCII characters, found {:?}",
-                limits::HEALTH_PATH_BYTES,
-                check.path
-            ),
-        );
-    }
-    if check.timeout.get() > check.interval.get() {
-        scope.fault_at(
-            "timeout",
-            "a check may not take longer than the `interval` between two of them",
         );
     }
 }

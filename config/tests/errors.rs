@@ -102,7 +102,7 @@ fn each_fault_names_its_place_and_its_mend() {
         (
             "interval: 5",
             "interval: [5]",
-            "f.yaml:16:45: target_groups[0].health_check.interval: expected a duration from 1s to 5m, such as 30, 500ms, 30s, 5m or 1d, found a list",
+            "f.yaml:16:45: target_groups[0].health_check.interval: expected a duration from 100ms to 5m, such as 30, 500ms, 30s, 5m or 1d, found a list",
         ),
         ("interval: 5", "interval: soon", "found \"soon\""),
         ("interval: 5", "interval: 6m", "found \"6m\""),

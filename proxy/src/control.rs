@@ -4,19 +4,24 @@
 //! result and swapped in.
 
 mod anomaly;
+pub mod checks;
 pub mod compile;
 pub mod controller;
 mod ejection;
+pub(crate) mod figures;
 mod group;
-pub mod health;
+mod health;
 pub mod ids;
 pub mod outlier;
 mod registration;
 mod registry;
 mod remembered;
+mod routing;
 pub mod run;
 mod slow_start;
 pub mod snapshot;
+mod status;
 pub mod threshold;
+mod verdicts;
 pub mod view;
 mod zones;

@@ -403,7 +403,12 @@ fn route(
                 (keeps, found)
             });
             let kept = rule.and_then(|(keeps, found)| keeps.group(found.there?));
-            let group = kept.or_else(|| split.choose(|sum| client.worker.draw(sum)));
+            let is_healthy = |group| {
+                snapshot
+                    .group(group)
+                    .is_some_and(|group| group.is_healthy())
+            };
+            let group = split.route(kept, |sum| client.worker.draw(sum), is_healthy);
             let Some(group) = group else {
                 return Err(Answer::error(Reason::GroupRemoved));
             };

@@ -8,6 +8,7 @@
 )]
 
 mod bodies;
+mod checks;
 mod command;
 mod consul;
 mod differential;
@@ -35,6 +36,7 @@ mod reload;
 mod retry;
 mod rules;
 mod shutdown;
+mod states;
 mod sticky;
 mod sticky_groups;
 mod sticky_moves;

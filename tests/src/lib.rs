@@ -9,6 +9,7 @@
 )]
 
 pub mod balancer;
+pub mod checked;
 pub mod cluster;
 pub mod dns;
 pub mod docker;
@@ -16,6 +17,7 @@ pub mod fleet;
 pub mod jar;
 pub mod origin;
 pub mod process;
+pub mod secure;
 pub mod services;
 pub mod wire;
 

@@ -73,19 +73,22 @@ fn hash_policy(scope: &mut Scope<'_, '_>, policy: &HashPolicy) {
 
 /// A zone's name: that of this process, or of a target.
 pub(super) fn zone(scope: &mut Scope<'_, '_>, zone: Option<&str>) {
-    let Some(zone) = zone else {
-        return;
-    };
-    if zone.is_empty()
-        || zone.len() > limits::NAME_BYTES
-        || !zone.chars().all(|c| c.is_ascii_graphic())
-    {
-        scope.fault_at(
-            "zone",
-            format!(
-                "a zone's name has 1 to {} visible ASCII characters, such as eu-central-1a; found {zone:?}",
-                limits::NAME_BYTES
-            ),
-        );
+    if let Some(zone) = zone.filter(|zone| !is_zone(zone)) {
+        scope.fault_at("zone", no_zone(zone));
     }
+}
+
+/// Whether a zone can have that name.
+pub(super) fn is_zone(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= limits::NAME_BYTES
+        && name.chars().all(|c| c.is_ascii_graphic())
+}
+
+/// What is wrong with a name that no zone can have.
+pub(super) fn no_zone(name: &str) -> String {
+    format!(
+        "a zone's name has 1 to {} visible ASCII characters, such as eu-central-1a; found {name:?}",
+        limits::NAME_BYTES
+    )
 }

@@ -11,6 +11,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::{Controller, Effect, Event};
 use crate::clock;
+use crate::control::checks::CheckId;
 use crate::control::ids::{GroupId, ListenerId};
 use crate::control::snapshot::Snapshot;
 use crate::control::threshold::Failure;
@@ -33,7 +34,7 @@ struct World {
     start: Instant,
     millis: u64,
     rng: RefCell<SmallRng>,
-    endpoints: Vec<u64>,
+    checks: Vec<CheckId>,
 }
 
 impl World {
@@ -54,7 +55,7 @@ impl World {
             start,
             millis: 0,
             rng: RefCell::new(SmallRng::seed_from_u64(seed)),
-            endpoints: Vec::new(),
+            checks: Vec::new(),
         }
     }
 
@@ -65,8 +66,8 @@ impl World {
     fn apply(&mut self, event: Event) {
         let effects = self.controller.apply(event, self.now());
         for effect in effects {
-            if let Effect::Watch(_, endpoint, ..) = effect {
-                self.endpoints.push(endpoint);
+            if let Effect::Watch(check, ..) = effect {
+                self.checks.push(check);
             }
         }
         if let Some(snapshot) = self.controller.snapshot() {
@@ -102,8 +103,8 @@ impl World {
     }
 
     fn checked(&mut self, index: usize, result: Result<(), Failure>) {
-        let endpoint = self.endpoints[index];
-        self.apply(Event::Checked(GROUP, endpoint, result));
+        let check = self.checks[index];
+        self.apply(Event::Checked(check, self.now(), result));
     }
 
     /// Time passes, as the control task sees it.

@@ -90,6 +90,7 @@ fn first_action(
             .filter_map(|(weight, name)| Some((weight, group(name)?))),
     );
     let forward = action.forward.as_ref();
+    let split = split.that_fails_over(forward.is_some_and(|forward| forward.failover));
     let kept = forward.and_then(|forward| keeps(forward, group, scope));
     Action::Forward(split.that_keeps(kept).with_own(own(action)))
 }

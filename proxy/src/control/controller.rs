@@ -7,21 +7,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_config::{
-    Config, DesyncMitigationMode, Discovery, HealthCheck, PathNormalization,
-    TargetGroup as GroupConfig,
+    Check, Config, DesyncMitigationMode, Discovery, PathNormalization, TargetGroup as GroupConfig,
 };
 use longshore_discovery::{Target, Update};
 use tokio::sync::Notify;
 
 use super::anomaly;
+use super::checks::{CheckId, Checks};
 use super::compile;
-use super::group::{Group, Member, Source};
+use super::figures::CheckCounts;
+use super::group::{Group, Source};
 use super::ids::{GroupId, ListenerId};
 use super::outlier::Cause;
 use super::registry::{Addresses, Members};
 use super::slow_start;
 use super::snapshot::{Limits, Listener, Snapshot};
-use super::threshold::{Failure, Health, State, Thresholds};
+use super::threshold::{Failure, State};
+use crate::observe::metrics::PerWorker;
 use crate::request::sticky::ticket::Keyring;
 use crate::upstream::admission::Admission;
 use crate::upstream::cursors::Cursors;
@@ -35,9 +37,10 @@ pub enum Event {
     Discovered(GroupId, Update),
     /// Targets that were known before a restart, and how old that knowledge is.
     Remembered(GroupId, Vec<Target>, Duration),
-    /// A check of an endpoint ended. The number is the endpoint's, so that a late result of an
-    /// endpoint that is gone concerns nobody.
-    Checked(GroupId, u64, Result<(), Failure>),
+    /// The first check of a kind begins.
+    Checking(CheckId),
+    /// A check that began then ended.
+    Checked(CheckId, Instant, Result<(), Failure>),
     /// Requests failed at an endpoint.
     Called(GroupId, u64),
     /// Time passed.
@@ -47,10 +50,12 @@ pub enum Event {
 /// What must be done in the world because of an event.
 #[derive(Debug, PartialEq)]
 pub enum Effect {
-    /// Check this endpoint from now on.
-    Watch(GroupId, u64, SocketAddr, HealthCheck),
-    /// Check it no more.
-    Unwatch(u64),
+    /// Check this address from now on.
+    Watch(CheckId, SocketAddr, Arc<Check>),
+    /// Make that check now, and not only at its time.
+    CheckNow(CheckId),
+    /// Check no more.
+    Unwatch(CheckId),
     /// Learn this group's targets from its source.
     Discover(GroupId, Box<GroupConfig>),
     /// Stop that.
@@ -70,13 +75,18 @@ pub struct Controller {
     pub(super) listeners: BTreeMap<ListenerId, Arc<Listener>>,
     pub(super) groups: BTreeMap<GroupId, Group>,
     pub(super) addresses: Addresses,
+    pub(super) checks: Checks,
+    /// Where this process listens: no target can be there.
+    pub(super) own_addresses: BTreeSet<SocketAddr>,
     /// Groups as requests see them, as of the latest snapshot.
     published: BTreeMap<GroupId, Arc<TargetGroup>>,
     /// Groups whose part of the snapshot is out of date.
     pub(super) stale: BTreeSet<GroupId>,
     changed: bool,
     /// The zone of this process.
-    zone: Option<String>,
+    pub(super) zone: Option<String>,
+    /// The zones that requests are moved away from.
+    pub(super) away: BTreeSet<String>,
     /// The time of the latest event.
     now: Option<Instant>,
     /// When shares that rise are set anew, and when targets are compared.
@@ -99,10 +109,13 @@ impl Controller {
             listeners: BTreeMap::new(),
             groups: BTreeMap::new(),
             addresses: Addresses::default(),
+            checks: Checks::default(),
+            own_addresses: BTreeSet::new(),
             published: BTreeMap::new(),
             stale: BTreeSet::new(),
             changed: false,
             zone: None,
+            away: BTreeSet::new(),
             now: None,
             next_step: None,
             next_judgement: None,
@@ -120,6 +133,7 @@ impl Controller {
         let mut effects = Vec::new();
         self.now = Some(now);
         self.zone.clone_from(&config.runtime.zone);
+        self.shift(&config.load_balancer.zonal_shift.away_from);
         let lb = &config.load_balancer;
         self.limits = Limits {
             idle: lb.idle_timeout.get(),
@@ -142,18 +156,16 @@ impl Controller {
             })
             .map(|(id, _)| *id)
             .collect();
-        for id in gone {
-            self.remove_group(id, &mut effects);
-        }
+        self.own_addresses = own_addresses(config);
         for new in &config.target_groups {
             let known = self
                 .groups
                 .iter()
-                .find(|(_, group)| *group.name == *new.name)
+                .find(|(id, group)| *group.name == *new.name && !gone.contains(id))
                 .map(|(id, _)| *id);
             let id = match known {
                 Some(id) => {
-                    self.reconfigure_group(id, new, &mut effects);
+                    self.reconfigure_group(id, new, now, &mut effects);
                     id
                 }
                 None => self.add_group(new, &mut effects),
@@ -163,6 +175,14 @@ impl Controller {
                 self.replace_targets(id, targets, now, &mut effects);
             }
             self.stale.insert(id);
+        }
+        // After the others have come: what is checked in the same way by both goes on.
+        for id in gone {
+            self.remove_group(id, &mut effects);
+        }
+        let in_use: BTreeSet<&str> = config.groups_in_use().collect();
+        for group in self.groups.values_mut() {
+            group.in_use = in_use.contains(&*group.name);
         }
         let ids: BTreeMap<&str, GroupId> = self
             .groups
@@ -185,6 +205,16 @@ impl Controller {
         effects
     }
 
+    /// Moves requests away from these zones, and to all others.
+    fn shift(&mut self, away_from: &[String]) {
+        let away: BTreeSet<String> = away_from.iter().cloned().collect();
+        if away != self.away {
+            tracing::info!(?away, "requests are moved away from zones");
+            self.away = away;
+            self.stale.extend(self.groups.keys());
+        }
+    }
+
     /// Takes an event.
     pub fn apply(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         let mut effects = Vec::new();
@@ -194,7 +224,8 @@ impl Controller {
             Event::Remembered(id, targets, age) => {
                 self.remembered(id, targets, age, now, &mut effects);
             }
-            Event::Checked(id, endpoint, result) => self.checked(id, endpoint, result, now),
+            Event::Checking(check) => self.checks.begins(check),
+            Event::Checked(check, began, result) => self.checked(check, began, &result, now),
             Event::Called(id, endpoint) => {
                 let group = self.groups.get_mut(&id);
                 if group.is_some_and(|group| group.look_at(endpoint, now)) {
@@ -217,7 +248,7 @@ impl Controller {
             match self.groups.get(&id).zip(self.now) {
                 Some((group, now)) => {
                     let before = self.published.get(&id).map(|before| &**before);
-                    let group = group.publish(self.zone.as_deref(), before, now);
+                    let group = group.publish(self.zone.as_deref(), &self.away, before, now);
                     self.published.insert(id, Arc::new(group))
                 }
                 None => self.published.remove(&id),
@@ -277,7 +308,7 @@ impl Controller {
                 && group
                     .members
                     .iter()
-                    .all(|member| member.health.state() != State::Initial)
+                    .all(|member| !member.usable || member.health.state() != State::Initial)
                 || group.source.failures > 0
         })
     }
@@ -301,11 +332,15 @@ impl Controller {
             Group {
                 name: config.name.as_str().into(),
                 config: config.clone(),
+                check: config.check().map(Arc::new),
+                in_use: true,
+                counts: CheckCounts::default(),
                 members: Members::default(),
                 draining: Vec::new(),
                 source: Source::default(),
                 superseded: BTreeMap::new(),
                 cursors: Arc::new(Cursors::new(self.workers)),
+                unhealthy_routing: Arc::new(PerWorker::new(self.workers)),
                 look_now: Arc::default(),
                 admission: Arc::new(Admission::new(self.workers)),
                 budget: Group::new_budget(&config.retry_budget),
@@ -329,13 +364,19 @@ impl Controller {
                 self.addresses.remove(id, member);
                 // Requests in flight finish; nobody is left to count their time.
                 member.endpoint.retire();
-                effects.push(Effect::Unwatch(member.endpoint.id));
+                self.checks.leave_all(id, member, effects);
             }
             self.stale.insert(id);
         }
     }
 
-    fn reconfigure_group(&mut self, id: GroupId, config: &GroupConfig, effects: &mut Vec<Effect>) {
+    fn reconfigure_group(
+        &mut self,
+        id: GroupId,
+        config: &GroupConfig,
+        now: Instant,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
@@ -343,18 +384,8 @@ impl Controller {
             effects.push(Effect::Forget(id));
             effects.push(Effect::Discover(id, Box::new(config.clone())));
         }
-        let checks_change = group.config.health_check != config.health_check;
         group.config = config.clone();
-        if checks_change {
-            for member in group.members.iter_mut() {
-                effects.push(Effect::Unwatch(member.endpoint.id));
-                if config.health_check.enabled {
-                    effects.push(group_watch(id, member, config));
-                } else {
-                    member.health = Health::unchecked();
-                }
-            }
-        }
+        self.change_checks(id, now, effects);
     }
 
     fn discovered(&mut self, id: GroupId, update: Update, now: Instant, effects: &mut Vec<Effect>) {
@@ -410,7 +441,7 @@ impl Controller {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        if group.source.answered.is_some() || !group.config.health_check.enabled {
+        if group.source.answered.is_some() || group.check.is_none() {
             return;
         }
         tracing::info!(target_group = %group.name, targets = targets.len(), age_seconds = age.as_secs(), "the last good targets, from before the restart");
@@ -425,38 +456,6 @@ impl Controller {
             }
         }
     }
-
-    fn checked(&mut self, id: GroupId, endpoint: u64, result: Result<(), Failure>, now: Instant) {
-        let Some(group) = self.groups.get_mut(&id) else {
-            return;
-        };
-        let check = &group.config.health_check;
-        let thresholds = Thresholds {
-            healthy: check.healthy_threshold.get(),
-            unhealthy: check.unhealthy_threshold.get(),
-        };
-        match &result {
-            Ok(()) if group.check_passed(endpoint, now) => {
-                self.stale.insert(id);
-            }
-            Err(failure) if group.forgives(endpoint, failure, now) => return,
-            Ok(()) | Err(_) => {}
-        }
-        let Some(member) = group.members.by_endpoint(endpoint) else {
-            return;
-        };
-        if member.health.apply(result, thresholds) {
-            let state = member.health.state().name();
-            let why = member.health.failure().map(Failure::description);
-            tracing::info!(target_group = %group.name, target = %member.target.key, address = %member.target.address, state, why, "health");
-            self.stale.insert(id);
-            if member.is_healthy() {
-                group.starts(endpoint, now);
-            } else {
-                member.slow_start.unhealthy();
-            }
-        }
-    }
 }
 
 /// Whether two sources tell of the same targets; how often they are asked does not matter.
@@ -464,13 +463,21 @@ fn same_source(a: &Option<Discovery>, b: &Option<Discovery>) -> bool {
     a.as_ref().map(Discovery::identity) == b.as_ref().map(Discovery::identity)
 }
 
-pub(super) fn group_watch(id: GroupId, member: &Member, config: &GroupConfig) -> Effect {
-    Effect::Watch(
-        id,
-        member.endpoint.id,
-        member.target.address,
-        config.health_check.clone(),
-    )
+/// Where a configuration listens. On all addresses means: on each of this host, of which the one
+/// that everybody has is named here.
+fn own_addresses(config: &Config) -> BTreeSet<SocketAddr> {
+    let listeners = config.listeners.iter();
+    let configured = listeners.filter_map(|listener| listener.socket_address());
+    let admin = config.admin.as_ref().map(|admin| admin.address);
+    configured
+        .chain(admin)
+        .flat_map(|address| {
+            let near = SocketAddr::from(([127, 0, 0, 1], address.port()));
+            let near = address.ip().is_unspecified().then_some(near);
+            [Some(address), near]
+        })
+        .flatten()
+        .collect()
 }
 
 #[cfg(test)]

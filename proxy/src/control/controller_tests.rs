@@ -8,6 +8,7 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use super::{Controller, Effect, Event};
 use crate::clock;
+use crate::control::checks::CheckId;
 use crate::control::ids::{GroupId, ListenerId};
 use crate::control::snapshot::Snapshot;
 use crate::control::threshold::Failure;
@@ -166,12 +167,12 @@ fn a_set_that_changes_nothing_makes_no_snapshot() {
 fn a_late_result_of_a_check_concerns_nobody_else() {
     let (mut controller, now) = controller("path: /");
     let effects = set(&mut controller, 0, vec![target(1, 1000, 5)], now);
-    let [Effect::Watch(_, first, ..)] = effects[..] else {
+    let [Effect::Watch(first, ..)] = effects[..] else {
         panic!("{effects:?}")
     };
     set(&mut controller, 0, vec![], now);
     set(&mut controller, 0, vec![target(1, 1000, 5)], now);
-    controller.apply(Event::Checked(GroupId(0), first, Ok(())), now);
+    controller.apply(Event::Checked(first, now, Ok(())), now);
     assert_eq!(
         controller.view(now).target_groups[0].targets[0].state,
         "initial"
@@ -186,7 +187,7 @@ fn in_any_history_only_listed_targets_are_pickable_and_no_address_has_two() {
         let (mut controller, now) =
             controller("path: /, healthy_threshold: 2, unhealthy_threshold: 2");
         let mut last: [Vec<Target>; 2] = [Vec::new(), Vec::new()];
-        let mut endpoints: Vec<(GroupId, u64)> = Vec::new();
+        let mut checks: Vec<(CheckId, SocketAddr)> = Vec::new();
         let mut snapshot = controller.snapshot().expect("the first");
         for step in 0..200 {
             let at = now + Duration::from_millis(step * 100);
@@ -215,21 +216,21 @@ fn in_any_history_only_listed_targets_are_pickable_and_no_address_has_two() {
                     Event::Discovered(GroupId(group), Update::Failed { error, at })
                 }
                 5 => Event::Tick,
-                _ if endpoints.is_empty() => Event::Tick,
+                _ if checks.is_empty() => Event::Tick,
                 _ => {
-                    let (group, endpoint) = endpoints[rng.random_range(0..endpoints.len())];
+                    let (check, _) = checks[rng.random_range(0..checks.len())];
                     let result = if rng.random() {
                         Ok(())
                     } else {
                         Err(Failure::Timeout)
                     };
-                    Event::Checked(group, endpoint, result)
+                    Event::Checked(check, at, result)
                 }
             };
             for effect in controller.apply(event, at) {
                 match effect {
-                    Effect::Watch(group, endpoint, ..) => endpoints.push((group, endpoint)),
-                    Effect::Unwatch(endpoint) => endpoints.retain(|(_, known)| *known != endpoint),
+                    Effect::Watch(check, address, _) => checks.push((check, address)),
+                    Effect::Unwatch(check) => checks.retain(|(known, _)| *known != check),
                     _ => {}
                 }
             }
@@ -257,12 +258,122 @@ fn in_any_history_only_listed_targets_are_pickable_and_no_address_has_two() {
                     );
                 }
             }
-            let watched: BTreeSet<u64> = endpoints.iter().map(|(_, endpoint)| *endpoint).collect();
+            let watched: BTreeSet<SocketAddr> = checks.iter().map(|(_, at)| *at).collect();
             assert_eq!(
                 watched.len(),
-                endpoints.len(),
+                checks.len(),
                 "seed {seed}, step {step}: watched twice"
             );
         }
     }
+}
+
+/// Groups of fixed targets, and a listener that forwards to one of them.
+fn fixed(used: &str, groups: &str) -> longshore_config::Config {
+    let text = format!(
+        "listeners: [{{name: l, port: 80, default_action: [{{type: forward, target_group: {used}}}]}}]\ntarget_groups:\n{groups}"
+    );
+    longshore_config::parse("test", &text, &|_| None).expect("valid")
+}
+
+fn group(name: &str, check: &str) -> String {
+    format!(
+        "  - {{name: {name}, targets: [{{address: 10.0.0.1, port: 80}}], health_check: {{{check}}}}}\n"
+    )
+}
+
+fn states(controller: &Controller, now: Instant) -> Vec<(String, &'static str)> {
+    let view = controller.view(now);
+    let groups = view.target_groups.into_iter();
+    groups
+        .map(|group| (group.name, group.targets[0].verdict.expect("a verdict")))
+        .collect()
+}
+
+#[test]
+fn groups_with_the_same_target_and_the_same_check_share_it_and_count_by_themselves() {
+    let mut controller = Controller::new(1);
+    let now = clock::now();
+    let (one, two) = (
+        "path: /x, unhealthy_threshold: 1",
+        "path: /x, unhealthy_threshold: 2",
+    );
+    let config = fixed(
+        "a",
+        &(group("a", one) + &group("b", two) + &group("c", "path: /y")),
+    );
+    let effects = controller.configure(&config, &[ListenerId(0)], now);
+    let [
+        Effect::Watch(shared, ..),
+        Effect::CheckNow(again),
+        Effect::Watch(other, ..),
+    ] = effects[..]
+    else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(shared, again);
+    controller.apply(Event::Checked(shared, now, Ok(())), now);
+    controller.apply(Event::Checked(other, now, Ok(())), now);
+    controller.apply(Event::Checked(shared, now, Err(Failure::Timeout)), now);
+    let verdicts: Vec<&str> = states(&controller, now).iter().map(|(_, is)| *is).collect();
+    assert_eq!(verdicts, ["unhealthy", "healthy", "healthy"]);
+
+    // It ends with the last one that wants it.
+    let config = fixed("a", &group("a", one));
+    let effects = controller.configure(&config, &[ListenerId(0)], now);
+    assert!(effects.contains(&Effect::Unwatch(other)), "{effects:?}");
+    assert!(!effects.contains(&Effect::Unwatch(shared)), "{effects:?}");
+}
+
+#[test]
+fn a_result_of_a_check_that_began_before_a_target_came_says_nothing_about_it() {
+    let mut controller = Controller::new(1);
+    let now = clock::now();
+    let config = fixed("a", &group("a", "path: /"));
+    let effects = controller.configure(&config, &[ListenerId(0)], now);
+    let [Effect::Watch(check, ..)] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    let before = now.checked_sub(Duration::from_millis(1)).expect("early");
+    controller.apply(Event::Checked(check, before, Ok(())), now);
+    assert_eq!(states(&controller, now)[0].1, "initial");
+    controller.apply(Event::Checked(check, now, Ok(())), now);
+    assert_eq!(states(&controller, now)[0].1, "healthy");
+}
+
+#[test]
+fn verdicts_stay_through_every_change_of_a_file_that_leaves_the_target() {
+    let mut controller = Controller::new(1);
+    let now = clock::now();
+    let listener = [ListenerId(0)];
+    let config = fixed("a", &group("a", "path: /, unhealthy_threshold: 2"));
+    let effects = controller.configure(&config, &listener, now);
+    let [Effect::Watch(check, ..)] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    controller.apply(Event::Checked(check, now, Ok(())), now);
+
+    // Nothing of the check changes, only how its results count.
+    let config = fixed("a", &group("a", "path: /, unhealthy_threshold: 3"));
+    let effects = controller.configure(&config, &listener, now);
+    assert_eq!(effects, []);
+    assert_eq!(states(&controller, now)[0].1, "healthy");
+
+    // Another check begins, and the verdict stays until that one turns it.
+    let config = fixed("a", &group("a", "path: /new, unhealthy_threshold: 2"));
+    let effects = controller.configure(&config, &listener, now);
+    let [Effect::Watch(new, ..), Effect::Unwatch(old)] = effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(old, check);
+    assert_eq!(states(&controller, now)[0].1, "healthy");
+    controller.apply(Event::Checked(new, now, Err(Failure::Timeout)), now);
+    assert_eq!(states(&controller, now)[0].1, "healthy");
+
+    // A group of another name with the same target and check begins with the verdict.
+    let config = fixed("b", &group("b", "path: /new, unhealthy_threshold: 2"));
+    let effects = controller.configure(&config, &listener, now);
+    assert!(!effects.contains(&Effect::Unwatch(new)), "{effects:?}");
+    let found = states(&controller, now);
+    assert_eq!(found, [("b".to_owned(), "healthy")]);
 }

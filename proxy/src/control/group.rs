@@ -6,17 +6,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use longshore_config::{
-    Algorithm, AnomalyMitigation, RetryBudget, TargetGroup as GroupConfig, Timeouts,
+    Algorithm, AnomalyMitigation, Check, RetryBudget, TargetGroup as GroupConfig, Timeouts,
 };
 use longshore_discovery::{Problem, Target, TargetKey};
 use tokio::sync::Notify;
 
 use super::anomaly::{self, Anomaly};
+use super::figures::CheckCounts;
 use super::outlier::{self, Cause, Outlier};
 use super::registry::Members;
+use super::routing::{Facts, Routing, Rules};
 use super::slow_start::SlowStart;
 use super::threshold::{Health, State};
+use super::verdicts::Watched;
 use super::zones;
+use crate::observe::metrics::PerWorker;
 use crate::request::answer::Reason;
 use crate::request::hash::HashKey;
 use crate::request::retry::Policy;
@@ -33,6 +37,12 @@ use crate::upstream::target_group::{Control, TargetGroup};
 pub(super) struct Group {
     pub(super) name: Arc<str>,
     pub(super) config: GroupConfig,
+    /// How its targets are checked. None if they are not.
+    pub(super) check: Option<Arc<Check>>,
+    /// A rule forwards to it.
+    pub(super) in_use: bool,
+    /// What its checks have shown so far.
+    pub(super) counts: CheckCounts,
     pub(super) members: Members,
     pub(super) draining: Vec<Draining>,
     pub(super) source: Source,
@@ -40,6 +50,8 @@ pub(super) struct Group {
     /// address.
     pub(super) superseded: BTreeMap<TargetKey, SocketAddr>,
     pub(super) cursors: Arc<Cursors>,
+    /// Requests that came while it was open to unhealthy targets.
+    pub(super) unhealthy_routing: Arc<PerWorker>,
     pub(super) look_now: Arc<Notify>,
     pub(super) admission: Arc<Admission>,
     pub(super) budget: Arc<Budget>,
@@ -61,6 +73,9 @@ pub(super) struct Member {
     pub(super) target: Target,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) health: Health,
+    /// It can be at its address; see [`super::verdicts::is_usable`].
+    pub(super) usable: bool,
+    pub(super) watched: Option<Watched>,
     pub(super) since: Instant,
     pub(super) slow_start: SlowStart,
     pub(super) anomaly: Anomaly,
@@ -96,6 +111,13 @@ impl Member {
         self.health.state() == State::Healthy
     }
 
+    pub(super) fn facts(&self) -> Facts<'_> {
+        Facts {
+            state: self.health.state(),
+            zone: self.target.zone.as_deref(),
+        }
+    }
+
     /// What happened at it so far.
     pub(super) fn counts(&self) -> anomaly::Counts {
         anomaly::Counts {
@@ -106,33 +128,66 @@ impl Member {
 }
 
 impl Group {
+    /// Who gets requests. `own`: the zone of this process; `away`: those that requests are moved
+    /// away from.
+    pub(super) fn route(
+        &self,
+        own: Option<&str>,
+        away: &BTreeSet<String>,
+    ) -> (Routing, Vec<&Member>) {
+        let counted: Vec<&Member> = self.counted().collect();
+        let facts: Vec<Facts<'_>> = counted.iter().map(|member| member.facts()).collect();
+        let mut routing = self.rules(own, away).route(&facts);
+        // Those that only a file from before the restart knows are used if they pass, and not
+        // merely because nobody passes: nobody has seen them since.
+        if self.source.answered.is_none() {
+            routing.picked.retain(|place| counted[*place].is_healthy());
+        }
+        routing.fail_open &= !routing.picked.is_empty();
+        // Requests decide between those that checks let through, and never about all of them.
+        let picked = routing.picked.iter().map(|place| counted[*place]);
+        let heeds_outliers = self.heeds_outliers() && picked.clone().any(Member::is_in);
+        // With a table of hashes, those that are out keep their places without a permit. Else values
+        // of others would move too, and those of the target would move twice.
+        let keeps_out = self.config.load_balancing_algorithm_type == Algorithm::ConsistentHash;
+        if heeds_outliers && !keeps_out {
+            let is_out = |place: &usize| counted[*place].outlier.is_out();
+            routing.picked.retain(|place| !is_out(place));
+        }
+        let members = routing.picked.iter().map(|place| counted[*place]).collect();
+        (routing, members)
+    }
+
+    pub(super) fn rules<'z>(
+        &'z self,
+        own: Option<&'z str>,
+        away: &'z BTreeSet<String>,
+    ) -> Rules<'z> {
+        Rules {
+            minimum: self.config.routing_minimum(),
+            cross_zone: self.config.load_balancing_cross_zone_enabled,
+            own,
+            away,
+        }
+    }
+
+    /// The members that may get requests at all.
+    pub(super) fn counted(&self) -> impl Iterator<Item = &Member> {
+        let members = self.members.iter();
+        members.filter(|member| member.usable && member.target.weight > 0)
+    }
+
     /// What requests see of the group. `own_zone` is that of this process, `before` what they have
     /// seen until now.
     pub(super) fn publish(
         &self,
         own_zone: Option<&str>,
+        away: &BTreeSet<String>,
         before: Option<&TargetGroup>,
         now: Instant,
     ) -> TargetGroup {
-        let fail_open = self.has_no_healthy();
-        let heeds_outliers = self.heeds_outliers();
-        // With a table of hashes, those that are out keep their places without a permit. Else values
-        // of others would move too, and those of the target would move twice.
-        let keeps_out = self.config.load_balancing_algorithm_type == Algorithm::ConsistentHash;
-        let is_out = |member: &Member| heeds_outliers && !keeps_out && member.outlier.is_out();
-        let picked = |member: &&Member| {
-            member.target.weight > 0
-                && if fail_open {
-                    // All unhealthy: better to try than to refuse. Targets that were never checked
-                    // are not among them; they are about to be. Nor are those that only a file from
-                    // before the restart knows: nobody has seen them since.
-                    member.health.state() == State::Unhealthy && self.source.answered.is_some()
-                } else {
-                    member.is_healthy() && !is_out(member)
-                }
-        };
-        let members: Vec<&Member> = self.members.iter().filter(picked).collect();
-        let weighed = self.candidates(&members, own_zone, now);
+        let (routing, members) = self.route(own_zone, away);
+        let weighed = self.candidates(&members, &routing, own_zone, away, now);
         let picker = Picker::new(
             self.config.load_balancing_algorithm_type,
             &weighed,
@@ -143,10 +198,12 @@ impl Group {
             weighed.into_iter().map(|one| one.endpoint).collect();
         TargetGroup {
             name: Arc::clone(&self.name),
-            fail_open: fail_open && !candidates.is_empty(),
+            unhealthy_routing: routing
+                .fail_open
+                .then(|| Arc::clone(&self.unhealthy_routing)),
             stickiness: Stickiness::new(&self.config, &candidates),
             candidates,
-            empty: if self.members.iter().all(|member| member.target.weight == 0) {
+            empty: if self.counted().next().is_none() {
                 Reason::NoTargets
             } else {
                 Reason::NoCheckedTarget
@@ -157,7 +214,8 @@ impl Group {
             look_now: Arc::clone(&self.look_now),
             can_confirm: self.source.error.is_none(),
             outliers: outlier::limits(&self.config.outlier_detection),
-            has_trials: heeds_outliers && members.iter().any(|member| !member.outlier.is_in()),
+            has_trials: self.heeds_outliers()
+                && members.iter().any(|member| !member.outlier.is_in()),
             retry: self
                 .config
                 .retry
@@ -175,16 +233,12 @@ impl Group {
         }
     }
 
-    /// None of those that may get requests is healthy.
-    pub(super) fn has_no_healthy(&self) -> bool {
-        let mut members = self.members.iter();
-        !members.any(|member| member.is_healthy() && member.target.weight > 0)
-    }
-
     fn candidates(
         &self,
         members: &[&Member],
+        routing: &Routing,
         own_zone: Option<&str>,
+        away: &BTreeSet<String>,
         now: Instant,
     ) -> Vec<Candidate> {
         // In percent of percent, so that a share of 5 % of one of 1 % is a whole number.
@@ -197,10 +251,11 @@ impl Group {
             })
             .collect();
         let zones: BTreeSet<&str> = self
-            .members
-            .iter()
-            .filter(|member| own_zone.is_some() && member.target.weight > 0)
+            .counted()
+            .filter(|_| own_zone.is_some())
             .filter_map(|member| member.target.zone.as_deref())
+            // A zone that requests are moved away from has no balancers that get any.
+            .filter(|zone| !away.contains(*zone))
             .collect();
         let placed: Vec<(Option<&str>, u64)> = members
             .iter()
@@ -208,8 +263,7 @@ impl Group {
             .filter(|_| own_zone.is_some())
             .map(|(member, weight)| (member.target.zone.as_deref(), *weight))
             .collect();
-        let mode = self.config.load_balancing_cross_zone_enabled;
-        let shares = match zones::parts(mode, own_zone, &zones, &placed) {
+        let shares = match zones::parts(routing.cross_zone, own_zone, &zones, &placed) {
             Some(parts) => zones::shares(&weights, &parts),
             None => weights.clone(),
         };
@@ -293,12 +347,18 @@ impl Group {
         self.budget.set(part + 1_000 * config.min_per_second.get());
     }
 
-    /// The group's targets in a state, for figures.
+    /// The group's usable targets with a verdict, for figures.
     pub(super) fn count(&self, state: State) -> u64 {
-        self.members
-            .iter()
+        let members = self.members.iter().filter(|member| member.usable);
+        members
             .filter(|member| member.health.state() == state)
             .count() as u64
+    }
+
+    /// Its targets that can get no request at all, for figures.
+    pub(super) fn unused(&self) -> u64 {
+        let members = self.members.iter().filter(|member| !member.usable);
+        (members.count() + self.superseded.len()) as u64
     }
 
     /// How long ago the source answered, in this process or before a restart.

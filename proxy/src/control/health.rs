@@ -1,114 +1,102 @@
-//! Health checks: one task for each endpoint, however many workers there are.
+//! Health checks: one task for each address and check, however many groups and workers want it.
+
+mod body;
+mod grpc;
+mod probe;
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use http::header::{CONNECTION, HOST, USER_AGENT};
-use http::{HeaderValue, Request};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use longshore_config::HealthCheck;
+use longshore_config::Check;
 use longshore_discovery::backoff;
-use rand::Rng;
-use tokio::net::TcpStream;
+use rand::{Rng, RngExt as _};
+use tokio::sync::{Notify, Semaphore};
 
 use super::threshold::Failure;
+use crate::clock;
+use probe::Probe;
 
 /// How soon a target that has never passed is checked again: a new target should not wait for the
 /// interval because it was asked a moment too early.
 const UNTIL_FIRST_PASS: Duration = Duration::from_secs(1);
 
-/// The most of a response body that is read before the connection is closed.
-const BODY_MAX: usize = 64 * 1024;
+/// The most checks that are made at the same moment. Each holds a socket. Checks that are answered
+/// take milliseconds, so that this is enough for some ten thousand of them in a second; of targets
+/// that do not answer at all, 256 are found in one time limit.
+pub(super) const SIMULTANEOUS_MAX: usize = 256;
 
-/// Checks a target until the task is aborted, at once and then at the interval, and tells each
-/// result. Returns when nobody listens.
-pub(crate) async fn watch<F: Future<Output = bool>>(
-    target: SocketAddr,
-    check: HealthCheck,
+/// What all checks share.
+#[derive(Debug, Clone)]
+pub(super) struct Checker {
+    slots: Arc<Semaphore>,
+}
+
+impl Checker {
+    pub(super) fn new() -> Self {
+        Self {
+            slots: Arc::new(Semaphore::new(SIMULTANEOUS_MAX)),
+        }
+    }
+}
+
+/// What a check tells.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// The first one begins.
+    Begins,
+    /// One that began then has ended.
+    Ended(Instant, Result<(), Failure>),
+}
+
+/// Checks until the task is aborted: at once, then at the interval, and when `ask` says so. Returns
+/// when nobody listens.
+pub(super) async fn watch<F: Future<Output = bool>>(
+    checker: Checker,
+    address: SocketAddr,
+    check: Arc<Check>,
+    ask: Arc<Notify>,
     mut rng: impl Rng,
-    tell: impl Fn(Result<(), Failure>) -> F,
+    tell: impl Fn(Told) -> F,
 ) {
-    let interval = check.interval.get();
-    let mut passed = false;
+    let interval = check.interval;
+    let probe = Probe::new(address, &check);
+    let (mut asked, mut passed) = (false, false);
     loop {
-        let result = match tokio::time::timeout(check.timeout.get(), probe(target, &check)).await {
-            Ok(result) => result,
-            Err(_) => Err(Failure::Timeout),
+        // The semaphore is never closed.
+        let Ok(slot) = checker.slots.acquire().await else {
+            return;
         };
-        passed |= result.is_ok();
-        if !tell(result).await {
+        if !asked && !tell(Told::Begins).await {
             return;
         }
-        let wait = if passed {
-            interval
-        } else {
-            interval.min(UNTIL_FIRST_PASS)
+        asked = true;
+        let began = clock::now();
+        let result = match &probe {
+            Ok(probe) => match tokio::time::timeout(check.timeout, probe.run()).await {
+                Ok(result) => result,
+                Err(_) => Err(Failure::Timeout),
+            },
+            Err(failure) => Err(failure.clone()),
         };
-        tokio::time::sleep(backoff::jittered(wait, &mut rng)).await;
-    }
-}
-
-/// One check, as ALB makes it: GET on a new connection, which is closed after it.
-async fn probe(target: SocketAddr, check: &HealthCheck) -> Result<(), Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
-    let port = check.port.map_or(target.port(), |port| port.number());
-    let address = SocketAddr::new(target.ip(), port);
-    let stream = TcpStream::connect(address)
-        .await
-        .map_err(|error| failed(&error))?;
-    let (mut sender, driver) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| failed(&error))?;
-    let request = Request::builder()
-        .uri(&check.path)
-        .header(HOST, host(address))
-        .header(
-            USER_AGENT,
-            HeaderValue::from_static("ELB-HealthChecker/2.0"),
-        )
-        .header(CONNECTION, HeaderValue::from_static("close"))
-        .body(Empty::<bytes::Bytes>::new())
-        .map_err(|error| failed(&error))?;
-    let exchange = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| failed(&error))?;
-        let status = response.status().as_u16();
-        // Read to its end, so that the target does not see a reset and log an error for each
-        // check; but not more than a health page can sensibly have.
-        let body = http_body_util::Limited::new(response.into_body(), BODY_MAX);
-        if let Err(error) = body.collect().await {
-            tracing::trace!(%error, "the body of a health check was not read to its end");
+        drop(slot);
+        let first_pass = result.is_ok() && !passed;
+        passed |= result.is_ok();
+        if !tell(Told::Ended(began, result)).await {
+            return;
         }
-        if check.matcher.matches(status) {
-            Ok(())
+        let wait = if first_pass {
+            // Targets that were registered together are not checked together from then on.
+            interval.mul_f64(rng.random_range(0.1..=1.0))
+        } else if passed {
+            backoff::jittered(interval, &mut rng)
         } else {
-            Err(Failure::Status(status))
+            backoff::jittered(interval.min(UNTIL_FIRST_PASS), &mut rng)
+        };
+        // From beginning to beginning, as at ALB: how long a target takes does not matter.
+        tokio::select! {
+            () = tokio::time::sleep_until((began + wait).into()) => {}
+            () = ask.notified() => {}
         }
-    };
-    // A target may close the connection right after its answer, so the end of the driver is not
-    // the end of the check: what was read by then is still to be judged, and if it is too little
-    // the exchange itself fails.
-    let driven = async {
-        let ended = driver.await;
-        tracing::trace!(?ended, "the connection of a health check ended");
-        std::future::pending::<()>().await;
-    };
-    tokio::select! {
-        biased;
-        result = exchange => result,
-        () = driven => Err(Failure::Failed("the connection ended".to_owned())),
-    }
-}
-
-/// ALB: the address, and the port unless it is the protocol's own.
-fn host(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V4(address) if address.port() == 80 => address.ip().to_string(),
-        SocketAddr::V6(address) if address.port() == 80 => format!("[{}]", address.ip()),
-        address => address.to_string(),
     }
 }

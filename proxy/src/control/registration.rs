@@ -8,12 +8,13 @@ use std::time::Instant;
 use longshore_discovery::{Target, TargetKey};
 
 use super::anomaly::Anomaly;
-use super::controller::{Controller, Effect, group_watch};
+use super::controller::{Controller, Effect};
 use super::group::{Draining, Member};
 use super::ids::GroupId;
 use super::outlier::Outlier;
 use super::slow_start::SlowStart;
 use super::threshold::Health;
+use super::verdicts::is_usable;
 use crate::upstream::endpoint::Endpoint;
 
 impl Controller {
@@ -88,14 +89,11 @@ impl Controller {
         };
         group.superseded.remove(&target.key);
         tracing::info!(target_group = %group.name, target = %target.key, address = %target.address, "registered");
-        let check = &group.config.health_check;
         let endpoint = Endpoint::new(Arc::clone(&group.name), &target, workers);
-        let member = Member {
-            health: if check.enabled {
-                Health::new()
-            } else {
-                Health::unchecked()
-            },
+        let mut member = Member {
+            health: Health::new(),
+            usable: is_usable(&self.own_addresses, target.address),
+            watched: None,
             since: now,
             slow_start: if alone {
                 SlowStart::Exempt
@@ -108,14 +106,14 @@ impl Controller {
             endpoint,
             target,
         };
-        if check.enabled {
-            effects.push(group_watch(id, &member, &group.config));
-        }
+        self.watch(id, &mut member, now, effects);
         self.addresses.insert(id, &member);
         let (endpoint, healthy) = (member.endpoint.id, member.is_healthy());
-        group.members.insert(member);
-        if healthy {
-            group.starts(endpoint, now);
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.members.insert(member);
+            if healthy {
+                group.starts(endpoint, now);
+            }
         }
         self.stale.insert(id);
     }
@@ -151,7 +149,7 @@ impl Controller {
             );
             self.addresses.remove(id, &member);
             member.endpoint.expire();
-            effects.push(Effect::Unwatch(member.endpoint.id));
+            self.checks.leave_all(id, &member, effects);
             group.superseded.insert(key, newcomer.address);
             self.stale.insert(id);
         }
@@ -179,7 +177,7 @@ impl Controller {
         self.addresses.remove(id, &member);
         tracing::info!(target_group = %group.name, target = %key, in_flight = member.endpoint.in_flight(), "draining");
         member.endpoint.retire();
-        effects.push(Effect::Unwatch(member.endpoint.id));
+        self.checks.leave_all(id, &member, effects);
         group.draining.push(Draining {
             target: member.target,
             endpoint: member.endpoint,

@@ -44,6 +44,10 @@ impl Members {
         self.by_key.get_mut(self.by_endpoint.get(&endpoint)?)
     }
 
+    pub(super) fn find_endpoint(&self, endpoint: u64) -> Option<&Member> {
+        self.by_key.get(self.by_endpoint.get(&endpoint)?)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
         self.by_key.values()
     }

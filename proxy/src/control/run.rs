@@ -1,21 +1,23 @@
 //! The control task: select → apply → store → start and stop what the effects say.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_config::{Config, TargetGroup};
+use longshore_config::{Check, Config, TargetGroup};
 use longshore_discovery::docker::{self, Engine};
 use longshore_discovery::ecs::{self, Aws, Feeds, QueueFigures, Region, SdkApi};
 use longshore_discovery::{Target, Update, consul, dns, file};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::checks::CheckId;
 use super::controller::{Controller, Effect, Event};
-use super::health;
+use super::health::{self, Checker, Told};
 use super::ids::{GroupId, ListenerId};
 use super::remembered::{Place, Remembered};
 use super::snapshot::Shared;
@@ -43,6 +45,8 @@ pub(crate) enum Message {
     Configure(Box<Config>, Vec<ListenerId>, oneshot::Sender<()>),
     /// Answered when every group knows where it stands.
     Settled(oneshot::Sender<()>),
+    /// Answered with the reason why this balancer should get no requests, if there is one.
+    Ready(oneshot::Sender<Option<String>>),
     View(oneshot::Sender<TargetsView>),
     Figures(oneshot::Sender<Figures>),
 }
@@ -54,6 +58,8 @@ pub(crate) struct Figures {
     pub(crate) groups: Vec<GroupFigures>,
     /// AWS calls of discovery, and those that AWS refused as too many.
     pub(crate) api_calls: (u64, u64),
+    /// Health checks that run.
+    pub(crate) checks: u64,
     pub(crate) queues: Vec<QueueFigures>,
 }
 
@@ -81,6 +87,7 @@ pub(crate) async fn run(
         state_directory,
         rng: SmallRng::seed_from_u64(seed),
         outbox,
+        checker: Checker::new(),
         checks: HashMap::new(),
         sources: HashMap::new(),
         regions: BTreeMap::new(),
@@ -119,12 +126,14 @@ pub(crate) async fn run(
                 }
                 Message::Settled(reply) => settled.push(reply),
                 // A receiver that is gone does not want its answer any more.
+                Message::Ready(reply) => drop(reply.send(controller.not_ready())),
                 Message::View(reply) => drop(reply.send(controller.view(now))),
                 Message::Figures(reply) => {
                     drop(reply.send(Figures {
                         generation: controller.generation(),
                         groups: controller.figures(now),
                         api_calls: hands.api_calls(),
+                        checks: controller.checks_running(),
                         queues: hands.feeds.figures(),
                     }));
                 }
@@ -151,7 +160,8 @@ struct Hands {
     state_directory: Option<PathBuf>,
     rng: SmallRng,
     outbox: mpsc::Sender<Message>,
-    checks: HashMap<u64, Task>,
+    checker: Checker,
+    checks: HashMap<CheckId, (Task, Arc<Notify>)>,
     sources: HashMap<GroupId, Task>,
     /// By name; the groups of a region share the account's limits.
     regions: BTreeMap<Option<String>, Arc<Region>>,
@@ -163,24 +173,36 @@ impl Hands {
     fn carry_out(&mut self, effects: Vec<Effect>, controller: &Controller) {
         for effect in effects {
             match effect {
-                Effect::Watch(group, endpoint, address, check) => {
-                    let outbox = self.outbox.clone();
-                    let tell = move |result| {
-                        let outbox = outbox.clone();
-                        async move {
-                            let event = Event::Checked(group, endpoint, result);
-                            outbox.send(Message::Event(event)).await.is_ok()
-                        }
-                    };
-                    let rng = self.child();
-                    let task = tokio::spawn(health::watch(address, check, rng, tell));
-                    self.checks.insert(endpoint, Task(task));
+                Effect::Watch(id, address, check) => self.watch(id, address, check),
+                Effect::CheckNow(id) => {
+                    if let Some((_, ask)) = self.checks.get(&id) {
+                        ask.notify_one();
+                    }
                 }
-                Effect::Unwatch(endpoint) => drop(self.checks.remove(&endpoint)),
+                Effect::Unwatch(id) => drop(self.checks.remove(&id)),
                 Effect::Discover(id, group) => self.discover(id, *group, controller),
                 Effect::Forget(id) => drop(self.sources.remove(&id)),
             }
         }
+    }
+
+    fn watch(&mut self, id: CheckId, address: SocketAddr, check: Arc<Check>) {
+        let outbox = self.outbox.clone();
+        let tell = move |told| {
+            let outbox = outbox.clone();
+            async move {
+                let event = match told {
+                    Told::Begins => Event::Checking(id),
+                    Told::Ended(began, result) => Event::Checked(id, began, result),
+                };
+                outbox.send(Message::Event(event)).await.is_ok()
+            }
+        };
+        let ask = Arc::new(Notify::new());
+        let (checker, asked) = (self.checker.clone(), Arc::clone(&ask));
+        let rng = self.child();
+        let task = tokio::spawn(health::watch(checker, address, check, asked, rng, tell));
+        self.checks.insert(id, (Task(task), ask));
     }
 
     fn discover(&mut self, id: GroupId, group: TargetGroup, controller: &Controller) {

@@ -26,12 +26,16 @@ impl State {
 /// Why a check failed, with ALB's reason codes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// `Target.ResponseCodeMismatch`.
+    /// `Target.ResponseCodeMismatch`: a status of HTTP.
     Status(u16),
+    /// `Target.ResponseCodeMismatch`: a code of gRPC.
+    Grpc(u16),
     /// `Target.Timeout`.
     Timeout,
-    /// `Target.FailedHealthChecks`: no connection, or no HTTP.
+    /// `Target.FailedHealthChecks`: no connection, no HTTP, or another answer than was asked for.
     Failed(String),
+    /// `Elb.InternalError`: the check could not be made. Says nothing about the target.
+    Internal(String),
 }
 
 impl Failure {
@@ -39,19 +43,23 @@ impl Failure {
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Status(_) => "Target.ResponseCodeMismatch",
+            Self::Status(_) | Self::Grpc(_) => "Target.ResponseCodeMismatch",
             Self::Timeout => "Target.Timeout",
             Self::Failed(_) => "Target.FailedHealthChecks",
+            Self::Internal(_) => "Elb.InternalError",
         }
     }
 
-    /// For people.
+    /// For people; it begins with ALB's words.
     #[must_use]
     pub fn description(&self) -> String {
         match self {
-            Self::Status(status) => format!("the health check answered {status}"),
-            Self::Timeout => "the health check timed out".to_owned(),
-            Self::Failed(why) => format!("the health check failed: {why}"),
+            Self::Status(code) | Self::Grpc(code) => {
+                format!("Health checks failed with these codes: [{code}]")
+            }
+            Self::Timeout => "Request timed out".to_owned(),
+            Self::Failed(why) => format!("Health checks failed: {why}"),
+            Self::Internal(why) => format!("Health checks could not be made: {why}"),
         }
     }
 }
@@ -105,6 +113,12 @@ impl Health {
         self.state
     }
 
+    /// Whether it has passed a check, or needs none.
+    #[must_use]
+    pub const fn has_passed(&self) -> bool {
+        self.passed
+    }
+
     /// Why the latest check failed, if it did.
     #[must_use]
     pub const fn failure(&self) -> Option<&Failure> {
@@ -117,7 +131,14 @@ impl Health {
     /// changes. New is a target until its first success, so that one that was asked a moment too
     /// early does not wait for the threshold. One failure is enough to call a new target
     /// unhealthy, because it gets no requests either way, and then at least the reason is seen.
+    ///
+    /// A check that could not be made turns nothing: if this process runs out of sockets, its
+    /// targets are as well as they were.
     pub fn apply(&mut self, check: Result<(), Failure>, thresholds: Thresholds) -> bool {
+        if matches!(check, Err(Failure::Internal(_))) {
+            self.failure = check.err();
+            return false;
+        }
         let before = self.state;
         let passed = check.is_ok();
         let new = !self.passed;
@@ -205,6 +226,24 @@ mod tests {
         use State::{Healthy, Unhealthy};
         let expected = [Unhealthy, Unhealthy, Unhealthy, Healthy];
         assert_eq!(states(&[false, false, false, true]), expected);
+    }
+
+    #[test]
+    fn a_check_that_could_not_be_made_turns_nothing() {
+        let failed = || Err(Failure::Internal("no sockets".to_owned()));
+        let mut health = Health::new();
+        for _ in 0..3 {
+            assert!(!health.apply(failed(), THRESHOLDS));
+        }
+        assert_eq!(health.state(), State::Initial);
+        assert!(health.apply(Ok(()), THRESHOLDS), "it is still new");
+        health.apply(Err(Failure::Timeout), THRESHOLDS);
+        health.apply(failed(), THRESHOLDS);
+        assert_eq!(health.state(), State::Healthy);
+        assert!(
+            health.apply(Err(Failure::Timeout), THRESHOLDS),
+            "the second failure of a kind that counts"
+        );
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! What operators see of the controller, as plain data.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
+use longshore_discovery::TargetKey;
 use serde::Serialize;
 
 use super::controller::Controller;
 use super::group::{Draining, Group, Member};
 use super::outlier::{Cause, Phase};
-use super::threshold::{Failure, State};
+use super::routing::Facts;
+use super::status::{Standing, Status};
+use super::threshold::State;
 use crate::observe::metrics::GroupFigures;
 
 /// `/targets`.
@@ -34,11 +38,13 @@ pub struct GroupView {
     pub discovery_age_seconds: Option<f64>,
     /// Why the latest look failed.
     pub discovery_error: Option<String>,
-    /// All targets are unhealthy, and requests go to them all the same.
+    /// Too few targets are healthy, and requests go to unhealthy ones, too.
     pub fail_open: bool,
     /// Requests that wait because every target works at as many as it may.
     pub requests_waiting: u64,
-    /// Registered and draining targets.
+    /// A rule forwards to it.
+    pub in_use: bool,
+    /// Registered and draining targets, and those that lost their address to a younger one.
     pub targets: Vec<TargetView>,
     /// Tasks that are no targets, and why.
     pub not_targets: Vec<ProblemView>,
@@ -57,12 +63,17 @@ pub struct TargetView {
     pub instance: Option<String>,
     /// Its availability zone.
     pub zone: Option<String>,
-    /// `initial`, `healthy`, `unhealthy` or `draining`.
+    /// ALB's state: `initial`, `healthy`, `unhealthy`, `draining`, `unused` or `unavailable`.
     pub state: &'static str,
     /// ALB's reason code.
     pub reason: Option<&'static str>,
     /// The same for people.
     pub description: Option<String>,
+    /// What checks have shown, whatever the state is; none while it drains.
+    pub verdict: Option<&'static str>,
+    /// ALB's administrative override: `no_override`, or `zonal_shift_active` for a target that gets
+    /// nothing because requests are moved away from its zone.
+    pub administrative_override: &'static str,
     /// Seconds since it was registered, or since it began to drain.
     pub age_seconds: f64,
     /// Its weight among the targets of its group.
@@ -117,6 +128,10 @@ pub struct ProblemView {
     pub subject: String,
     /// Why.
     pub reason: String,
+    /// ALB's state for it: `unused`.
+    pub state: &'static str,
+    /// ALB's reason code: `Target.InvalidState`.
+    pub code: &'static str,
 }
 
 impl Controller {
@@ -125,8 +140,38 @@ impl Controller {
     pub fn view(&self, now: Instant) -> TargetsView {
         TargetsView {
             generation: self.generation(),
-            target_groups: self.groups.values().map(|group| group.view(now)).collect(),
+            target_groups: self
+                .groups
+                .values()
+                .map(|group| self.show(group, now))
+                .collect(),
         }
+    }
+
+    /// Why this balancer should get no requests, if it should not: too few targets are healthy
+    /// (ALB's DNS failover), or requests are moved away from its zone.
+    pub(super) fn not_ready(&self) -> Option<String> {
+        let own = self.zone.as_deref();
+        if let Some(zone) = own.filter(|zone| self.away.contains(*zone)) {
+            return Some(format!("requests are moved away from zone {zone}"));
+        }
+        self.groups.values().find_map(|group| {
+            let minimum = group.config.readiness_minimum()?;
+            let facts: Vec<Facts<'_>> = group.counted().map(Member::facts).collect();
+            let tally = group.rules(own, &self.away).tally(&facts);
+            let enough = !group.in_use || minimum.is_met(tally.healthy, tally.all);
+            (!enough).then(|| {
+                format!(
+                    "target group {}: {} of {} targets are healthy, and dns_failover wants more",
+                    group.name, tally.healthy, tally.all
+                )
+            })
+        })
+    }
+
+    /// The checks that run.
+    pub(super) fn checks_running(&self) -> u64 {
+        self.checks.len() as u64
     }
 
     /// The figures for a scrape.
@@ -139,6 +184,10 @@ impl Controller {
                 healthy: group.count(State::Healthy),
                 unhealthy: group.count(State::Unhealthy),
                 draining: group.draining.len() as u64,
+                unused: group.unused(),
+                fail_open: group.route(self.zone.as_deref(), &self.away).0.fail_open,
+                checks: group.counts,
+                unhealthy_routing: group.unhealthy_routing.sum(),
                 ejected: group.ejected(),
                 waiting: group.admission.waiting() as u64,
                 ejections: group.ejections,
@@ -149,14 +198,38 @@ impl Controller {
     }
 }
 
-impl Group {
-    fn view(&self, now: Instant) -> GroupView {
-        let targets = self.members.iter().map(|member| {
-            let slow_start = self.config.slow_start.get();
+impl Controller {
+    fn show(&self, group: &Group, now: Instant) -> GroupView {
+        let targets = group.members.iter().map(|member| {
+            let slow_start = group.config.slow_start.get();
             let percent = member.slow_start.percent(slow_start, now);
-            member.view(percent, now)
+            let has_begun = member
+                .watched
+                .is_some_and(|it| self.checks.has_begun(it.by));
+            let standing = Standing {
+                is_usable: member.usable,
+                is_in_use: group.in_use,
+                is_checked: group.check.is_some(),
+                has_begun,
+            };
+            member.view(Status::of(&member.health, standing), percent, now)
         });
-        let draining = self.draining.iter().map(|draining| draining.view(now));
+        let draining = group.draining.iter().map(|draining| draining.view(now));
+        let superseded = group.superseded.iter().map(superseded);
+        let mut targets: Vec<TargetView> = targets.chain(draining).chain(superseded).collect();
+        for target in &mut targets {
+            let zone = target.zone.as_ref();
+            if zone.is_some_and(|zone| self.away.contains(zone)) {
+                target.administrative_override = "zonal_shift_active";
+            }
+        }
+        let (routing, _) = group.route(self.zone.as_deref(), &self.away);
+        group.view(targets, routing.fail_open, now)
+    }
+}
+
+impl Group {
+    fn view(&self, targets: Vec<TargetView>, fail_open: bool, now: Instant) -> GroupView {
         let discovery = self.config.discovery.as_ref();
         let fixed = discovery.is_none();
         GroupView {
@@ -176,9 +249,10 @@ impl Group {
                 self.age(now).map(|age| age.as_secs_f64())
             },
             discovery_error: self.source.error.clone(),
-            fail_open: self.has_no_healthy() && self.count(State::Unhealthy) > 0,
             requests_waiting: self.admission.waiting() as u64,
-            targets: targets.chain(draining).collect(),
+            fail_open,
+            in_use: self.in_use,
+            targets,
             not_targets: self
                 .source
                 .problems
@@ -186,6 +260,8 @@ impl Group {
                 .map(|problem| ProblemView {
                     subject: problem.subject.clone(),
                     reason: problem.reason.clone(),
+                    state: "unused",
+                    code: "Target.InvalidState",
                 })
                 .collect(),
         }
@@ -194,16 +270,9 @@ impl Group {
 
 impl Member {
     /// `percent`: of its weight, by slow start.
-    fn view(&self, percent: u64, now: Instant) -> TargetView {
-        let failure = self.health.failure();
-        let initial = self.health.state() == State::Initial;
+    fn view(&self, status: Status, percent: u64, now: Instant) -> TargetView {
         TargetView {
-            state: self.health.state().name(),
-            reason: match failure {
-                Some(failure) => Some(failure.code()),
-                None => initial.then_some("Elb.InitialHealthChecking"),
-            },
-            description: failure.map(Failure::description),
+            verdict: self.usable.then(|| self.health.state().name()),
             ejection: self.ejection(now),
             weight_percent: percent * self.anomaly.percent / 100,
             anomaly: Some(AnomalyView {
@@ -219,7 +288,7 @@ impl Member {
                 },
             }),
             age_seconds: now.saturating_duration_since(self.since).as_secs_f64(),
-            ..target_view(&self.target, &self.endpoint)
+            ..target_view(&self.target, &self.endpoint, status)
         }
     }
 }
@@ -254,10 +323,8 @@ impl Member {
 impl Draining {
     fn view(&self, now: Instant) -> TargetView {
         TargetView {
-            state: "draining",
-            reason: Some("Target.DeregistrationInProgress"),
             age_seconds: now.saturating_duration_since(self.since).as_secs_f64(),
-            ..target_view(&self.target, &self.endpoint)
+            ..target_view(&self.target, &self.endpoint, Status::draining())
         }
     }
 }
@@ -265,28 +332,46 @@ impl Draining {
 fn target_view(
     target: &longshore_discovery::Target,
     endpoint: &crate::upstream::endpoint::Endpoint,
+    status: Status,
 ) -> TargetView {
     TargetView {
-        id: target.key.to_string(),
-        task: target
-            .key
-            .task
-            .starts_with("arn:")
-            .then(|| target.key.task.to_string()),
-        address: target.address.to_string(),
         instance: target.instance.as_ref().map(ToString::to_string),
         zone: target.zone.as_ref().map(ToString::to_string),
-        state: "",
-        reason: None,
-        description: None,
-        age_seconds: 0.0,
         weight: target.weight,
-        weight_percent: 100,
-        ejection: None,
-        anomaly: None,
         in_flight: endpoint.in_flight(),
         requests: endpoint.requests(),
         failures: endpoint.failures(),
         errors: endpoint.errors(),
+        ..bare(&target.key, target.address, status)
+    }
+}
+
+/// A target whose source names it at an address where a younger one is.
+fn superseded((key, address): (&TargetKey, &SocketAddr)) -> TargetView {
+    bare(key, *address, Status::superseded())
+}
+
+/// What is known of any target.
+fn bare(key: &TargetKey, address: SocketAddr, status: Status) -> TargetView {
+    TargetView {
+        id: key.to_string(),
+        task: key.task.starts_with("arn:").then(|| key.task.to_string()),
+        address: address.to_string(),
+        instance: None,
+        zone: None,
+        state: status.state,
+        reason: status.reason,
+        description: status.description,
+        verdict: None,
+        administrative_override: "no_override",
+        age_seconds: 0.0,
+        weight: 0,
+        weight_percent: 100,
+        ejection: None,
+        anomaly: None,
+        in_flight: 0,
+        requests: 0,
+        failures: 0,
+        errors: 0,
     }
 }

@@ -42,10 +42,14 @@ pub(crate) async fn serve(socket: TcpListener, admin: Admin) -> io::Result<()> {
 }
 
 async fn readyz(State(admin): State<Admin>) -> Response {
-    if admin.ready.load(Ordering::Acquire) {
-        "ok\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    let not_ready = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
+    if !admin.ready.load(Ordering::Acquire) {
+        return not_ready("not ready\n".to_owned());
+    }
+    match ask(&admin, Message::Ready).await {
+        Some(None) => "ok\n".into_response(),
+        Some(Some(why)) => not_ready(format!("not ready: {why}\n")),
+        None => gone(),
     }
 }
 
@@ -67,6 +71,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         generation: figures.generation,
         groups: figures.groups,
         api_calls: figures.api_calls,
+        checks: figures.checks,
         queues: figures.queues,
     };
     match scrape.render() {

@@ -11,6 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::control::figures::CheckCounts;
 use crate::control::outlier::Cause;
 use crate::request::answer::Reason;
 use crate::request::desync::Finding;
@@ -36,6 +37,35 @@ impl Counter {
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A counter for each worker, each on cache lines of its own.
+#[derive(Debug)]
+pub struct PerWorker(Box<[Padded]>);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Padded(Counter);
+
+impl PerWorker {
+    /// For that many workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| Padded::default()).collect())
+    }
+
+    /// Counts one of a worker.
+    pub fn count(&self, worker: usize) {
+        if let Some(Padded(counter)) = self.0.get(worker) {
+            counter.add(1);
+        }
+    }
+
+    /// The sum over all workers.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.0.iter().map(|Padded(counter)| counter.get()).sum()
     }
 }
 
@@ -89,6 +119,8 @@ pub(crate) struct Scrape {
     pub(crate) groups: Vec<GroupFigures>,
     /// AWS calls of discovery, and those that AWS refused as too many.
     pub(crate) api_calls: (u64, u64),
+    /// Health checks that run.
+    pub(crate) checks: u64,
     /// The queues of events.
     pub(crate) queues: Vec<QueueFigures>,
 }
@@ -101,6 +133,11 @@ pub(crate) struct GroupFigures {
     pub(crate) healthy: u64,
     pub(crate) unhealthy: u64,
     pub(crate) draining: u64,
+    pub(crate) unused: u64,
+    /// Requests go to unhealthy targets, too.
+    pub(crate) fail_open: bool,
+    pub(crate) checks: CheckCounts,
+    pub(crate) unhealthy_routing: u64,
     /// Taken out because of their requests, or on trial after that.
     pub(crate) ejected: u64,
     /// Requests that wait for a target with room.
@@ -228,6 +265,13 @@ impl Collector for Scrape {
             None,
             MetricType::Gauge,
         )?)?;
+        gauge(self.checks).encode(encoder.encode_descriptor(
+            "health_checks_running",
+            "Health checks that are made again and again; groups share them",
+            None,
+            MetricType::Gauge,
+        )?)?;
+        encode_health(&self.groups, &mut encoder)?;
         let mut targets = encoder.encode_descriptor(
             "targets",
             "Targets, by group and state",
@@ -240,6 +284,7 @@ impl Collector for Scrape {
                 ("healthy", group.healthy),
                 ("unhealthy", group.unhealthy),
                 ("draining", group.draining),
+                ("unused", group.unused),
             ] {
                 let labels = [("target_group", group.name.as_str()), ("state", state)];
                 gauge(count).encode(targets.encode_family(&labels)?)?;
@@ -302,6 +347,46 @@ impl Collector for Scrape {
         }
         encode_queues(&self.queues, encoder)
     }
+}
+
+/// What checks have shown, and what came of it.
+fn encode_health(
+    groups: &[GroupFigures],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), std::fmt::Error> {
+    let mut checks = encoder.encode_descriptor(
+        "health_checks",
+        "Results of health checks, by group: passed, or why not",
+        None,
+        MetricType::Counter,
+    )?;
+    for group in groups {
+        for (result, count) in group.checks.iter() {
+            let labels = [("target_group", group.name.as_str()), ("result", result)];
+            ConstCounter::new(count).encode(checks.encode_family(&labels)?)?;
+        }
+    }
+    let mut open = encoder.encode_descriptor(
+        "target_group_fail_open",
+        "1 while too few targets are healthy, so that requests go to unhealthy ones, too",
+        None,
+        MetricType::Gauge,
+    )?;
+    for group in groups {
+        let labels = [("target_group", group.name.as_str())];
+        ConstGauge::new(i64::from(group.fail_open)).encode(open.encode_family(&labels)?)?;
+    }
+    let mut routed = encoder.encode_descriptor(
+        "unhealthy_routing_requests",
+        "Requests that came while too few targets were healthy",
+        None,
+        MetricType::Counter,
+    )?;
+    for group in groups {
+        let labels = [("target_group", group.name.as_str())];
+        ConstCounter::new(group.unhealthy_routing).encode(routed.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 /// One figure of a queue.

@@ -32,6 +32,11 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
+    /// Whether nothing was tried yet, nor waited for.
+    pub(crate) fn is_first(&self) -> bool {
+        self.count == 0 && self.waits == 0
+    }
+
     pub(crate) fn lost(&self) -> usize {
         self.lost
     }

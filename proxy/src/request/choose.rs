@@ -52,6 +52,11 @@ pub(super) fn choose(
             reason => Choice::Answer(reason),
         };
     }
+    if let Some(counted) = &group.unhealthy_routing
+        && attempts.is_first()
+    {
+        counted.count(client.worker.index);
+    }
     attempts.trust_if(!group.can_confirm);
     let feedback = if group.is_measured() || (group.is_timed && group.control.is_some()) {
         Feedback::Measured(clock::now())

@@ -63,6 +63,7 @@ pub struct Split {
     /// Groups with a weight above 0, each with the sum of the weights up to and with its own.
     steps: Box<[(u64, GroupId)]>,
     keeps: Option<Keeps>,
+    fails_over: bool,
     /// What the rule says in place of its groups.
     own: Option<Box<Own>>,
 }
@@ -93,7 +94,14 @@ impl Split {
             steps,
             keeps: None,
             own: None,
+            fails_over: false,
         }
+    }
+
+    /// The same, in which healthy groups take the share of those that are not.
+    #[must_use]
+    pub fn that_fails_over(self, fails_over: bool) -> Self {
+        Self { fails_over, ..self }
     }
 
     /// The same, that keeps clients at their groups.
@@ -131,6 +139,46 @@ impl Split {
                 self.steps.get(index).map(|(_, group)| *group)
             }
         }
+    }
+
+    /// The group for a request: the one at which its client stays, or one by number. If groups fail
+    /// over, only healthy ones, as long as there is one. Numbers are drawn only if there is a
+    /// choice. None without groups.
+    pub fn route(
+        &self,
+        stays: Option<GroupId>,
+        draw: impl Fn(u64) -> u64,
+        is_healthy: impl Fn(GroupId) -> bool,
+    ) -> Option<GroupId> {
+        let chosen = stays.or_else(|| self.choose(&draw));
+        if !self.fails_over || chosen.is_none_or(&is_healthy) {
+            return chosen;
+        }
+        let sum = self.healthy(&is_healthy).map(|(weight, _)| weight).sum();
+        if sum == 0 {
+            return chosen;
+        }
+        let mut left = draw(sum);
+        let taken = self.healthy(&is_healthy).find(|(weight, _)| {
+            let found = left < *weight;
+            left = left.saturating_sub(*weight);
+            found
+        });
+        taken.map(|(_, group)| group).or(chosen)
+    }
+
+    /// The healthy groups, each with its weight.
+    fn healthy(
+        &self,
+        is_healthy: impl Fn(GroupId) -> bool,
+    ) -> impl Iterator<Item = (u64, GroupId)> {
+        let mut before = 0;
+        let weighed = self.steps.iter().map(move |(upto, group)| {
+            let weight = upto - before;
+            before = *upto;
+            (weight, *group)
+        });
+        weighed.filter(move |(_, group)| is_healthy(*group))
     }
 
     /// The groups, for display.

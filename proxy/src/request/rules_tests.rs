@@ -253,6 +253,60 @@ fn weights_share_requests_and_a_weight_of_0_gets_none() {
 /// Random rules and requests from few pieces, so that they meet often: the index finds what a look
 /// at all rules in their order finds.
 #[test]
+fn groups_that_fail_over_take_the_share_of_those_that_are_not_healthy() {
+    let (a, b, c) = (GroupId(0), GroupId(1), GroupId(2));
+    let split = || Split::new([(1, a), (2, b), (1, c)]);
+    let shares = |split: &Split, stays: Option<GroupId>, healthy: &[GroupId]| {
+        let mut counts: BTreeMap<GroupId, u64> = BTreeMap::new();
+        for first in 0..4 {
+            for second in 0..12 {
+                let draws = std::cell::Cell::new(0);
+                let draw = |bound: u64| {
+                    draws.set(draws.get() + 1);
+                    (if draws.get() == 1 && stays.is_none() {
+                        first
+                    } else {
+                        second
+                    }) % bound
+                };
+                let found = split.route(stays, draw, |group| healthy.contains(&group));
+                *counts.entry(found.expect("a group")).or_default() += 1;
+            }
+        }
+        counts
+    };
+    let failing_over = split().that_fails_over(true);
+    assert_eq!(
+        shares(&failing_over, None, &[a, b, c]),
+        [(a, 12), (b, 24), (c, 12)].into()
+    );
+    // The 24 of b are spread over a and c, which have equal weights.
+    assert_eq!(
+        shares(&failing_over, None, &[a, c]),
+        [(a, 24), (c, 24)].into()
+    );
+    assert_eq!(shares(&failing_over, None, &[b]), [(b, 48)].into());
+    // Of b and c, in which the weights are 2 and 1.
+    assert_eq!(
+        shares(&failing_over, None, &[b, c]),
+        [(b, 32), (c, 16)].into()
+    );
+    // Nobody is healthy: each keeps its share.
+    assert_eq!(
+        shares(&failing_over, None, &[]),
+        [(a, 12), (b, 24), (c, 12)].into()
+    );
+    // Who stays at a group does so as long as it is healthy.
+    assert_eq!(shares(&failing_over, Some(c), &[b, c]), [(c, 48)].into());
+    assert_eq!(shares(&failing_over, Some(c), &[b]), [(b, 48)].into());
+    // As at ALB, groups keep their shares unless the rule says otherwise.
+    assert_eq!(
+        shares(&split(), None, &[b]),
+        [(a, 12), (b, 24), (c, 12)].into()
+    );
+}
+
+#[test]
 fn the_index_finds_the_first_rule_that_holds() {
     let seed = std::env::var("LONGSHORE_SEED")
         .ok()

@@ -12,6 +12,7 @@ use super::endpoint::Endpoint;
 use super::identity::Identity;
 use super::picker::{Asked, Picker};
 use super::stickiness::Stickiness;
+use crate::observe::metrics::PerWorker;
 use crate::request::answer::Reason;
 use crate::request::hash::HashKey;
 use crate::request::retry::Policy;
@@ -21,12 +22,13 @@ use crate::request::retry::Policy;
 pub struct TargetGroup {
     /// Its name.
     pub name: Arc<str>,
-    /// Who may be picked: the healthy endpoints, or all that were ever checked when none is
+    /// Who may be picked: the healthy endpoints, or all that were ever checked when too few are
     /// healthy (fail open), without those of weight 0. Decided once, when the snapshot is built.
     /// In the order of their keys.
     pub candidates: Box<[Arc<Endpoint>]>,
-    /// No candidate is healthy, and requests go to unhealthy ones.
-    pub fail_open: bool,
+    /// Where requests are counted that come while too few targets are healthy, so that unhealthy
+    /// ones are candidates, too (ALB's `UnhealthyRoutingRequestCount`). None while there are enough.
+    pub unhealthy_routing: Option<Arc<PerWorker>>,
     /// Why there are no candidates, if there are none.
     pub empty: Reason,
     /// How one is picked.
@@ -105,6 +107,12 @@ impl TargetGroup {
         let place = self.stickiness.as_ref()?.place(target)?;
         let endpoint = self.candidates.get(place)?;
         (!endpoint.is_retired() && usable(endpoint)).then_some(endpoint)
+    }
+
+    /// Whether it has candidates, and they are healthy.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.unhealthy_routing.is_none() && !self.candidates.is_empty()
     }
 
     /// Whether requests in flight are counted over all workers.
