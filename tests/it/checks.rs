@@ -9,6 +9,7 @@ use std::time::Duration;
 use longshore_tests::balancer::{Running, config, fixed, start};
 use longshore_tests::checked::{Asked, Http2, Reply};
 use longshore_tests::eventually;
+use longshore_tests::grpc::GrpcServer;
 use longshore_tests::origin::{Origin, read, response};
 use longshore_tests::secure;
 use longshore_tests::wire::Wire;
@@ -521,4 +522,47 @@ async fn checks_of_targets_that_came_together_are_spread_over_the_interval() {
     let spread = second[39] - second[0];
     // Drawn from 0.2 s to 2 s: that 40 of them lie within half a second has no chance.
     assert!(spread > Duration::from_millis(500), "{spread:?}");
+}
+
+#[tokio::test]
+async fn a_real_grpc_server_is_healthy_as_its_service_says() {
+    let Some(mut server) = GrpcServer::start() else {
+        return;
+    };
+    server.set("shop.Cart", "SERVING");
+    let thresholds = "healthy_threshold: 1, unhealthy_threshold: 1";
+    let keys = format!("protocol_version: GRPC, grpc_service: shop.Cart, {thresholds}");
+    let balancer = checked(server.address, &keys).await;
+    assert_eq!(
+        verdict(&balancer).await,
+        ("healthy", None, String::new()),
+        "serving"
+    );
+    server.set("shop.Cart", "NOT_SERVING");
+    balancer.wait_for("unhealthy", 1).await;
+    assert_eq!(
+        verdict(&balancer).await.1,
+        Some("Target.FailedHealthChecks")
+    );
+    server.set("shop.Cart", "SERVING");
+    balancer.wait_for("healthy", 1).await;
+
+    // The server as a whole, and a service that it does not know: NOT_FOUND.
+    let balancer = checked(
+        server.address,
+        "protocol_version: GRPC, path: /grpc.health.v1.Health/Check",
+    )
+    .await;
+    assert_eq!(verdict(&balancer).await.0, "healthy");
+    let balancer = checked(
+        server.address,
+        "protocol_version: GRPC, grpc_service: other",
+    )
+    .await;
+    let found = verdict(&balancer).await;
+    assert_eq!(found.1, Some("Target.ResponseCodeMismatch"));
+    assert!(found.2.ends_with("these codes: [5]"), "{}", found.2);
+    // ALB's own path is a method that it does not have: UNIMPLEMENTED passes.
+    let balancer = checked(server.address, "protocol_version: GRPC").await;
+    assert_eq!(verdict(&balancer).await.0, "healthy");
 }

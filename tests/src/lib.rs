@@ -14,6 +14,7 @@ pub mod cluster;
 pub mod dns;
 pub mod docker;
 pub mod fleet;
+pub mod grpc;
 pub mod jar;
 pub mod origin;
 pub mod process;
