@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::{
-    BodyMatch, CheckMethod, CheckPort, CheckProtocol, Matcher, ProtocolVersion, Secret,
-    TargetGroup, limits,
+    BodyMatch, CheckMethod, CheckPort, CheckProtocol, Matcher, ProtocolVersion, ProxyProtocol,
+    Secret, TargetGroup, limits,
 };
 
 /// The path of ALB's checks of gRPC targets that do not implement anything for it.
@@ -30,6 +30,8 @@ pub struct Check {
     pub headers: Vec<(String, Secret)>,
     /// The service that is asked for, if the check is one of gRPC's own protocol.
     pub grpc_service: Option<String>,
+    /// What PROXY header its connections begin with.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// From one check to the next.
     pub interval: Duration,
     /// How long a check may take.
@@ -69,6 +71,7 @@ impl TargetGroup {
         let interval = set.interval.get();
         let usual = Duration::from_millis(limits::CHECK_TIMEOUT_MILLIS);
         Some(Check {
+            proxy_protocol: self.proxy_protocol,
             protocol: set.protocol,
             version,
             method: if is_grpc {

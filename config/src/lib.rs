@@ -24,6 +24,7 @@ mod listener;
 mod matcher;
 mod node;
 mod outlier;
+mod proxy_protocol;
 mod regex;
 mod retry;
 mod rule;
@@ -54,6 +55,7 @@ pub use health_check::{BodyMatch, CheckMethod, CheckPort, CheckProtocol, HealthC
 pub use listener::{Listener, ListenerProtocol};
 pub use matcher::Matcher;
 pub use outlier::OutlierDetection;
+pub use proxy_protocol::{AcceptProxy, ProxyProtocol};
 pub use regex::regex;
 pub use retry::{Retry, RetryBudget, RetryMethods, RetryOn, TargetControl, Timeouts};
 pub use rule::{Condition, HttpHeaderCondition, Patterns, QueryStringPair, Rule, Values};

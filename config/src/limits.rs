@@ -18,6 +18,10 @@ pub const CONDITION_VALUE_BYTES: usize = 1024;
 /// (`TransformCompileTooBig`); what a person writes needs a hundredth.
 pub const REGEX_COMPILED_BYTES: usize = 256 * 1024;
 
+/// How deep groups and repetitions of a regular expression may be nested. Compiling goes as deep, and
+/// a text of `(` or `+` alone must not use up the stack of the thread that reads it.
+pub const REGEX_NESTING: u32 = 50;
+
 /// The longest expression or replacement of a transform, in bytes (ALB: 1,024).
 pub const TRANSFORM_BYTES: usize = 1024;
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{Action, Port, Rule};
+use crate::{AcceptProxy, Action, Port, Rule};
 
 /// An address with its rules (`aws_lb_listener`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -22,6 +22,9 @@ pub struct Listener {
     /// `HTTP` or `HTTPS` (default `HTTP`).
     #[serde(default)]
     pub protocol: ListenerProtocol,
+    /// From whom PROXY headers are taken. Absent: from nobody.
+    #[serde(default)]
+    pub proxy_protocol: Option<AcceptProxy>,
     /// What happens to a request that no rule matches. Exactly one action.
     pub default_action: Vec<Action>,
     /// Rules; the one with the lowest priority number whose conditions all hold is taken.

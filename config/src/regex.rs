@@ -12,6 +12,7 @@ pub fn regex(text: &str, fold: bool) -> Result<regex::bytes::Regex, String> {
     regex::bytes::RegexBuilder::new(text)
         .unicode(false)
         .case_insensitive(fold)
+        .nest_limit(limits::REGEX_NESTING)
         .size_limit(limits::REGEX_COMPILED_BYTES)
         .dfa_size_limit(limits::REGEX_COMPILED_BYTES)
         .build()

@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use crate::{
     Algorithm, AnomalyMitigation, CrossZone, Discovery, HashPolicy, HealthCheck, OutlierDetection,
-    Port, Ranged, Retry, RetryBudget, Span, TargetControl, TargetGroupHealth, Timeouts, limits,
+    Port, ProxyProtocol, Ranged, Retry, RetryBudget, Span, TargetControl, TargetGroupHealth,
+    Timeouts, limits,
 };
 
 /// Targets that answer the same requests, and how one is picked.
@@ -69,6 +70,10 @@ pub struct TargetGroup {
     /// How many requests a target works at; others wait.
     #[serde(default)]
     pub target_control: Option<TargetControl>,
+    /// Tells targets of the client with a PROXY header before each request (`v1`, `v2`; default:
+    /// none). Each request then has a connection of its own.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Keeps a client at one target.
     #[serde(default)]
     pub stickiness: Option<Stickiness>,

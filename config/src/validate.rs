@@ -190,6 +190,14 @@ fn listener(scope: &mut Scope<'_, '_>, listener: &Listener) {
     if listener.protocol == ListenerProtocol::Https {
         scope.not_served("protocol", "HTTPS listeners");
     }
+    if let Some(with) = &listener.proxy_protocol
+        && with.trusted.is_empty()
+    {
+        scope.fault_at(
+            "proxy_protocol",
+            "`trusted` is empty, so nobody could connect with a header; name the networks of the proxies before this listener",
+        );
+    }
     action::one(scope, "default_action", &listener.default_action);
     rule::rules(scope, &listener.rules);
 }
@@ -201,6 +209,12 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
     }
     if group.protocol_version != ProtocolVersion::Http1 {
         scope.not_served("protocol_version", "HTTP/2 and gRPC targets");
+    }
+    if group.proxy_protocol.is_some() && group.protocol_version != ProtocolVersion::Http1 {
+        scope.fault_at(
+            "proxy_protocol",
+            "needs `protocol_version: HTTP1`: connections of HTTP/2 carry the requests of many clients",
+        );
     }
     if let Some(with) = &group.stickiness {
         scope.key("stickiness", |scope| stickiness::of_group(scope, with));

@@ -90,3 +90,17 @@ fn faults_of_transforms_name_their_place_and_their_mend() {
     let got = fault(&format!("{ANY}\n{fixed}\n        transform: {transform}"));
     assert!(got.contains("the rule's action is no `forward`"), "{got}");
 }
+
+#[test]
+fn expressions_that_are_nested_without_end_are_faults() {
+    for text in [
+        "(".repeat(60) + &")".repeat(60),
+        format!("a{}", "+".repeat(300)),
+    ] {
+        let rule = format!(
+            "        condition: [{{path_pattern: {{regex_values: ['{text}']}}}}]\n{FORWARD}"
+        );
+        let told = fault(&rule);
+        assert!(told.contains("nest"), "{told}");
+    }
+}

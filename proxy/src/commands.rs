@@ -12,8 +12,12 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use longshore::observe::journal::Journal;
 use rand::RngExt as _;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Prints the JSON Schema.
 pub(crate) fn schema() -> ExitCode {
@@ -31,13 +35,16 @@ pub(crate) fn print_out(text: &str) -> ExitCode {
     }
 }
 
-/// The application log, to standard error. `RUST_LOG` overrides the level.
+/// The application log, to standard error, and its latest events for operators. `RUST_LOG`
+/// overrides the level of the former.
 pub(crate) fn start_log(level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let text = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(std::io::stderr().is_terminal());
+    tracing_subscriber::registry()
+        .with(text.with_filter(filter))
+        .with(Journal.with_filter(filter_fn(Journal::wants)))
         .init();
 }
 

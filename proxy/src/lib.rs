@@ -12,6 +12,7 @@ pub mod control;
 pub mod explain;
 pub mod http1;
 pub mod observe;
+pub mod proxy_protocol;
 pub mod request;
 pub mod upstream;
 

@@ -32,6 +32,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use longshore_config::ProxyProtocol;
+
 use crate::clock;
 use crate::control::ids::GroupId;
 use crate::control::snapshot::{Limits, Snapshot};
@@ -94,6 +96,8 @@ struct Route {
     retry: Option<Arc<Policy>>,
     /// None without sticky sessions.
     sticky: Option<Box<Sticky>>,
+    /// With which PROXY header its targets are connected to.
+    announced: Option<ProxyProtocol>,
 }
 
 /// A group, and what of the request its choice of a target depends on.
@@ -122,6 +126,7 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         limits,
         retry,
         sticky,
+        ..
     } = route;
     let policy = retry.as_deref().unwrap_or(&Policy::DEFAULT);
     client.limit_request(limits.total);
@@ -299,6 +304,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         replayable: false,
         idempotent: false,
         alone: false,
+        announced: None,
         finding: None,
         sticky: None,
     };
@@ -365,6 +371,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
             let admitted = rewritten.apply(admitted);
             let mut out = client.worker.buffers.output();
             headers::write_request(&mut out, &head, &admitted, &client.forwarded, client.local);
+            inbound.announced = route.announced;
             let body_max = route.retry.as_ref().map_or(0, |policy| policy.body_max);
             let upload = Upload::new(out, admitted.body, admitted.expects_continue, body_max);
             Plan::Forward(inbound, upload, route)
@@ -436,6 +443,7 @@ fn route(
                 destination: Destination { group, hash },
                 limits,
                 retry: retry.cloned(),
+                announced: known.and_then(|known| known.proxy_protocol),
                 sticky: Sticky::new(group, rule, target, facts.fields),
             };
             Ok((route, rewritten))
@@ -465,7 +473,7 @@ async fn attempt(
     limits: &Limits,
 ) -> Result<(Response, Connection), AttemptError> {
     let pool = &client.worker.pool;
-    let pooled = if attempts.wants_fresh_connection() {
+    let pooled = if attempts.wants_fresh_connection() || inbound.announced.is_some() {
         None
     } else {
         let now = client.worker.timers.now();
@@ -474,11 +482,16 @@ async fn attempt(
     let mut connection = match pooled {
         Some(connection) => connection,
         None => {
+            let header = inbound
+                .announced
+                .map(|version| client.proxy_header(version));
+            let trusts = attempts.trusts();
             let connected = connect(
                 pool,
                 lease.local(),
                 client.left_of(limits.connect),
-                attempts.trusts(),
+                trusts,
+                header.as_deref(),
             );
             let connected = unless_gone(client, link, connected).await;
             connected.ok_or(AttemptError::ClientGone)??
@@ -547,7 +560,7 @@ async fn relay(
                 praise(client, group, &lease);
             }
             let uploaded = upload.is_done();
-            if response.reusable && uploaded {
+            if response.reusable && uploaded && !response.alone {
                 let now = worker.timers.now();
                 worker
                     .pool

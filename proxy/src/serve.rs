@@ -2,5 +2,6 @@
 
 pub(crate) mod connection;
 pub(crate) mod listener;
+mod proxied;
 pub(crate) mod timers;
 pub(crate) mod worker;

@@ -112,7 +112,7 @@ fn assert_few(not_good: &[Got], expected: &Got) {
 async fn one_that_accepts_and_never_answers_costs_each_of_a_few_clients_a_504() {
     let bad = Origin::raw(|mut wire| async move { while read(&mut wire).await.is_some() {} }).await;
     let goods = [good().await, good().await];
-    let balancer = before(&bad, &goods, "timeouts: {response_header: 300ms}").await;
+    let balancer = before(&bad, &goods, "timeouts: {response_header: 1s}").await;
     let not_good = until_ejected(&balancer, &bad).await;
     assert_few(&not_good, &Got::Error(504, "target_timeout".to_owned()));
 }
@@ -169,7 +169,7 @@ async fn one_that_answers_garbage_gives_a_few_502_and_is_out() {
 #[tokio::test]
 async fn with_retries_no_client_sees_any_of_it() {
     let policy = "retry: {on: [reset, timeout, malformed, 500], methods: all, body_buffer: 64}\n\
-                  timeouts: {response_header: 300ms}";
+                  timeouts: {response_header: 1s}";
     for kind in 0..3 {
         let bad = Origin::raw(move |mut wire| async move {
             while read(&mut wire).await.is_some() {

@@ -155,7 +155,7 @@ fn greeting(port: u16, balancer: &Balancer, emulator: &Emulator, view: &TargetsV
          \n  Watch the spread\n    for i in $(seq 9); do curl -s http://127.0.0.1:{port}/ | head -1; done\n\
          \n  Stop a task and see its replacement take traffic\n    curl -s -X POST http://{ecs}/_emulator/tasks/any/stop\n\
          \n  Scale to ten tasks\n    curl -s -X POST 'http://{ecs}/_emulator/services/demo/web/scale?desired=10'\n\
-         \nThe targets at any time: curl -s http://{admin}/targets\nCtrl-C ends everything.\n\n"
+         \nThe dashboard: http://{admin}/\nThe targets as JSON: curl -s http://{admin}/targets\nCtrl-C ends everything.\n\n"
     )
     .unwrap_or_default();
     out

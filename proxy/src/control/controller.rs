@@ -197,6 +197,10 @@ impl Controller {
                 let compiled = Listener {
                     name: listener.name.as_str().into(),
                     rules: compile::rule_table(listener, &|name| ids.get(name).copied()),
+                    trusted_proxies: listener
+                        .proxy_protocol
+                        .as_ref()
+                        .map(|with| with.trusted.iter().map(|network| network.0).collect()),
                 };
                 (*id, Arc::new(compiled))
             })

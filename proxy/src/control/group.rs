@@ -211,6 +211,7 @@ impl Group {
             algorithm: self.config.load_balancing_algorithm_type,
             picker,
             hash: self.config.hash_policy.as_ref().map(HashKey::new),
+            proxy_protocol: self.config.proxy_protocol,
             look_now: Arc::clone(&self.look_now),
             can_confirm: self.source.error.is_none(),
             outliers: outlier::limits(&self.config.outlier_detection),

@@ -1,10 +1,12 @@
 //! All that a request may consult: immutable, swapped whole.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
+use ipnet::IpNet;
 use longshore_config::{DesyncMitigationMode, PathNormalization, Span, Timeouts};
 use tokio::sync::watch;
 
@@ -72,6 +74,17 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Its rules.
     pub rules: RuleTable,
+    /// From whom PROXY headers are taken, and must come; none if from nobody.
+    pub trusted_proxies: Option<Box<[IpNet]>>,
+}
+
+impl Listener {
+    /// Whether a connection from there must begin with a PROXY header.
+    #[must_use]
+    pub fn expects_proxy_header(&self, peer: IpAddr) -> bool {
+        let trusted = self.trusted_proxies.as_deref().unwrap_or_default();
+        trusted.iter().any(|network| network.contains(&peer))
+    }
 }
 
 impl Snapshot {

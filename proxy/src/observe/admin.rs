@@ -1,19 +1,23 @@
-//! The admin server: `/livez`, `/readyz`, `/metrics`, `/targets`. Runs on the control runtime, so
+//! The admin server: `/livez`, `/readyz`, `/metrics`, `/targets`, `/events` and the dashboard. Runs on the control runtime, so
 //! that a slow scrape never stands in the way of a request.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use super::dashboard;
+use super::journal::{self, Entry};
 use super::metrics::Scrape;
 use crate::control::run::Message;
 use crate::serve::worker::Handle;
@@ -37,6 +41,8 @@ pub(crate) async fn serve(socket: TcpListener, admin: Admin) -> io::Result<()> {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/targets", get(targets))
+        .route("/events", get(events))
+        .merge(dashboard::routes())
         .with_state(admin);
     axum::serve(tokio::net::TcpListener::from_std(socket)?, router).await
 }
@@ -88,6 +94,23 @@ async fn targets(State(admin): State<Admin>) -> Response {
         Some(view) => Json(view).into_response(),
         None => gone(),
     }
+}
+
+/// `/events`
+#[derive(Serialize)]
+struct Events {
+    /// The number of the latest event; smaller than a known one after a restart.
+    newest: u64,
+    events: Vec<Entry>,
+}
+
+/// `after`: the number of the last event that is known already.
+async fn events(Query(numbers): Query<BTreeMap<String, u64>>) -> Json<Events> {
+    let after = numbers.get("after").copied().unwrap_or(0);
+    Json(Events {
+        newest: journal::newest(),
+        events: journal::since(after),
+    })
 }
 
 async fn ask<T>(admin: &Admin, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {

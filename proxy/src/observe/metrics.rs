@@ -88,6 +88,8 @@ pub struct WorkerMetrics {
     pub responses_cut_short: Counter,
     /// Connections that were accepted.
     pub accepted: Counter,
+    /// Connections that should have begun with a PROXY header and did not.
+    pub proxy_headers_refused: Counter,
     /// Accepts that failed for want of resources.
     pub accept_errors: Counter,
 }
@@ -206,7 +208,7 @@ impl Collector for Scrape {
             ];
             count.encode(findings.encode_family(&labels)?)?;
         }
-        let counters: [(&str, &str, u64); 8] = [
+        let counters: [(&str, &str, u64); 9] = [
             (
                 "retries",
                 "Attempts that were followed by another",
@@ -231,6 +233,11 @@ impl Collector for Scrape {
                 "connections_accepted",
                 "Client connections that were accepted",
                 self.sum(|w| &w.accepted),
+            ),
+            (
+                "proxy_headers_refused",
+                "Connections of trusted proxies without a valid PROXY header",
+                self.sum(|w| &w.proxy_headers_refused),
             ),
             (
                 "accept_errors",

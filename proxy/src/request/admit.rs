@@ -150,10 +150,8 @@ fn target<'b>(head: &RequestHead<'b>) -> Result<Target<'b>, Reason> {
             let end = rest.find(['/', '?']).unwrap_or(rest.len());
             let (authority, rest) = rest.split_at(end);
             // User information is not for targets (RFC 9110 §4.2.4).
-            let host = authority
-                .rsplit_once('@')
-                .map_or(authority, |(_, host)| host);
-            if host.is_empty() || !is_authority(host.as_bytes()) {
+            let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+            if !is_user(user.as_bytes()) || host.is_empty() || !is_authority(host.as_bytes()) {
                 return Err(Reason::BadHost);
             }
             (Some(host), rest)
@@ -201,6 +199,13 @@ pub(super) fn is_authority(bytes: &[u8]) -> bool {
         byte => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte),
     };
     host.iter().all(valid) && is_port(port)
+}
+
+/// `userinfo` (RFC 3986 §3.2.1). Readers differ about where a Host begins behind a second `@` or a
+/// `\`.
+fn is_user(bytes: &[u8]) -> bool {
+    let valid = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:%".contains(byte);
+    bytes.iter().all(valid)
 }
 
 /// Nothing, `:` alone, or `:` and a number that a port can have.

@@ -59,6 +59,10 @@ fn an_absolute_target_decides_the_host() {
         let got = place(&format!("GET {target} HTTP/1.1\r\nHost: other"));
         assert_eq!(got, Ok((path.to_owned(), host.to_owned())), "{target}");
     }
+    for target in ["http://a@b@c/", "http://b\\@c/", "http://b[@c/"] {
+        let got = refused(&format!("GET {target} HTTP/1.1\r\nHost: a"));
+        assert_eq!(got, Some(Reason::BadHost), "{target}");
+    }
     let got = place("OPTIONS http://real.example HTTP/1.1\r\nHost: other");
     assert_eq!(got, Ok(("*".to_owned(), "real.example".to_owned())));
 }

@@ -5,6 +5,8 @@ use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
 
+use longshore_config::ProxyProtocol;
+
 use super::desync::Finding;
 use super::download::{Download, DownloadError};
 use super::headers::{self, Delivery, push_field, push_status};
@@ -41,6 +43,9 @@ pub(crate) struct Inbound<'s> {
     pub(crate) idempotent: bool,
     /// Neither of its connections is to be used again: what a target makes of it is not sure.
     pub(crate) alone: bool,
+    /// With which PROXY header its target is connected to. Then its connection serves it alone: the
+    /// header speaks of one client.
+    pub(crate) announced: Option<ProxyProtocol>,
     /// By what it was classified; none if it is compliant.
     pub(crate) finding: Option<Finding>,
     /// What cookies its response sets; none without sticky sessions.
@@ -67,6 +72,8 @@ pub(crate) struct Response {
     pub(crate) download: Download,
     /// The target's connection may serve again, as far as the head tells.
     pub(crate) reusable: bool,
+    /// It is not to, whatever the target says.
+    pub(crate) alone: bool,
     /// The client's connection ends with it.
     pub(crate) close: bool,
     /// The client knows its end only by the end of the connection.
@@ -280,7 +287,8 @@ fn take_head(
     let response = Response {
         status: head.status,
         download: Download::new(understood.body, chunked),
-        reusable: understood.reusable && !inbound.alone,
+        reusable: understood.reusable,
+        alone: inbound.alone || inbound.announced.is_some(),
         close,
         until_close,
     };

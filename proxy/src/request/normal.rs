@@ -38,7 +38,7 @@ pub fn without_port(host: &str) -> &str {
 ///
 /// # Errors
 /// What readers disagree about: `%` without two digits, which is no URI. In `strict` also a `\`,
-/// which some take for `/`; an encoded NUL; a segment that is `.` or `..` for those who decode `%2F` or `%5C` or cut off
+/// which some take for `/`; an encoded NUL; ASCII in overlong UTF-8; a segment that is `.` or `..` for those who decode `%2F` or `%5C` or cut off
 /// what comes behind `;`.
 pub fn path(path: &str, mode: PathNormalization) -> Result<Cow<'_, str>, TwoReadings> {
     if mode == PathNormalization::None || !path.starts_with('/') || is_plain(path.as_bytes()) {
@@ -101,6 +101,9 @@ fn decode(path: &str, strict: bool) -> Result<String, TwoReadings> {
         }
         match encoded(from.as_bytes()) {
             Some(0) if strict => return Err(TwoReadings),
+            Some(byte) if strict && is_overlong(byte, &from.as_bytes()[3..]) => {
+                return Err(TwoReadings);
+            }
             Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
                 out.push(char::from(byte));
                 rest = &from[3..];
@@ -128,6 +131,18 @@ fn encoded(text: &[u8]) -> Option<u8> {
     };
     let digit = |byte: u8| char::from(byte).to_digit(16);
     u8::try_from(digit(high)? * 16 + digit(low)?).ok()
+}
+
+/// The beginning of an ASCII character in more bytes than it needs, which is no UTF-8 (RFC 3629 §3):
+/// some readers decode it nevertheless, and `%C0%AE` is a dot for them.
+fn is_overlong(first: u8, rest: &[u8]) -> bool {
+    let second = encoded(rest);
+    match first {
+        0xC0 | 0xC1 => second.is_some_and(|byte| (0x80..=0xBF).contains(&byte)),
+        0xE0 => matches!(second, Some(0x80 | 0x81)),
+        0xF0 => second == Some(0x80),
+        _ => false,
+    }
 }
 
 /// A segment with a part that some readers take for `.` or `..`.

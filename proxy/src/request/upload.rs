@@ -99,7 +99,7 @@ impl Upload {
     /// The client has not been told to send its body: nobody can tell where its next request
     /// begins.
     pub(crate) fn is_held_back(&self) -> bool {
-        self.expects_continue
+        self.expects_continue && !self.body.is_done()
     }
 
     /// The vector that it was made with.

@@ -7,8 +7,10 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use longshore_config::ProxyProtocol;
 use tokio::net::TcpStream;
 
+use super::proxied;
 use super::timers::Slot;
 use super::worker::Worker;
 use crate::control::ids::ListenerId;
@@ -16,6 +18,7 @@ use crate::control::snapshot::Limits;
 use crate::http1::body::Body;
 use crate::http1::buffer::LARGE;
 use crate::http1::stream::Stream;
+use crate::proxy_protocol::{self, Ends};
 use crate::request::answer::{Answer, Reason};
 use crate::request::headers::Forwarded;
 use crate::request::link::Link;
@@ -109,6 +112,17 @@ impl Client {
     /// The scheme of the URLs that the client asks for.
     pub(crate) fn scheme(&self) -> &'static str {
         scheme(self.secure)
+    }
+
+    /// The PROXY header that tells a target of this client.
+    pub(crate) fn proxy_header(&self, version: ProxyProtocol) -> Vec<u8> {
+        let ends = Ends {
+            source: self.peer,
+            destination: self.local,
+        };
+        let mut header = Vec::new();
+        proxy_protocol::write(version, Some(ends), &mut header);
+        header
     }
 
     /// A request's head is complete.
@@ -371,21 +385,40 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
+fn expects_proxy_header(worker: &Worker, listener: ListenerId, peer: SocketAddr) -> bool {
+    let snapshot = worker.shared.load();
+    snapshot
+        .listener(listener)
+        .is_some_and(|listener| listener.expects_proxy_header(peer.ip().to_canonical()))
+}
+
 /// Serves one connection to its end.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     listener: ListenerId,
-    stream: TcpStream,
-    peer: SocketAddr,
+    mut stream: TcpStream,
+    mut peer: SocketAddr,
 ) {
     // Both fail only if the client is gone already.
-    let local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
+    let mut local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
         Ok(local) => local,
         Err(error) => {
             tracing::debug!(%error, %peer, "a new connection is gone");
             return;
         }
     };
+    // Before all else, also before TLS.
+    if expects_proxy_header(&worker, listener, peer) {
+        match proxied::ends(&mut stream).await {
+            Ok(None) => {}
+            Ok(Some(ends)) => (peer, local) = (ends.source, ends.destination),
+            Err(error) => {
+                worker.metrics.proxy_headers_refused.add(1);
+                tracing::debug!(%error, %peer, "a connection without a PROXY header");
+                return;
+            }
+        }
+    }
     let client = Client::new(worker, listener, peer, local, false);
     talk(&client, Stream::Plain(stream)).await;
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_config::{Algorithm, TargetControl, Timeouts};
+use longshore_config::{Algorithm, ProxyProtocol, TargetControl, Timeouts};
 use tokio::sync::Notify;
 
 use super::admission::Admission;
@@ -39,6 +39,8 @@ pub struct TargetGroup {
     pub hash: Option<HashKey>,
     /// How clients are kept at targets; none if they are not.
     pub stickiness: Option<Stickiness>,
+    /// With which PROXY header its targets are connected to.
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Asks the group's source for a look at the world before its time.
     pub look_now: Arc<Notify>,
     /// The source answers, so that a look will tell something.

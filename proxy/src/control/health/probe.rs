@@ -14,13 +14,14 @@ use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use longshore_config::{Check, CheckMethod, CheckProtocol, Matcher, ProtocolVersion};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::super::threshold::Failure;
 use super::body::{self, Wanted};
 use super::grpc;
+use crate::proxy_protocol;
 use crate::upstream::any_certificate;
 
 /// How long what is left of an answer that fails anyway is read, so that the target does not see a
@@ -43,6 +44,9 @@ const OWN_ERRORS: [(i32, &str); 8] = [
 /// A check, with all made that is the same each time.
 pub(super) struct Probe {
     address: SocketAddr,
+    /// What its connections begin with: a PROXY header, if one is wanted. There is no client, so
+    /// that the check speaks for itself.
+    beginning: Vec<u8>,
     timeout: Duration,
     is_h2: bool,
     tls: Option<TlsConnector>,
@@ -82,8 +86,13 @@ impl Probe {
         } else {
             Some(Asked::new(address, check)?)
         };
+        let mut beginning = Vec::new();
+        if let Some(version) = check.proxy_protocol {
+            proxy_protocol::write(version, None, &mut beginning);
+        }
         Ok(Self {
             address,
+            beginning,
             timeout: check.timeout,
             is_h2,
             tls,
@@ -93,7 +102,9 @@ impl Probe {
 
     /// Makes the check. Has no time limit of its own.
     pub(super) async fn run(&self) -> Result<(), Failure> {
-        let stream = TcpStream::connect(self.address).await.map_err(connecting)?;
+        let mut stream = TcpStream::connect(self.address).await.map_err(connecting)?;
+        let begun = stream.write_all(&self.beginning).await;
+        begun.map_err(|error| failed(&error))?;
         let Some(asked) = &self.asked else {
             return Ok(());
         };
