@@ -141,6 +141,10 @@ pub struct Runtime {
     /// How long SIGTERM waits for requests in flight before the process ends anyway
     /// (default 30 s).
     pub drain_timeout: Span<0, 3_600_000, 30_000>,
+    /// WebSockets whose target drains, and all of them when the process drains, are closed one by
+    /// one over this time, so that their clients do not all come back at once; at most over half
+    /// of `deregistration_delay` and `drain_timeout` (default 5 s).
+    pub websocket_close_spread: Span<0, 3_600_000, 5_000>,
     /// Where the last good targets of each discovered group are kept, so that a restart serves
     /// while discovery does not answer. Absent: nowhere.
     pub state_directory: Option<std::path::PathBuf>,

@@ -25,6 +25,7 @@ pub mod rules;
 pub mod sticky;
 pub mod transform;
 mod trie;
+mod tunnel;
 mod upload;
 
 use std::future::poll_fn;
@@ -61,6 +62,7 @@ use retry::{Failed, Known, Policy, Verdict};
 use rules::{Action, Facts};
 use sticky::Sticky;
 use transform::Rewritten;
+use tunnel::Ended;
 use upload::Upload;
 
 /// The largest request body that is read only to be dropped, so that its connection can stay.
@@ -201,6 +203,11 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         match attempted.await {
             Ok((response, connection)) => {
                 lease.answered(response.status);
+                if response.switches {
+                    let group = destination.group;
+                    client.worker.buffers.put_output(upload.into_output());
+                    return switch(client, link, connection, group, lease, &limits, outcome).await;
+                }
                 if let Some(fault) = Fault::of_status(response.status) {
                     blame(client, destination.group, &lease, fault);
                 }
@@ -303,6 +310,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         close: true,
         replayable: false,
         idempotent: false,
+        websocket: false,
         alone: false,
         announced: None,
         finding: None,
@@ -351,9 +359,12 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
     let admitted = Admitted {
         path: &path,
         host: host.as_deref(),
+        // What follows a request that is not clear is not let through unseen.
+        websocket: admitted.websocket && !inbound.alone,
         ..admitted
     };
     inbound.close = admitted.close || inbound.alone;
+    inbound.websocket = admitted.websocket;
     inbound.idempotent = retry::is_idempotent(head.method);
     inbound.replayable = inbound.idempotent && admitted.body.is_done();
     let host = admitted.host.unwrap_or_default();
@@ -599,6 +610,45 @@ async fn relay(
     };
     client.worker.buffers.put_output(upload.into_output());
     next
+}
+
+/// Relays a connection that became a WebSocket, to its end.
+async fn switch(
+    client: &Client,
+    link: &mut Link,
+    mut connection: Connection,
+    group: GroupId,
+    lease: Lease,
+    limits: &Limits,
+    mut outcome: Outcome<'_>,
+) -> Next {
+    outcome.respond(101);
+    praise(client, group, &lease);
+    let endpoint = lease.endpoint();
+    let tunnel = tunnel::run(client, link, &mut connection.wire, endpoint, limits);
+    // In a box: connections without a tunnel, which are most, need not be as large as one.
+    match Box::pin(tunnel).await {
+        Ended::Closed => {
+            connection.ended_by_us();
+            outcome.complete();
+            Next::Linger
+        }
+        Ended::ByTarget => {
+            // What a target that is told to stop does.
+            connection.ended(Loss::Announced);
+            outcome.complete();
+            Next::Linger
+        }
+        Ended::TargetGone => {
+            connection.lost(Loss::Sudden);
+            lease.failed();
+            lease.erred();
+            blame(client, group, &lease, Fault::Failed);
+            outcome.cut_short();
+            Next::Linger
+        }
+        Ended::ClientGone => Next::Close,
+    }
 }
 
 /// A request went well at its target.

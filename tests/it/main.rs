@@ -45,3 +45,4 @@ mod sticky;
 mod sticky_groups;
 mod sticky_moves;
 mod swaps;
+mod websockets;

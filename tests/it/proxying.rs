@@ -340,10 +340,11 @@ async fn least_outstanding_requests_avoids_a_busy_target() {
 }
 
 #[tokio::test]
-async fn a_get_with_a_body_in_chunks_keeps_its_body() {
+async fn a_get_with_a_body_in_chunks_keeps_its_body_where_the_mode_lets_it_pass() {
     let origin =
         Origin::http(|request| response(200, &String::from_utf8_lossy(&request.body))).await;
-    let balancer = start(&fixed(&[origin.address], NO_CHECK, "")).await;
+    let mode = "load_balancer: {desync_mitigation_mode: monitor}";
+    let balancer = start(&fixed(&[origin.address], NO_CHECK, mode)).await;
     let mut client = Wire::connect(balancer.address()).await;
     client
         .send("GET /_search HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nquery\r\n0\r\n\r\n")

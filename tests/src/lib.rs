@@ -20,6 +20,7 @@ pub mod origin;
 pub mod process;
 pub mod secure;
 pub mod services;
+pub mod websocket;
 pub mod wire;
 
 use std::future::Future;

@@ -142,6 +142,8 @@ impl Controller {
             connect: lb.connect_timeout.get(),
             response_header: None,
             total: None,
+            drain: config.runtime.drain_timeout.get(),
+            close_spread: config.runtime.websocket_close_spread.get(),
         };
         self.cookie_keys = Arc::new(Keyring::new(&config.runtime.cookie_keys));
         self.path_normalization = lb.path_normalization;
@@ -367,7 +369,9 @@ impl Controller {
             for member in group.members.iter() {
                 self.addresses.remove(id, member);
                 // Requests in flight finish; nobody is left to count their time.
-                member.endpoint.retire();
+                member
+                    .endpoint
+                    .retire(group.config.deregistration_delay.get());
                 self.checks.leave_all(id, member, effects);
             }
             self.stale.insert(id);

@@ -176,7 +176,9 @@ impl Controller {
         };
         self.addresses.remove(id, &member);
         tracing::info!(target_group = %group.name, target = %key, in_flight = member.endpoint.in_flight(), "draining");
-        member.endpoint.retire();
+        member
+            .endpoint
+            .retire(group.config.deregistration_delay.get());
         self.checks.leave_all(id, &member, effects);
         group.draining.push(Draining {
             target: member.target,

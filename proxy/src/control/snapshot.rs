@@ -43,6 +43,10 @@ pub struct Limits {
     pub request_header: Duration,
     /// The longest time for connecting to a target.
     pub connect: Duration,
+    /// How long requests in flight have when the process ends.
+    pub drain: Duration,
+    /// Over how long a time WebSockets are closed whose target, or the process, is about to go.
+    pub close_spread: Duration,
     /// The longest time from the end of a request to the head of its response; none: `idle` alone.
     pub response_header: Option<Duration>,
     /// The longest time from the head of a request to the end of its response.

@@ -8,9 +8,10 @@ pub type Field<'b> = httparse::Header<'b>;
 pub enum Kind {
     /// `Connection`.
     Connection,
-    /// For one connection only, by RFC 9110 §7.6.1 or by custom: `Keep-Alive`, `Proxy-Connection`,
-    /// `Upgrade`.
+    /// For one connection only, by RFC 9110 §7.6.1 or by custom: `Keep-Alive`, `Proxy-Connection`.
     Hop,
+    /// `Upgrade`.
+    Upgrade,
     /// `TE`.
     Te,
     /// `Transfer-Encoding`.
@@ -39,7 +40,7 @@ pub fn kind(name: &str) -> Kind {
         4 if is(name, "date") => ("date", Kind::Date),
         4 => ("host", Kind::Host),
         6 => ("expect", Kind::Expect),
-        7 => ("upgrade", Kind::Hop),
+        7 => ("upgrade", Kind::Upgrade),
         10 if is(name, "keep-alive") => ("keep-alive", Kind::Hop),
         10 => ("connection", Kind::Connection),
         14 => ("content-length", Kind::ContentLength),
@@ -67,6 +68,13 @@ pub fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|member| !member.is_empty())
 }
 
+/// Whether an Upgrade field names that protocol. Names of protocols do not depend on case
+/// (RFC 9110 §7.8).
+#[must_use]
+pub fn names_protocol(value: &[u8], protocol: &str) -> bool {
+    list(value).any(|member| member.eq_ignore_ascii_case(protocol.as_bytes()))
+}
+
 /// The most options in the Connection fields of a head.
 const OPTIONS_MAX: usize = 32;
 
@@ -77,6 +85,8 @@ pub struct Options {
     pub close: bool,
     /// `keep-alive`.
     pub keep_alive: bool,
+    /// `upgrade`.
+    pub upgrade: bool,
     /// Names of fields that are for one connection only.
     pub names: bool,
     count: usize,
@@ -101,6 +111,8 @@ impl Options {
                 self.close = true;
             } else if option.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
+            } else if option.eq_ignore_ascii_case(b"upgrade") {
+                self.upgrade = true;
             } else {
                 self.names = true;
             }
@@ -163,7 +175,7 @@ mod tests {
             ("Host", Kind::Host),
             ("DATE", Kind::Date),
             ("Expect", Kind::Expect),
-            ("upgrade", Kind::Hop),
+            ("upgrade", Kind::Upgrade),
             ("Connection", Kind::Connection),
             ("Keep-Alive", Kind::Hop),
             ("content-LENGTH", Kind::ContentLength),
@@ -200,6 +212,9 @@ mod tests {
             (options.close, options.keep_alive, options.names),
             (true, true, false)
         );
+        assert!(!options.upgrade);
+        options.add(b"Upgrade");
+        assert!(options.upgrade && !options.names);
         options.add(b"x-hop");
         assert!(options.names && !options.are_too_many());
         options.add(&[b','; 40]);

@@ -67,6 +67,11 @@ impl Wire {
         }
     }
 
+    /// Says that no more comes from here. What the other side sends can still be read.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_shutdown(cx)
+    }
+
     /// Whether the other side has sent nothing and not closed, as far as the event loop knows. No
     /// system call unless it has something to tell. What it finds is lost.
     pub(crate) fn is_quiet(&mut self) -> bool {

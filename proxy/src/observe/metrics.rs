@@ -86,6 +86,14 @@ pub struct WorkerMetrics {
     pub client_aborts: Counter,
     /// Responses of targets that ended before their end.
     pub responses_cut_short: Counter,
+    /// Tunnels that were opened.
+    pub tunnels: Counter,
+    /// Those of them that are open.
+    pub tunnels_open: Counter,
+    /// Tunnels whose client was told by us to come back.
+    pub tunnels_sent_away: Counter,
+    /// Bytes that went through tunnels, from clients and to clients.
+    pub tunnel_bytes: [Counter; 2],
     /// Connections that were accepted.
     pub accepted: Counter,
     /// Connections that should have begun with a PROXY header and did not.
@@ -194,6 +202,16 @@ impl Collector for Scrape {
             let count = ConstCounter::new(self.sum(|worker| &worker.reasons[index]));
             count.encode(reasons.encode_family(&[("reason", reason.name())])?)?;
         }
+        let mut bytes = encoder.encode_descriptor(
+            "tunnel_bytes",
+            "Bytes that went through tunnels, by direction",
+            None,
+            MetricType::Counter,
+        )?;
+        for (index, direction) in ["from_client", "to_client"].into_iter().enumerate() {
+            let count = ConstCounter::new(self.sum(|worker| &worker.tunnel_bytes[index]));
+            count.encode(bytes.encode_family(&[("direction", direction)])?)?;
+        }
         let mut findings = encoder.encode_descriptor(
             "non_compliant_requests",
             "Requests that are not compliant, by class and reason, passed on or not",
@@ -208,7 +226,7 @@ impl Collector for Scrape {
             ];
             count.encode(findings.encode_family(&labels)?)?;
         }
-        let counters: [(&str, &str, u64); 9] = [
+        let counters: [(&str, &str, u64); 11] = [
             (
                 "retries",
                 "Attempts that were followed by another",
@@ -228,6 +246,16 @@ impl Collector for Scrape {
                 "responses_cut_short",
                 "Responses of targets that ended early",
                 self.sum(|w| &w.responses_cut_short),
+            ),
+            (
+                "tunnels",
+                "Connections that became WebSockets",
+                self.sum(|w| &w.tunnels),
+            ),
+            (
+                "tunnels_sent_away",
+                "WebSockets that were closed because their target or the process went",
+                self.sum(|w| &w.tunnels_sent_away),
             ),
             (
                 "connections_accepted",
@@ -263,6 +291,13 @@ impl Collector for Scrape {
         gauge(self.connections).encode(encoder.encode_descriptor(
             "connections",
             "Client connections that are open",
+            None,
+            MetricType::Gauge,
+        )?)?;
+        let tunnels = self.sum(|worker| &worker.tunnels_open);
+        gauge(tunnels).encode(encoder.encode_descriptor(
+            "tunnels_open",
+            "WebSockets that are open",
             None,
             MetricType::Gauge,
         )?)?;

@@ -6,8 +6,11 @@
 use super::answer::Reason;
 use super::desync;
 use crate::http1::body::Body;
-use crate::http1::field::{Kind, Options, kind, length, list};
+use crate::http1::field::{Kind, Options, kind, length, list, names_protocol};
 use crate::http1::head::RequestHead;
+
+/// The protocol to which a connection may be switched.
+pub const WEBSOCKET: &str = "websocket";
 
 /// A request as it was understood; all that is forwarded is made from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct Admitted<'b> {
     pub wants_trailers: bool,
     /// A Connection field names other fields, which are not to be passed on.
     pub names_fields: bool,
+    /// The client asks for a WebSocket.
+    pub websocket: bool,
     /// The fields say nothing about the body that another reader could take for something else, as
     /// far as they show it here.
     pub is_clean: bool,
@@ -49,6 +54,7 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
     let mut coding = None;
     let mut expects_continue = false;
     let mut wants_trailers = false;
+    let mut websocket = false;
     let mut frames = 0;
     let mut is_clean = true;
     for field in head.fields {
@@ -77,6 +83,7 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
                 wants_trailers |=
                     list(field.value).any(|member| member.eq_ignore_ascii_case(b"trailers"));
             }
+            Kind::Upgrade => websocket |= names_protocol(field.value, WEBSOCKET),
             Kind::Other => is_clean &= !desync::is_suspicious(field.name),
             _ => {}
         }
@@ -100,6 +107,14 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
             Body::chunked()
         }
     };
+    // RFC 9110 §7.8: not in HTTP/1.0, and only if Connection says so; RFC 6455 §4.1: with GET. All
+    // else that is asked for with Upgrade is not heard, which a server may do: a switch to a
+    // protocol that nobody here understands, such as `h2c`, would carry requests past every rule.
+    let websocket = websocket && options.upgrade && head.is_1_1 && head.method == "GET";
+    if websocket && !body.is_done() {
+        // Where the body ends and the other protocol begins is for two readers to understand.
+        return Err(Reason::UpgradeWithBody);
+    }
     let target = target(head)?;
     let field = match host {
         Some(value) => Some(text(value).ok_or(Reason::BadHost)?),
@@ -116,6 +131,7 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
         close,
         wants_trailers,
         names_fields: options.names,
+        websocket,
         is_clean: is_clean && desync::is_framed_cleanly(head, frames),
     })
 }

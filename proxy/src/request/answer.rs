@@ -33,6 +33,8 @@ pub enum Reason {
     AmbiguousLength,
     /// A Transfer-Encoding other than `chunked`.
     UnsupportedTransferEncoding,
+    /// A request to switch to a WebSocket that has a body.
+    UpgradeWithBody,
     /// Readers could understand the request differently, more than the mode allows.
     DesyncMitigation,
     /// TRACE or CONNECT.
@@ -77,7 +79,7 @@ pub enum Reason {
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
@@ -87,6 +89,7 @@ impl Reason {
         Self::BadLength,
         Self::AmbiguousLength,
         Self::UnsupportedTransferEncoding,
+        Self::UpgradeWithBody,
         Self::DesyncMitigation,
         Self::MethodNotAllowed,
         Self::RequestHeaderTimeout,
@@ -122,6 +125,7 @@ impl Reason {
             Self::BadLength => "bad_length",
             Self::AmbiguousLength => "ambiguous_length",
             Self::UnsupportedTransferEncoding => "unsupported_transfer_encoding",
+            Self::UpgradeWithBody => "upgrade_with_body",
             Self::DesyncMitigation => "desync_mitigation",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::RequestHeaderTimeout => "request_header_timeout",
@@ -158,6 +162,7 @@ impl Reason {
             | Self::BadTarget
             | Self::BadLength
             | Self::AmbiguousLength
+            | Self::UpgradeWithBody
             | Self::DesyncMitigation
             | Self::RequestBodyIncomplete => StatusCode::BAD_REQUEST,
             Self::RequestHeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -223,6 +228,7 @@ impl Answer {
                     | Reason::BadTarget
                     | Reason::BadLength
                     | Reason::AmbiguousLength
+                    | Reason::UpgradeWithBody
                     | Reason::DesyncMitigation
                     | Reason::UnsupportedTransferEncoding
                     | Reason::RequestBodyIncomplete

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use longshore_config::ProxyProtocol;
 
+use super::admit::WEBSOCKET;
 use super::desync::Finding;
 use super::download::{Download, DownloadError};
 use super::headers::{self, Delivery, push_field, push_status};
@@ -41,6 +42,8 @@ pub(crate) struct Inbound<'s> {
     pub(crate) replayable: bool,
     /// Its method is idempotent.
     pub(crate) idempotent: bool,
+    /// It asks for a WebSocket.
+    pub(crate) websocket: bool,
     /// Neither of its connections is to be used again: what a target makes of it is not sure.
     pub(crate) alone: bool,
     /// With which PROXY header its target is connected to. Then its connection serves it alone: the
@@ -74,6 +77,8 @@ pub(crate) struct Response {
     pub(crate) reusable: bool,
     /// It is not to, whatever the target says.
     pub(crate) alone: bool,
+    /// Both connections are a WebSocket from here on.
+    pub(crate) switches: bool,
     /// The client's connection ends with it.
     pub(crate) close: bool,
     /// The client knows its end only by the end of the connection.
@@ -126,6 +131,10 @@ pub(crate) async fn ask(
         if let Poll::Ready(response) = head {
             if upload.is_held_back() && response.is_ok() {
                 upload.stop();
+            }
+            if !upload.is_over() && matches!(&response, Ok(response) if response.switches) {
+                let what = "101 before it had the request";
+                return Poll::Ready(Err(AttemptError::Malformed(what)));
             }
             return Poll::Ready(response.map_err(|error| match error {
                 HeadError::Malformed(what) => AttemptError::Malformed(what),
@@ -242,12 +251,13 @@ fn take_head(
         Ok(None) => return Ok(Taken::Part),
         Err(_) => return Err("it is no HTTP/1.1 response"),
     };
+    let switches = headers::switches(&head, inbound.websocket)?;
     let understood = headers::understand(&head, inbound.is_head)?;
     let len = head.len;
     if len > RESPONSE_HEAD_MAX {
         return Err("its head is too large");
     }
-    if head.status < 200 {
+    if head.status < 200 && !switches {
         // RFC 9110 §15.2: others are passed on. `100 Continue` is said by us (see `Upload`).
         if head.status != 100 && inbound.is_1_1 {
             push_status(&mut link.output, head.status, head.reason);
@@ -262,13 +272,17 @@ fn take_head(
         connection.wire.input.consume(len);
         return Ok(Taken::Interim);
     }
-    let known = matches!(understood.body, Body::Length(_));
+    let known = switches || matches!(understood.body, Body::Length(_));
     let chunked = !known && inbound.is_1_1;
     let until_close = !known && !inbound.is_1_1;
     let close = inbound.close || until_close || client.should_close();
     let delivery = Delivery {
         chunked,
-        connection: inbound.connection(close),
+        connection: if switches {
+            Some("Upgrade")
+        } else {
+            inbound.connection(close)
+        },
     };
     let date = client.worker.date();
     let endpoint = connection.endpoint();
@@ -279,6 +293,9 @@ fn take_head(
         delivery,
         &date,
         |out| {
+            if switches {
+                push_field(out, "Upgrade", WEBSOCKET.as_bytes());
+            }
             if let Some(sticky) = inbound.sticky {
                 set_cookies(client, sticky, endpoint, head.fields, out);
             }
@@ -287,8 +304,9 @@ fn take_head(
     let response = Response {
         status: head.status,
         download: Download::new(understood.body, chunked),
-        reusable: understood.reusable,
+        reusable: understood.reusable && !switches,
         alone: inbound.alone || inbound.announced.is_some(),
+        switches,
         close,
         until_close,
     };

@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::admit::Admitted;
+use super::admit::{Admitted, WEBSOCKET};
 use super::desync::is_suspicious;
 use crate::http1::body::Body;
 use crate::http1::field::{Field, Kind, Options, is_disguised, is_named, kind, length};
@@ -55,6 +55,8 @@ pub fn write_request(
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut host_is_due = true;
+    let mut option_is_due = true;
+    let mut protocol_is_due = true;
     let mut address_is_due = true;
     let mut length_is_due = true;
     for field in head.fields {
@@ -77,8 +79,20 @@ pub fn write_request(
                     push_length(out, field.name, length);
                 }
             }
+            // The others of a list are not passed on.
+            Kind::Connection if admitted.websocket => {
+                if std::mem::take(&mut option_is_due) {
+                    push_field(out, field.name, b"Upgrade");
+                }
+            }
+            Kind::Upgrade if admitted.websocket => {
+                if std::mem::take(&mut protocol_is_due) {
+                    push_field(out, field.name, WEBSOCKET.as_bytes());
+                }
+            }
             Kind::Connection
             | Kind::Hop
+            | Kind::Upgrade
             | Kind::Te
             | Kind::TransferEncoding
             | Kind::Expect
@@ -101,7 +115,7 @@ pub fn write_request(
     if matches!(admitted.body, Body::Chunked(_)) {
         out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
-    if admitted.wants_trailers {
+    if admitted.wants_trailers && !admitted.websocket {
         // The one part of a field for one connection that holds from end to end here: trailers are
         // passed on (RFC 9110 §10.1.4).
         out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
@@ -163,15 +177,47 @@ pub struct Understood {
     has_date: bool,
 }
 
-/// Reads the head of a response to a request. `to_head`: the request's method was HEAD.
+/// Whether a response switches the connection to a WebSocket. `asked`: the request asked for one.
 ///
 /// # Errors
-/// What no client should see: a switch of protocols that nobody asked for, a coding that is not
-/// undone on the way (RFC 9112 §6.1), or contradicting lengths (§6.3).
-pub fn understand(head: &ResponseHead<'_>, to_head: bool) -> Result<Understood, &'static str> {
-    if head.status == 101 {
+/// If it switches to anything else (RFC 9110 §7.8: only to what was asked for).
+pub fn switches(head: &ResponseHead<'_>, asked: bool) -> Result<bool, &'static str> {
+    if head.status != 101 {
+        return Ok(false);
+    }
+    if !asked {
         return Err("101 without a request to upgrade");
     }
+    let mut options = Options::default();
+    let mut protocols = head
+        .fields
+        .iter()
+        .filter(|field| match kind(field.name) {
+            Kind::Connection => {
+                options.add(field.value);
+                false
+            }
+            kind => kind == Kind::Upgrade,
+        })
+        .map(|field| field.value);
+    let agreed = protocols
+        .next()
+        .is_some_and(|value| value.eq_ignore_ascii_case(WEBSOCKET.as_bytes()));
+    let only = protocols.next().is_none();
+    if agreed && only && options.upgrade && head.is_1_1 {
+        Ok(true)
+    } else {
+        Err("101 for something else than was asked for")
+    }
+}
+
+/// Reads the head of a response to a request. `to_head`: the request's method was HEAD. A 101 is
+/// for [`switches`] to judge.
+///
+/// # Errors
+/// What no client should see: a coding that is not undone on the way (RFC 9112 §6.1), or
+/// contradicting lengths (§6.3).
+pub fn understand(head: &ResponseHead<'_>, to_head: bool) -> Result<Understood, &'static str> {
     let mut options = Options::default();
     let mut stated = None;
     let mut chunked = false;
@@ -248,7 +294,12 @@ pub fn write_response(
                     push_length(out, field.name, length);
                 }
             }
-            Kind::Connection | Kind::Hop | Kind::TransferEncoding | Kind::Te | Kind::Expect => {}
+            Kind::Connection
+            | Kind::Hop
+            | Kind::Upgrade
+            | Kind::TransferEncoding
+            | Kind::Te
+            | Kind::Expect => {}
             Kind::Host | Kind::ForwardedFor | Kind::Forwarded | Kind::Date | Kind::Other => {
                 if !(understood.names_fields && is_named(head.fields, field.name)) {
                     push_field(out, field.name, field.value);

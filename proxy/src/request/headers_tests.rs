@@ -1,4 +1,4 @@
-use super::{Delivery, Forwarded, Understood, understand, write_request, write_response};
+use super::{Delivery, Forwarded, Understood, switches, understand, write_request, write_response};
 use crate::http1::body::Body;
 use crate::http1::head::{RequestHead, ResponseHead, room};
 use crate::request::admit::admit;
@@ -86,6 +86,57 @@ fn fields_for_one_connection_go_no_further() {
         got,
         format!("GET / HTTP/1.1\r\nHost: a\r\nX-Stays: 3\r\n{TAIL}")
     );
+}
+
+#[test]
+fn a_request_for_a_websocket_asks_for_that_alone() {
+    let got = forwarded(&[
+        "GET /chat HTTP/1.1",
+        "host: a",
+        "upgrade: h2c, WebSocket",
+        "Sec-WebSocket-Key: x",
+        "connection: keep-alive, Upgrade, HTTP2-Settings",
+        "HTTP2-Settings: y",
+        "TE: trailers",
+        "Upgrade: foo",
+    ]);
+    assert_eq!(
+        got,
+        format!(
+            "GET /chat HTTP/1.1\r\nhost: a\r\nupgrade: websocket\r\nSec-WebSocket-Key: x\r\nconnection: Upgrade\r\n{TAIL}"
+        )
+    );
+}
+
+#[test]
+fn a_switch_counts_only_if_it_was_asked_for_and_is_agreed_on() {
+    let of = |lines: &[&str], asked| {
+        let bytes = format!("{}\r\n\r\n", lines.join("\r\n"));
+        let mut room = room();
+        let head = ResponseHead::parse(bytes.as_bytes(), &mut room)
+            .expect("a head")
+            .expect("complete");
+        switches(&head, asked)
+    };
+    let (status, option, protocol) = (
+        "HTTP/1.1 101 Switching Protocols",
+        "connection: keep-alive, upgrade",
+        "UPGRADE: WebSocket",
+    );
+    assert_eq!(of(&[status, option, protocol], true), Ok(true));
+    assert_eq!(of(&["HTTP/1.1 200 OK", option, protocol], true), Ok(false));
+    for (lines, asked) in [
+        (&[status, option, protocol][..], false),
+        (&[status], true),
+        (&[status, option], true),
+        (&[status, protocol], true),
+        (&[status, option, "Upgrade: h2c"], true),
+        (&[status, option, "Upgrade: websocket, h2c"], true),
+        (&[status, option, protocol, protocol], true),
+        (&["HTTP/1.0 101 X", option, protocol], true),
+    ] {
+        assert!(of(lines, asked).is_err(), "{lines:?}");
+    }
 }
 
 #[test]
@@ -250,8 +301,7 @@ fn a_response_is_framed_as_the_rfc_says() {
         assert_eq!(framed(lines, to_head), Ok(wanted), "{lines:?}");
     }
     for bad in [
-        &["HTTP/1.1 101 Switching Protocols"][..],
-        &["HTTP/1.1 200 OK", "Content-Length: 1", "Content-Length: 2"],
+        &["HTTP/1.1 200 OK", "Content-Length: 1", "Content-Length: 2"][..],
         &["HTTP/1.1 200 OK", "Content-Length: 1, 1"],
         &["HTTP/1.1 200 OK", "Transfer-Encoding: gzip"],
         &["HTTP/1.1 200 OK", "Transfer-Encoding: gzip, chunked"],

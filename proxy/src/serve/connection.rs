@@ -244,6 +244,39 @@ impl Client {
         }
     }
 
+    /// Whether the task is to be woken when the target leaves its group.
+    pub(crate) fn hear_of_retiring(&self, hear: bool) {
+        self.slot.hear_of_retiring(hear);
+    }
+
+    /// Ready when nothing has moved for `idle`, when the endpoint's deregistration delay is over,
+    /// or when a moment (`Timers::now`) has come.
+    pub(crate) fn poll_tunnel(
+        &self,
+        endpoint: &Endpoint,
+        idle: Duration,
+        moment: Option<u64>,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Quiet>> {
+        loop {
+            if endpoint.is_expired() {
+                return Poll::Ready(Some(Quiet::Expired));
+            }
+            let quiet = self.elapsed(&self.moved);
+            if quiet >= idle {
+                return Poll::Ready(Some(Quiet::TooLong));
+            }
+            let now = self.worker.timers.now();
+            let until = moment.map(|moment| Duration::from_millis(moment.saturating_sub(now)));
+            if until.is_some_and(|until| until.is_zero()) {
+                return Poll::Ready(None);
+            }
+            self.slot
+                .set((idle - quiet).min(until.unwrap_or(Duration::MAX)));
+            std::task::ready!(self.slot.poll(cx));
+        }
+    }
+
     /// Sends all that waits in the link. False if the client does not take it.
     pub(crate) async fn flush(&self, link: &mut Link) -> bool {
         poll_fn(|cx| match link.poll_flush(cx) {

@@ -26,6 +26,16 @@ fn millis() -> u64 {
 const NEVER: u64 = u64::MAX;
 
 impl Entry {
+    fn is_due(&self, now: u64) -> bool {
+        self.limit <= now || self.is_expired() || (self.hears_of_retiring && self.is_retired())
+    }
+
+    fn is_retired(&self) -> bool {
+        self.local
+            .as_ref()
+            .is_some_and(|local| local.endpoint().is_retired())
+    }
+
     fn is_expired(&self) -> bool {
         self.local
             .as_ref()
@@ -45,6 +55,8 @@ struct Entry {
     waker: Option<Waker>,
     /// Whose end (deregistration delay over) also wakes the task.
     local: Option<Rc<Local>>,
+    /// That it left its group wakes the task as well.
+    hears_of_retiring: bool,
 }
 
 impl Timers {
@@ -67,6 +79,7 @@ impl Timers {
             limit: NEVER,
             waker: None,
             local: None,
+            hears_of_retiring: false,
         });
         Slot {
             timers: Rc::clone(self),
@@ -77,7 +90,7 @@ impl Timers {
     /// Takes the time and wakes every task whose limit has passed.
     pub(crate) fn tick(&self) {
         self.now.set(millis());
-        self.wake(|entry, now| entry.limit <= now || entry.is_expired());
+        self.wake(Entry::is_due);
     }
 
     /// Wakes every task, so that each sees a change of the worker's state.
@@ -117,9 +130,16 @@ impl Slot {
         self.timers.entries.borrow_mut()[self.key].local = Some(Rc::clone(local));
     }
 
+    /// Also wake when the endpoint that is watched leaves its group, or not any more.
+    pub(crate) fn hear_of_retiring(&self, hear: bool) {
+        self.timers.entries.borrow_mut()[self.key].hears_of_retiring = hear;
+    }
+
     /// Wake for the limit alone.
     pub(crate) fn unwatch(&self) {
-        self.timers.entries.borrow_mut()[self.key].local = None;
+        let entry = &mut self.timers.entries.borrow_mut()[self.key];
+        entry.local = None;
+        entry.hears_of_retiring = false;
     }
 
     /// Ready if the limit has passed or the endpoint expired; else the task is woken when it does.

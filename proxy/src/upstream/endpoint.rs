@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use longshore_discovery::{Target, TargetKey};
 use socket2::SockRef;
@@ -35,6 +35,8 @@ pub struct Endpoint {
     pub shared_port: bool,
     /// It left its group: nothing new may be sent to it.
     retired: AtomicBool,
+    /// How long what is in flight then has, in milliseconds.
+    delay: AtomicU64,
     /// Its deregistration delay is over, or its address went to another target: what is still in
     /// flight ends.
     expired: AtomicBool,
@@ -92,6 +94,7 @@ impl Endpoint {
             address: target.address,
             shared_port: target.shared_port,
             retired: AtomicBool::new(false),
+            delay: AtomicU64::new(0),
             expired: AtomicBool::new(false),
             confirmed: AtomicU64::new(clock::micros(target.confirmed_at)),
             lost: AtomicU64::new(0),
@@ -105,9 +108,17 @@ impl Endpoint {
         })
     }
 
-    /// Nothing new goes here any more.
-    pub fn retire(&self) {
+    /// Nothing new goes here any more. What is in flight has that long.
+    pub fn retire(&self, delay: Duration) {
+        let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.delay.store(millis, Ordering::Relaxed);
         self.retired.store(true, Ordering::Release);
+    }
+
+    /// How long what is in flight has, or had, from when it was retired.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        Duration::from_millis(self.delay.load(Ordering::Relaxed))
     }
 
     /// See [`Self::retire`].
@@ -118,7 +129,7 @@ impl Endpoint {
 
     /// What is still in flight ends.
     pub fn expire(&self) {
-        self.retire();
+        self.retired.store(true, Ordering::Release);
         self.expired.store(true, Ordering::Release);
     }
 

@@ -118,7 +118,7 @@ fn a_port_that_no_other_task_can_get_is_never_in_doubt() {
     let endpoint = endpoint(false);
     endpoint.lost_connection(later(10), Loss::Sudden);
     assert!(!endpoint.is_doubtful() && admits(&endpoint, 1));
-    endpoint.retire();
+    endpoint.retire(Duration::ZERO);
     assert!(!admits(&endpoint, 1));
 }
 

@@ -278,6 +278,11 @@ impl Connection {
         self.endpoint.ended_connection(clock::now(), loss);
     }
 
+    /// It ends because the client or we want it: that its target closes it then is no sign.
+    pub(crate) fn ended_by_us(&self) {
+        self.noted.set(true);
+    }
+
     /// It was idle for so long that, if it is closed now, the likely cause is the target's own
     /// limit. What closes sooner is a target that goes away.
     pub(crate) fn may_be_stale(&self) -> bool {
