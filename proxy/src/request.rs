@@ -139,42 +139,26 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
     // Where it waits while all targets are at work.
     let mut queued: Option<Queued> = None;
     loop {
+        client.limit_attempt(None);
         let (replayable, waits) = (inbound.replayable, queued.is_some());
-        let lease = match choose(client, destination, stays, replayable, waits, &mut attempts) {
-            _ if client.is_overdue() => {
-                inbound.close |= upload.is_held_back();
-                let answer = Answer::error(Reason::TotalTimeout);
-                return respond(client, link, outcome, &inbound, upload.body, answer).await;
-            }
+        let choice = if client.is_overdue() {
+            Choice::Answer(Reason::TotalTimeout)
+        } else {
+            choose(client, destination, stays, replayable, waits, &mut attempts)
+        };
+        let lease = match choice {
             Choice::Lease(lease) => lease,
             Choice::Queue { pinned } => {
-                let waited = match queued.as_ref() {
-                    None => match Queued::join(client, destination.group, pinned) {
-                        Ok(place) => {
-                            let first = place.is_first();
-                            let place = queued.insert(place);
-                            if first {
-                                // A target may have got room just before.
-                                continue;
-                            }
-                            unless_gone(client, link, place.wait(client)).await
-                        }
-                        Err(reason) => Some(Err(reason)),
-                    },
-                    Some(place) => {
-                        place.pass_on();
-                        unless_gone(client, link, place.wait(client)).await
+                let turn = queue::wait(client, destination.group, pinned, &mut queued);
+                match unless_gone(client, link, turn).await {
+                    None => return Next::Close,
+                    Some(Ok(())) => continue,
+                    Some(Err(reason)) => {
+                        inbound.close |= upload.is_held_back();
+                        let answer = Answer::error(reason);
+                        return respond(client, link, outcome, &inbound, upload.body, answer).await;
                     }
-                };
-                let Some(waited) = waited else {
-                    return Next::Close;
-                };
-                if let Err(reason) = waited {
-                    inbound.close |= upload.is_held_back();
-                    let answer = Answer::error(reason);
-                    return respond(client, link, outcome, &inbound, upload.body, answer).await;
                 }
-                continue;
             }
             Choice::Wait => {
                 let waited = wait_for_target(client, destination.group, &mut attempts);
@@ -219,6 +203,11 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
                         && link.take_back()
                     {
                         attempts.note_response(&lease);
+                        if response.reusable {
+                            connection.ended_by_us();
+                        } else {
+                            connection.ended(Loss::Announced);
+                        }
                         drop((connection, lease));
                         upload.rewind();
                         outcome.retried();
@@ -505,7 +494,13 @@ async fn attempt(
                 header.as_deref(),
             );
             let connected = unless_gone(client, link, connected).await;
-            connected.ok_or(AttemptError::ClientGone)??
+            match connected.ok_or(AttemptError::ClientGone)? {
+                // It had what was left of the request's time, which says nothing of the target.
+                Err(AttemptError::ConnectTimeout) if client.is_overdue() => {
+                    return Err(AttemptError::Overdue);
+                }
+                connected => connected?,
+            }
         }
     };
     let asked = exchange::ask(

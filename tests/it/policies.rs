@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use longshore_tests::balancer::{Running, fixed, start};
 use longshore_tests::jar::Jar;
 use longshore_tests::origin::{Origin, read, response};
+use longshore_tests::websocket;
 use longshore_tests::wire::Wire;
 use longshore_tests::{eventually, within};
 use tokio::sync::Semaphore;
@@ -183,6 +184,27 @@ async fn a_response_that_takes_longer_than_the_total_is_cut_and_a_slow_upload_is
     let mut client = Wire::connect(balancer.address()).await;
     client.send(GET).await;
     assert!(within("its end", client.try_response()).await.is_err());
+}
+
+#[tokio::test]
+async fn the_total_of_a_websocket_ends_with_the_head_of_its_101() {
+    let origin = Origin::raw(|mut wire| async move {
+        if read(&mut wire).await.is_some() {
+            websocket::echo(&mut wire, "hello").await;
+        }
+    })
+    .await;
+    let keys = group("timeouts: {total: 2s, response_header: 2s}");
+    let balancer = start(&fixed(&[origin.address], &keys, "")).await;
+    let (mut client, _) = websocket::open(balancer.address(), "/", "").await;
+    let hello = within("a frame", websocket::read(&mut client)).await;
+    assert_eq!(hello.expect("a frame").content, b"hello");
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    client
+        .send(websocket::frame(websocket::TEXT, true, b"still"))
+        .await;
+    let echo = within("a frame", websocket::read(&mut client)).await;
+    assert_eq!(echo.expect("a frame").content, b"still");
 }
 
 #[tokio::test]
@@ -372,7 +394,6 @@ async fn a_sticky_client_waits_for_its_own_target_and_others_pass_it() {
     let mut jar = Jar::default();
     let own = jar.visit(address, "/").await.text();
     let (own, other) = if own == "a" { (0, 1) } else { (1, 0) };
-    gates[other].open.add_permits(0);
     gates[own].open.forget_permits(9);
     gates[other].open.forget_permits(9);
     // Both work, then the sticky client comes, and then two others.

@@ -73,8 +73,7 @@ impl Attempts {
                     lease.erred();
                 }
             }
-            AttemptError::Expired => lease.failed(),
-            AttemptError::Overdue => lease.failed(),
+            AttemptError::Expired | AttemptError::Overdue => lease.failed(),
             AttemptError::Malformed(_) | AttemptError::ResponseTimeout => {
                 self.lost += 1;
                 lease.failed();

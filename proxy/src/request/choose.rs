@@ -181,6 +181,6 @@ pub(super) async fn wait_for_target(client: &Client, group: GroupId, attempts: &
             }
         }
     };
-    let timely = tokio::time::timeout(TARGET_WAIT, usable).await;
+    let timely = tokio::time::timeout(client.left_of(TARGET_WAIT), usable).await;
     attempts.waited(timely.is_ok());
 }

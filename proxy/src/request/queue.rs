@@ -25,7 +25,7 @@ pub(super) struct Queued {
 
 impl Queued {
     /// At the end of the queue.
-    pub(super) fn join(client: &Client, group: GroupId, pinned: bool) -> Result<Self, Reason> {
+    fn join(client: &Client, group: GroupId, pinned: bool) -> Result<Self, Reason> {
         let snapshot = client.worker.shared.load();
         let control = snapshot
             .group(group)
@@ -39,26 +39,42 @@ impl Queued {
         })
     }
 
-    /// Nobody stands before it.
-    pub(super) fn is_first(&self) -> bool {
-        self.place.is_first()
-    }
-
-    /// There was no target for it at its turn.
-    pub(super) fn pass_on(&self) {
-        self.place.pass_on();
-    }
-
     /// Until a target may have room.
-    pub(super) async fn wait(&self, client: &Client) -> Result<(), Reason> {
+    async fn turn(&self, client: &Client) -> Result<(), Reason> {
         let now = now();
         let until = self.until.min(now + client.left_of(TOTAL_MAX));
-        if wait_for_turn(&self.place, until).await || client.is_overdue() {
+        // At the end of the request's time it is not the queue that was too slow.
+        if wait_for_turn(&self.place, until).await || until < self.until {
             Ok(())
         } else {
             Err(Reason::QueueTimeout)
         }
     }
+}
+
+/// Waits in the queue of a group until a target may have room. `pinned`: for one target alone.
+pub(super) async fn wait(
+    client: &Client,
+    group: GroupId,
+    pinned: bool,
+    queued: &mut Option<Queued>,
+) -> Result<(), Reason> {
+    let queued = match queued {
+        Some(queued) => {
+            // It was its turn, and there was no target for it.
+            queued.place.pass_on(pinned);
+            queued
+        }
+        None => {
+            let queued = queued.insert(Queued::join(client, group, pinned)?);
+            if queued.place.is_first() {
+                // A target may have got room just before.
+                return Ok(());
+            }
+            queued
+        }
+    };
+    queued.turn(client).await
 }
 
 /// Waits for a turn at a place in the queue, or until a time. False if that came first.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -216,8 +217,8 @@ impl Client {
         self.moved.set(self.worker.timers.now());
     }
 
-    /// Ready when nothing has moved for `idle`, when a deadline has passed, or when the endpoint's deregistration delay is
-    /// over.
+    /// Ready when nothing has moved for `idle`, when a deadline has passed, or when the endpoint's
+    /// deregistration delay is over.
     pub(crate) fn poll_quiet(
         &self,
         endpoint: &Endpoint,
@@ -249,27 +250,28 @@ impl Client {
         self.slot.hear_of_retiring(hear);
     }
 
-    /// Ready when nothing has moved for `idle`, when the endpoint's deregistration delay is over,
-    /// or when a moment (`Timers::now`) has come.
+    /// Ready when nothing has moved for `idle` or the endpoint's deregistration delay is over, which
+    /// ends a tunnel (`Break`), or when a moment (`Timers::now`) has come. The time of the whole
+    /// request ended with the head of its response.
     pub(crate) fn poll_tunnel(
         &self,
         endpoint: &Endpoint,
         idle: Duration,
         moment: Option<u64>,
         cx: &Context<'_>,
-    ) -> Poll<Option<Quiet>> {
+    ) -> Poll<ControlFlow<()>> {
         loop {
             if endpoint.is_expired() {
-                return Poll::Ready(Some(Quiet::Expired));
+                return Poll::Ready(ControlFlow::Break(()));
             }
             let quiet = self.elapsed(&self.moved);
             if quiet >= idle {
-                return Poll::Ready(Some(Quiet::TooLong));
+                return Poll::Ready(ControlFlow::Break(()));
             }
             let now = self.worker.timers.now();
             let until = moment.map(|moment| Duration::from_millis(moment.saturating_sub(now)));
             if until.is_some_and(|until| until.is_zero()) {
-                return Poll::Ready(None);
+                return Poll::Ready(ControlFlow::Continue(()));
             }
             self.slot
                 .set((idle - quiet).min(until.unwrap_or(Duration::MAX)));

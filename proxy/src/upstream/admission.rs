@@ -181,12 +181,14 @@ impl Place {
         list.entries.front().is_none_or(|entry| entry.id == self.id)
     }
 
-    /// There was no target for it at its turn. If it waits for one target alone, the room may be for
-    /// somebody behind it.
-    pub(crate) fn pass_on(&self) {
-        let list = self.admission.queue(self.worker).lock();
-        let mut entries = list.entries.iter();
-        let pinned = entries.any(|entry| entry.id == self.id && entry.pinned);
+    /// There was no target for it at its turn. If it waits for one target alone (`pinned`), the room
+    /// may be for somebody behind it.
+    pub(crate) fn pass_on(&self, pinned: bool) {
+        let mut list = self.admission.queue(self.worker).lock();
+        let entry = list.entries.iter_mut().find(|entry| entry.id == self.id);
+        if let Some(entry) = entry {
+            entry.pinned = pinned;
+        }
         drop(list);
         if pinned {
             self.admission.wake(Some((self.worker, self.id)));
@@ -233,7 +235,7 @@ mod tests {
         admission.release();
         assert!(!has_turn(&second) && has_turn(&first));
         // Somebody else was faster: it keeps its place.
-        first.pass_on();
+        first.pass_on(false);
         assert!(!has_turn(&first) && !has_turn(&second));
         admission.release();
         assert!(!has_turn(&second) && has_turn(&first));
@@ -273,7 +275,20 @@ mod tests {
         let other = admission.join(0, false, 9).expect("room");
         admission.release();
         assert!(has_turn(&pinned) && !has_turn(&other));
-        pinned.pass_on();
+        pinned.pass_on(true);
         assert!(!has_turn(&pinned) && has_turn(&other), "it was not for it");
+    }
+
+    #[test]
+    fn who_turns_out_to_wait_for_one_target_alone_lets_others_pass() {
+        let admission = Arc::new(Admission::new(1));
+        let sticky = admission.join(0, false, 9).expect("room");
+        let other = admission.join(0, false, 9).expect("room");
+        admission.release();
+        assert!(has_turn(&sticky) && !has_turn(&other));
+        sticky.pass_on(true);
+        assert!(!has_turn(&sticky) && has_turn(&other));
+        drop(other);
+        assert!(!admission.is_behind(0));
     }
 }
