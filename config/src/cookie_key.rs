@@ -1,4 +1,4 @@
-//! The keys that the balancer's own cookies are sealed with.
+//! The keys that the balancer's own cookies, and TLS session tickets, are sealed with.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -35,9 +35,11 @@ impl CookieKey {
         self.0.iter().all(|byte| *byte == self.0[0])
     }
 
-    /// The key that a text stands for, or what it is instead: its length at most, because it may be
-    /// most of a key.
-    fn read(text: &str) -> Result<Self, String> {
+    /// The key that a text stands for.
+    ///
+    /// # Errors
+    /// What it is instead: its length at most, because it may be most of a key.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let config =
             GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
         let alphabet = if text.contains(['-', '_']) {
@@ -74,7 +76,7 @@ impl<'de> Deserialize<'de> for CookieKey {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<CookieKey, E> {
-                CookieKey::read(text)
+                CookieKey::parse(text)
                     .map_err(|found| E::invalid_value(Unexpected::Other(&found), &self))
             }
         }
@@ -109,7 +111,7 @@ mod tests {
             "__79_Pv6-fj39vX08_Lx8O_u7ezr6uno5-bl5OPi4eA=",
             "__79_Pv6-fj39vX08_Lx8O_u7ezr6uno5-bl5OPi4eA",
         ] {
-            assert_eq!(CookieKey::read(text), key, "{text}");
+            assert_eq!(CookieKey::parse(text), key, "{text}");
         }
     }
 
@@ -117,7 +119,7 @@ mod tests {
     fn no_key_is_shown() {
         let key = CookieKey::new([7; 32]);
         assert_eq!(format!("{key:?}"), "CookieKey(…)");
-        let found = |text| CookieKey::read(text).expect_err("no key");
+        let found = |text| CookieKey::parse(text).expect_err("no key");
         assert_eq!(found("c2VjcmV0"), "6 bytes");
         assert_eq!(found("not base64!"), "other text");
     }

@@ -8,7 +8,7 @@ use crate::decode::{Problem, decode};
 use crate::env::{Environment, expand};
 use crate::error::{ConfigError, ConfigErrors, Position};
 use crate::limits;
-use crate::node::{Node, Value, position_of, show_path};
+use crate::node::{Node, Value, position_of, read_path, show_path};
 use crate::validate::validate;
 
 /// Reads and checks a file; `${NAME}` is taken from the environment of the process.
@@ -81,6 +81,28 @@ pub fn parse(name: &str, text: &str, environment: Environment<'_>) -> Result<Con
             file: name.to_owned(),
             errors: in_order(problems),
         }),
+    }
+}
+
+/// Errors that were found outside of this crate, at the places of their keys (such as
+/// `listeners[0].certificates[1].cert`) in a file that was loaded before.
+#[must_use]
+pub fn located(path: &Path, faults: Vec<(String, String)>) -> ConfigErrors {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let root = read_tree(&name, &text).ok();
+    let problems = faults.into_iter().map(|(key, message)| {
+        let path = read_path(&key);
+        let position = root.as_ref().map(|root| root.nearest(&path).position);
+        Problem {
+            position: position.unwrap_or(Position::START),
+            path,
+            message,
+        }
+    });
+    ConfigErrors {
+        file: name,
+        errors: in_order(problems.collect()),
     }
 }
 

@@ -29,7 +29,9 @@ mod regex;
 mod retry;
 mod rule;
 mod schema;
+mod ssl_policy;
 mod target_group;
+mod tls;
 mod transform;
 mod validate;
 mod values;
@@ -47,7 +49,7 @@ pub use discovery::{
 };
 pub use env::Environment;
 pub use error::{ConfigError, ConfigErrors, Position};
-pub use file::{load, parse};
+pub use file::{load, located, parse};
 pub use group_health::{
     DnsFailover, MinimumHealthy, OrOff, TargetGroupHealth, UnhealthyStateRouting,
 };
@@ -60,8 +62,12 @@ pub use regex::regex;
 pub use retry::{Retry, RetryBudget, RetryMethods, RetryOn, TargetControl, Timeouts};
 pub use rule::{Condition, HttpHeaderCondition, Patterns, QueryStringPair, Rule, Values};
 pub use schema::schema;
+pub use ssl_policy::SslPolicy;
 pub use target_group::{
     FixedTarget, ProtocolVersion, Stickiness, StickinessType, TargetGroup, TargetProtocol,
+};
+pub use tls::{
+    CertificateFiles, MutualAuthentication, MutualMode, Switch, TargetTls, TargetVerification,
 };
 pub use transform::{Piece, Rewrite, RewriteConfig, Transform, TransformKind};
 pub use values::{Cidr, Port, Ranged, Span, parse_duration};
@@ -152,6 +158,13 @@ pub struct Runtime {
     /// that keys can be rotated. Absent: a random one for each start, which other replicas and the
     /// next start do not know.
     pub cookie_keys: Vec<CookieKey>,
+    /// What TLS session tickets are sealed with: the first key seals, all of them open. Absent: a
+    /// random one for each start, and clients of an earlier start or of another replica make a full
+    /// handshake.
+    pub session_ticket_keys: Vec<CookieKey>,
+    /// The same from a file, one key a line, after those in `session_ticket_keys`. It is read at
+    /// the start and at a reload.
+    pub session_ticket_key_file: Option<std::path::PathBuf>,
     /// The availability zone that this process is in, named as the zones of targets are. Absent:
     /// zones do not matter.
     pub zone: Option<String>,
@@ -174,6 +187,11 @@ pub struct LoadBalancer {
     /// How long connecting to a target may take before the next target is tried, or 504
     /// (ALB: 10 s, fixed; 10 ms to 60 s).
     pub connect_timeout: Span<10, 60_000, 10_000>,
+    /// How long the TLS handshake with a client may take (default 10 s, 1 s to 60 s).
+    pub tls_handshake_timeout: Span<1_000, 60_000, 10_000>,
+    /// ALB `routing.http.x_amzn_tls_version_and_cipher_suite.enabled`: targets are told the version
+    /// and the cipher of the client's TLS (default false).
+    pub enable_tls_version_and_cipher_suite_headers: bool,
     /// Which spellings of a path are made one before rules see it and before it is sent on.
     pub path_normalization: PathNormalization,
     /// Zones whose targets get no requests.

@@ -67,6 +67,13 @@ pub const SLOW_START_MAX_MILLIS: u64 = 900_000;
 /// in flight.
 pub const RETRY_BODY_BYTES: u64 = 1024 * 1024;
 
+/// The most certificates of one listener (ALB: 25 and the default, adjustable). One is about 5 KB in
+/// memory and two files to look at every few seconds.
+pub const CERTIFICATES: usize = 20_000;
+
+/// The most lists of revoked certificates for one listener (ALB: 30).
+pub const CRLS: usize = 30;
+
 /// The longest name of a header field or a cookie that requests are hashed by, in bytes.
 pub const HASH_NAME_BYTES: usize = 128;
 

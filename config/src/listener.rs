@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{AcceptProxy, Action, Port, Rule};
+use crate::{AcceptProxy, Action, CertificateFiles, MutualAuthentication, Port, Rule, SslPolicy};
 
 /// An address with its rules (`aws_lb_listener`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -22,6 +22,17 @@ pub struct Listener {
     /// `HTTP` or `HTTPS` (default `HTTP`).
     #[serde(default)]
     pub protocol: ListenerProtocol,
+    /// For `HTTPS`: which versions and ciphers of TLS are spoken (default
+    /// `ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09`, what the AWS console sets).
+    #[serde(default)]
+    pub ssl_policy: Option<SslPolicy>,
+    /// For `HTTPS`: certificates. A client gets one for the name that it asks for; the first is for
+    /// those that ask for another one, or for none.
+    #[serde(default)]
+    pub certificates: Vec<CertificateFiles>,
+    /// For `HTTPS`: what clients have to show.
+    #[serde(default)]
+    pub mutual_authentication: Option<MutualAuthentication>,
     /// From whom PROXY headers are taken. Absent: from nobody.
     #[serde(default)]
     pub proxy_protocol: Option<AcceptProxy>,

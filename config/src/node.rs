@@ -133,6 +133,18 @@ pub(crate) fn show_path(path: &[Step]) -> String {
     text
 }
 
+/// The other way round.
+pub(crate) fn read_path(text: &str) -> Vec<Step> {
+    let mut path = Vec::new();
+    for part in text.split('.') {
+        let (key, indexes) = part.split_once('[').unwrap_or((part, ""));
+        path.push(Step::Key(key.to_owned()));
+        let numbers = indexes.split(['[', ']']).filter_map(|n| n.parse().ok());
+        path.extend(numbers.map(Step::Index));
+    }
+    path
+}
+
 fn position(location: serde_saphyr::Location) -> Position {
     Position {
         line: location.line().max(1),

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::{
     Algorithm, AnomalyMitigation, CrossZone, Discovery, HashPolicy, HealthCheck, OutlierDetection,
     Port, ProxyProtocol, Ranged, Retry, RetryBudget, Span, TargetControl, TargetGroupHealth,
-    Timeouts, limits,
+    TargetTls, Timeouts, limits,
 };
 
 /// Targets that answer the same requests, and how one is picked.
@@ -20,6 +20,9 @@ pub struct TargetGroup {
     /// What targets speak (default `HTTP`).
     #[serde(default)]
     pub protocol: TargetProtocol,
+    /// For `HTTPS`: how targets are connected to.
+    #[serde(default)]
+    pub tls: Option<TargetTls>,
     /// `HTTP1` (default), `HTTP2` or `GRPC`.
     #[serde(default)]
     pub protocol_version: ProtocolVersion,

@@ -7,6 +7,7 @@ mod discovery;
 mod health;
 mod rule;
 mod stickiness;
+mod tls;
 mod transform;
 
 use std::collections::BTreeMap;
@@ -14,8 +15,7 @@ use std::net::SocketAddr;
 
 use crate::node::Step;
 use crate::{
-    Config, Listener, ListenerProtocol, OutlierDetection, ProtocolVersion, Retry, RetryOn,
-    TargetGroup, TargetProtocol, limits,
+    Config, Listener, OutlierDetection, ProtocolVersion, Retry, RetryOn, TargetGroup, limits,
 };
 
 /// Takes a path into the configuration and what is wrong there.
@@ -89,7 +89,12 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
     }
     let zone = config.runtime.zone.as_deref();
     scope.key("runtime", |scope| {
-        stickiness::keys(scope, &config.runtime.cookie_keys);
+        stickiness::keys(scope, "cookie_keys", &config.runtime.cookie_keys);
+        stickiness::keys(
+            scope,
+            "session_ticket_keys",
+            &config.runtime.session_ticket_keys,
+        );
         balancing::zone(scope, zone);
     });
     scope.key("load_balancer", |scope| {
@@ -187,9 +192,7 @@ fn listener(scope: &mut Scope<'_, '_>, listener: &Listener) {
             );
         }
     }
-    if listener.protocol == ListenerProtocol::Https {
-        scope.not_served("protocol", "HTTPS listeners");
-    }
+    tls::of_listener(scope, listener);
     if let Some(with) = &listener.proxy_protocol
         && with.trusted.is_empty()
     {
@@ -204,9 +207,7 @@ fn listener(scope: &mut Scope<'_, '_>, listener: &Listener) {
 
 fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
     check_name(scope, &group.name);
-    if group.protocol == TargetProtocol::Https {
-        scope.not_served("protocol", "HTTPS targets");
-    }
+    tls::of_group(scope, group);
     if group.protocol_version != ProtocolVersion::Http1 {
         scope.not_served("protocol_version", "HTTP/2 and gRPC targets");
     }

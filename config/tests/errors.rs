@@ -165,7 +165,7 @@ fn each_fault_names_its_place_and_its_mend() {
         (
             "name: web",
             "protocol: HTTPS\n    name: web",
-            "this version does not serve HTTPS listeners yet",
+            "f.yaml:2:5: listeners[0]: an HTTPS listener needs `certificates`",
         ),
     ];
     let mut wrong = Vec::new();

@@ -14,6 +14,7 @@ use longshore_config::{Config, ConfigErrors, CookieKey};
 use longshore_discovery::ecs::Aws;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clock;
 use crate::control::ids::ListenerId;
 use crate::control::run::{self, MESSAGES_MAX, Message};
 use crate::control::snapshot::Shared;
@@ -21,6 +22,8 @@ use crate::control::view::TargetsView;
 use crate::observe::admin::{self, Admin};
 use crate::serve::listener;
 use crate::serve::worker::{self, Handle, Order};
+use crate::tls::Material;
+use crate::tls::listener::Fault;
 
 /// How long the first look at the world may take before traffic is accepted all the same. A
 /// target that hangs, or a source that is down, must not keep the process from serving the rest.
@@ -57,6 +60,9 @@ pub enum StartError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// Files of certificates, keys or authorities.
+    #[error("{}", list(.0))]
+    Files(Vec<Fault>),
     /// A setting that only a restart changes.
     #[error("`{0}` cannot change while the process runs; restart it")]
     NeedsRestart(&'static str),
@@ -79,6 +85,8 @@ pub struct Balancer {
     admin: Option<SocketAddr>,
     /// What cookies are sealed with when the configuration has no key.
     own_key: CookieKey,
+    /// What session tickets are sealed with when the configuration has no key.
+    own_ticket_key: CookieKey,
 }
 
 #[derive(Debug, Clone)]
@@ -97,6 +105,8 @@ impl Balancer {
     /// # Errors
     /// If an address cannot be bound or a thread cannot be started; then nothing runs.
     pub async fn start(config: Config, options: Options) -> Result<Self, StartError> {
+        let (own_key, own_ticket_key) = (random_key()?, random_key()?);
+        let material = read_files(&config, &own_ticket_key)?;
         let count = worker_count(&config);
         let sockets = config
             .listeners
@@ -108,10 +118,6 @@ impl Balancer {
             Some(socket) => Some(socket.local_addr().map_err(StartError::Thread)?),
             None => None,
         };
-
-        let mut own_key = [0; 32];
-        aws_lc_rs::rand::fill(&mut own_key).map_err(|_| StartError::Random)?;
-        let own_key = CookieKey::new(own_key);
 
         let shared = Arc::new(Shared::default());
         let (handles, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| Handle::new()).unzip();
@@ -171,9 +177,10 @@ impl Balancer {
             ready,
             admin,
             own_key,
+            own_ticket_key,
         };
         let ids: Vec<ListenerId> = sockets.iter().map(|_| balancer.listener_id()).collect();
-        balancer.configure(config, ids.clone()).await?;
+        balancer.configure(config, ids.clone(), material).await?;
         balancer.first_look().await?;
         for (id, (listening, sockets)) in ids.into_iter().zip(sockets) {
             balancer.listen(id, listening, sockets).await?;
@@ -223,6 +230,7 @@ impl Balancer {
         if config.admin != self.config.admin {
             return Err(StartError::NeedsRestart("admin"));
         }
+        let material = read_files(&config, &self.own_ticket_key)?;
         let mut ids = Vec::with_capacity(config.listeners.len());
         let mut opened = Vec::new();
         for listener in &config.listeners {
@@ -261,7 +269,7 @@ impl Balancer {
                 listening.name.clone_from(&listener.name);
             }
         }
-        self.configure(config.clone(), ids).await?;
+        self.configure(config.clone(), ids, material).await?;
         for (id, listening, sockets) in opened {
             self.listen(id, listening, sockets).await?;
         }
@@ -307,7 +315,12 @@ impl Balancer {
         complete
     }
 
-    async fn configure(&self, mut config: Config, ids: Vec<ListenerId>) -> Result<(), StartError> {
+    async fn configure(
+        &self,
+        mut config: Config,
+        ids: Vec<ListenerId>,
+        material: Material,
+    ) -> Result<(), StartError> {
         if config.runtime.cookie_keys.is_empty() {
             if config.has_stickiness() {
                 tracing::warn!(
@@ -317,7 +330,8 @@ impl Balancer {
             config.runtime.cookie_keys.push(self.own_key.clone());
         }
         let (reply, done) = oneshot::channel();
-        self.send(Message::Configure(Box::new(config), ids, reply))
+        let material = Box::new(material);
+        self.send(Message::Configure(Box::new(config), ids, material, reply))
             .await?;
         done.await.map_err(|_| StartError::Gone)
     }
@@ -369,6 +383,34 @@ async fn order(worker: &Handle, order: Order) -> Result<(), StartError> {
         .send(order)
         .await
         .map_err(|_| StartError::Gone)
+}
+
+/// A key that nobody else has.
+fn random_key() -> Result<CookieKey, StartError> {
+    let mut key = [0; 32];
+    aws_lc_rs::rand::fill(&mut key).map_err(|_| StartError::Random)?;
+    Ok(CookieKey::new(key))
+}
+
+/// Reads the files of a configuration; all of them must be good.
+fn read_files(config: &Config, ticket_key: &CookieKey) -> Result<Material, StartError> {
+    let now = clock::wall();
+    let material = Material::read(config, ticket_key, now);
+    let mut faults = material.faults(now);
+    faults.retain(|fault| !fault.is_warning);
+    if faults.is_empty() {
+        Ok(material)
+    } else {
+        Err(StartError::Files(faults))
+    }
+}
+
+fn list(faults: &[Fault]) -> String {
+    let lines: Vec<String> = faults
+        .iter()
+        .map(|fault| format!("{}: {}", fault.key, fault.message))
+        .collect();
+    lines.join("\n")
 }
 
 fn worker_count(config: &Config) -> usize {

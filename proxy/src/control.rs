@@ -18,6 +18,7 @@ mod registry;
 mod remembered;
 mod routing;
 pub mod run;
+pub mod secure;
 mod slow_start;
 pub mod snapshot;
 mod status;

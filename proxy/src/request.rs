@@ -711,6 +711,7 @@ async fn respond(
 fn reason_for(error: &AttemptError) -> Reason {
     match error {
         AttemptError::Connect(_) | AttemptError::Doubtful => Reason::ConnectFailed,
+        AttemptError::Tls(_) => Reason::TargetTlsFailed,
         AttemptError::ConnectTimeout => Reason::ConnectTimeout,
         AttemptError::Closed { .. } => Reason::TargetClosed,
         AttemptError::Malformed(_) => Reason::TargetMalformed,

@@ -9,6 +9,7 @@
 )]
 
 pub mod balancer;
+pub mod certificates;
 pub mod checked;
 pub mod cluster;
 pub mod dns;

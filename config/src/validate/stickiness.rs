@@ -99,11 +99,11 @@ pub(super) fn of_forward(scope: &mut Scope<'_, '_>, forward: &Forward) {
     }
 }
 
-/// Checks the keys of cookies.
-pub(super) fn keys(scope: &mut Scope<'_, '_>, keys: &[CookieKey]) {
+/// Checks a list of keys, those of cookies or of session tickets.
+pub(super) fn keys(scope: &mut Scope<'_, '_>, list: &str, keys: &[CookieKey]) {
     if keys.len() > limits::COOKIE_KEYS {
         scope.fault_at(
-            "cookie_keys",
+            list,
             format!(
                 "{} keys; at most {} are used",
                 keys.len(),
@@ -112,9 +112,9 @@ pub(super) fn keys(scope: &mut Scope<'_, '_>, keys: &[CookieKey]) {
         );
     }
     let mut index = 0;
-    scope.each("cookie_keys", keys, |scope, key| {
+    scope.each(list, keys, |scope, key| {
         if let Some(other) = keys[..index].iter().position(|earlier| earlier == key) {
-            scope.fault(format!("this key is that of cookie_keys[{other}] already"));
+            scope.fault(format!("this key is that of {list}[{other}] already"));
         } else if key.is_constant() {
             scope.fault(
                 "this key is one byte over and over; `openssl rand -base64 32` prints a random one",

@@ -238,7 +238,12 @@ const NOT_BOUND: &str = "ECS tells no host port for it yet";
 fn bound(candidates: &[&Container], wanted: &Wanted) -> Result<Place, Unresolved> {
     let mut offers = Offers::default();
     for container in candidates.iter().filter(|container| container.running) {
-        let ports = container.bindings.iter().map(|binding| Offer {
+        // 0 asks for a dynamic port; as an answer it says that there is none yet.
+        let bound = container
+            .bindings
+            .iter()
+            .filter(|binding| binding.host_port > 0);
+        let ports = bound.map(|binding| Offer {
             container: &container.name,
             inside: PortRange::one(binding.container_port),
             outside: PortRange::one(binding.host_port),

@@ -158,6 +158,23 @@ fn a_port_in_a_range_is_at_the_same_offset_in_the_range_of_the_host() {
 }
 
 #[test]
+fn a_host_port_of_0_is_no_port_yet() {
+    let bound = |ports| task(vec![container("web", ports, &[])]);
+    fails(
+        bare(&bound(&[(8080, 0)]), &any()),
+        "waiting: ECS tells no host port",
+    );
+    fails(
+        bare(&bound(&[(8080, 0)]), &port(8080)),
+        "waiting: ECS tells no host port",
+    );
+    assert_eq!(
+        bare(&bound(&[(8080, 0), (9090, 32768)]), &any()),
+        at("web", 9090, 32768)
+    );
+}
+
+#[test]
 fn a_range_alone_is_ambiguous_unless_it_has_one_port() {
     let several = task(vec![container("web", &[], &[("8080-8085", "32780-32785")])]);
     fails(bare(&several, &any()), "one of web:8080-8085");

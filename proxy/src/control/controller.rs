@@ -20,11 +20,13 @@ use super::group::{Group, Source};
 use super::ids::{GroupId, ListenerId};
 use super::outlier::Cause;
 use super::registry::{Addresses, Members};
+use super::secure::{Secure, Secured};
 use super::slow_start;
 use super::snapshot::{Limits, Listener, Snapshot};
 use super::threshold::{Failure, State};
 use crate::observe::metrics::PerWorker;
 use crate::request::sticky::ticket::Keyring;
+use crate::tls::target::TargetTls;
 use crate::upstream::admission::Admission;
 use crate::upstream::cursors::Cursors;
 use crate::upstream::endpoint::Loss;
@@ -37,6 +39,9 @@ pub enum Event {
     Discovered(GroupId, Update),
     /// Targets that were known before a restart, and how old that knowledge is.
     Remembered(GroupId, Vec<Target>, Duration),
+    /// Certificates or other files of a listener were read again, for the configuration of that
+    /// number.
+    Renewed(u64, ListenerId, Secured),
     /// The first check of a kind begins.
     Checking(CheckId),
     /// A check that began then ended.
@@ -70,6 +75,8 @@ pub struct Controller {
     limits: Limits,
     cookie_keys: Arc<Keyring>,
     path_normalization: PathNormalization,
+    tls_headers: bool,
+    pub(super) secure: Secure,
     desync_mitigation: DesyncMitigationMode,
     next_id: u32,
     pub(super) listeners: BTreeMap<ListenerId, Arc<Listener>>,
@@ -82,7 +89,7 @@ pub struct Controller {
     published: BTreeMap<GroupId, Arc<TargetGroup>>,
     /// Groups whose part of the snapshot is out of date.
     pub(super) stale: BTreeSet<GroupId>,
-    changed: bool,
+    pub(super) changed: bool,
     /// The zone of this process.
     pub(super) zone: Option<String>,
     /// The zones that requests are moved away from.
@@ -104,6 +111,8 @@ impl Controller {
             limits: Limits::default(),
             cookie_keys: Arc::default(),
             path_normalization: PathNormalization::default(),
+            tls_headers: false,
+            secure: Secure::default(),
             desync_mitigation: DesyncMitigationMode::default(),
             next_id: 0,
             listeners: BTreeMap::new(),
@@ -142,18 +151,22 @@ impl Controller {
             connect: lb.connect_timeout.get(),
             response_header: None,
             total: None,
+            tls_handshake: lb.tls_handshake_timeout.get(),
             drain: config.runtime.drain_timeout.get(),
             close_spread: config.runtime.websocket_close_spread.get(),
         };
         self.cookie_keys = Arc::new(Keyring::new(&config.runtime.cookie_keys));
         self.path_normalization = lb.path_normalization;
+        self.tls_headers = lb.enable_tls_version_and_cipher_suite_headers;
         self.desync_mitigation = lb.desync_mitigation_mode;
         let gone: Vec<GroupId> = self
             .groups
             .iter()
             .filter(|(_, group)| {
                 !config.target_groups.iter().any(|new| {
-                    *new.name == *group.name && same_source(&new.discovery, &group.config.discovery)
+                    *new.name == *group.name
+                        && same_source(&new.discovery, &group.config.discovery)
+                        && same_tls(self.secure.groups.get(&new.name), group.tls.as_ref())
                 })
             })
             .map(|(id, _)| *id)
@@ -198,7 +211,10 @@ impl Controller {
             .map(|(listener, id)| {
                 let compiled = Listener {
                     name: listener.name.as_str().into(),
-                    rules: compile::rule_table(listener, &|name| ids.get(name).copied()),
+                    rules: Arc::new(compile::rule_table(listener, &|name| {
+                        ids.get(name).copied()
+                    })),
+                    tls: self.listener_tls(*id),
                     trusted_proxies: listener
                         .proxy_protocol
                         .as_ref()
@@ -230,6 +246,7 @@ impl Controller {
             Event::Remembered(id, targets, age) => {
                 self.remembered(id, targets, age, now, &mut effects);
             }
+            Event::Renewed(epoch, id, new) => self.renewed(epoch, id, new),
             Event::Checking(check) => self.checks.begins(check),
             Event::Checked(check, began, result) => self.checked(check, began, &result, now),
             Event::Called(id, endpoint) => {
@@ -270,6 +287,7 @@ impl Controller {
             &self.published,
         );
         snapshot.path_normalization = self.path_normalization;
+        snapshot.tls_headers = self.tls_headers;
         snapshot.desync_mitigation = self.desync_mitigation;
         Some(snapshot)
     }
@@ -338,6 +356,7 @@ impl Controller {
             Group {
                 name: config.name.as_str().into(),
                 config: config.clone(),
+                tls: self.secure.groups.get(&config.name).cloned(),
                 check: config.check().map(Arc::new),
                 in_use: true,
                 counts: CheckCounts::default(),
@@ -469,6 +488,16 @@ impl Controller {
 /// Whether two sources tell of the same targets; how often they are asked does not matter.
 fn same_source(a: &Option<Discovery>, b: &Option<Discovery>) -> bool {
     a.as_ref().map(Discovery::identity) == b.as_ref().map(Discovery::identity)
+}
+
+/// Whether targets are connected to in the same way: a connection that was made otherwise must not
+/// be used, so a group whose way changed is another one.
+fn same_tls(a: Option<&Arc<TargetTls>>, b: Option<&Arc<TargetTls>>) -> bool {
+    match (a, b) {
+        (None, None) => true,
+        (Some(a), Some(b)) => a.is_same(b),
+        _ => false,
+    }
 }
 
 /// Where a configuration listens. On all addresses means: on each of this host, of which the one

@@ -24,6 +24,7 @@ use crate::observe::metrics::PerWorker;
 use crate::request::answer::Reason;
 use crate::request::hash::HashKey;
 use crate::request::retry::Policy;
+use crate::tls::target::TargetTls;
 use crate::upstream::admission::Admission;
 use crate::upstream::budget::Budget;
 use crate::upstream::cursors::Cursors;
@@ -37,6 +38,7 @@ use crate::upstream::target_group::{Control, TargetGroup};
 pub(super) struct Group {
     pub(super) name: Arc<str>,
     pub(super) config: GroupConfig,
+    pub(super) tls: Option<Arc<TargetTls>>,
     /// How its targets are checked. None if they are not.
     pub(super) check: Option<Arc<Check>>,
     /// A rule forwards to it.

@@ -89,7 +89,12 @@ impl Controller {
         };
         group.superseded.remove(&target.key);
         tracing::info!(target_group = %group.name, target = %target.key, address = %target.address, "registered");
-        let endpoint = Endpoint::new(Arc::clone(&group.name), &target, workers);
+        let endpoint = Endpoint::secured(
+            Arc::clone(&group.name),
+            &target,
+            workers,
+            group.tls.as_deref(),
+        );
         let mut member = Member {
             health: Health::new(),
             usable: is_usable(&self.own_addresses, target.address),

@@ -20,10 +20,13 @@ use super::controller::{Controller, Effect, Event};
 use super::health::{self, Checker, Told};
 use super::ids::{GroupId, ListenerId};
 use super::remembered::{Place, Remembered};
+use super::secure::{CertificateFigures, Secured};
 use super::snapshot::Shared;
 use super::view::TargetsView;
 use crate::clock;
 use crate::observe::metrics::GroupFigures;
+use crate::tls::Material;
+use crate::tls::listener::{Fault, ListenerFiles};
 
 /// Messages waiting for the control task, at the most. Senders wait beyond it.
 pub(crate) const MESSAGES_MAX: usize = 4096;
@@ -41,8 +44,14 @@ const TICK: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) enum Message {
     Event(Event),
-    /// A new configuration, already validated, and the ids of its listeners.
-    Configure(Box<Config>, Vec<ListenerId>, oneshot::Sender<()>),
+    /// A new configuration, already validated, the ids of its listeners, and what its files of TLS
+    /// hold.
+    Configure(
+        Box<Config>,
+        Vec<ListenerId>,
+        Box<Material>,
+        oneshot::Sender<()>,
+    ),
     /// Answered when every group knows where it stands.
     Settled(oneshot::Sender<()>),
     /// Answered with the reason why this balancer should get no requests, if there is one.
@@ -61,6 +70,7 @@ pub(crate) struct Figures {
     /// Health checks that run.
     pub(crate) checks: u64,
     pub(crate) queues: Vec<QueueFigures>,
+    pub(crate) certificates: Vec<CertificateFigures>,
 }
 
 /// A task that ends when nobody holds it any more.
@@ -92,6 +102,7 @@ pub(crate) async fn run(
         sources: HashMap::new(),
         regions: BTreeMap::new(),
         feeds: Feeds::default(),
+        files: None,
     };
     let mut controller = Controller::new(workers);
     let mut settled: Vec<oneshot::Sender<()>> = Vec::new();
@@ -119,7 +130,8 @@ pub(crate) async fn run(
                     let effects = controller.apply(event, now);
                     hands.carry_out(effects, &controller);
                 }
-                Message::Configure(config, listeners, reply) => {
+                Message::Configure(config, listeners, material, reply) => {
+                    hands.secure(&mut controller, &listeners, *material);
                     let effects = controller.configure(&config, &listeners, now);
                     hands.carry_out(effects, &controller);
                     replies.push(reply);
@@ -135,6 +147,7 @@ pub(crate) async fn run(
                         api_calls: hands.api_calls(),
                         checks: controller.checks_running(),
                         queues: hands.feeds.figures(),
+                        certificates: controller.certificate_figures(),
                     }));
                 }
             }
@@ -167,6 +180,8 @@ struct Hands {
     regions: BTreeMap<Option<String>, Arc<Region>>,
     /// The queues of events, each read once for all groups.
     feeds: Feeds,
+    /// Looks at the files of listeners with TLS.
+    files: Option<Task>,
 }
 
 impl Hands {
@@ -255,6 +270,29 @@ impl Hands {
         self.sources.insert(id, Task(task));
     }
 
+    /// Takes what the files of a configuration hold, and looks at them from now on.
+    fn secure(
+        &mut self,
+        controller: &mut Controller,
+        listeners: &[ListenerId],
+        material: Material,
+    ) {
+        let now = clock::wall();
+        let files = listeners.iter().copied().zip(material.listeners);
+        let files: Vec<_> = files.filter_map(|(id, files)| Some((id, files?))).collect();
+        let secured = files
+            .iter()
+            .filter_map(|(id, files)| Some((*id, Secured::of(files, now)?)))
+            .collect();
+        let epoch = controller.secure(secured, material.groups);
+        // Before the next one looks, so that no file is read for two configurations.
+        self.files = None;
+        if !files.is_empty() {
+            let task = tokio::spawn(look_at_files(epoch, files, self.outbox.clone()));
+            self.files = Some(Task(task));
+        }
+    }
+
     fn api_calls(&self) -> (u64, u64) {
         let counts = self.regions.values().map(|region| region.counts());
         counts.fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1))
@@ -288,6 +326,53 @@ async fn tell(
         if outbox.send(Message::Event(event)).await.is_err() {
             return;
         }
+    }
+}
+
+/// How often the files of listeners with TLS are looked at.
+const FILES_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Looks at the files of listeners, and tells what a changed one holds if it can be served.
+async fn look_at_files(
+    epoch: u64,
+    mut files: Vec<(ListenerId, ListenerFiles)>,
+    outbox: mpsc::Sender<Message>,
+) {
+    let mut known: Vec<Vec<Fault>> = Vec::new();
+    loop {
+        // A thread that may block: files have no other way, and many keys take a while to read.
+        let looked = tokio::task::spawn_blocking(move || {
+            let now = clock::wall();
+            let each = files.iter_mut();
+            let seen: Vec<_> = each
+                .map(|(_, files)| (files.look(now), files.faults(now)))
+                .collect();
+            (files, seen)
+        });
+        let Ok((back, seen)) = looked.await else {
+            return;
+        };
+        files = back;
+        let now = clock::wall();
+        known.resize_with(seen.len(), Vec::new);
+        for (((id, files), (changed, faults)), known) in files.iter().zip(seen).zip(&mut known) {
+            let same = *known == faults;
+            for fault in faults.iter().filter(|fault| !known.contains(fault)) {
+                tracing::warn!(key = fault.key, "{}", fault.message);
+            }
+            *known = faults;
+            if !changed && same {
+                continue;
+            }
+            if let Some(secured) = Secured::of(files, now) {
+                tracing::debug!(listener = id.0, "the files of a listener were read again");
+                let event = Event::Renewed(epoch, *id, secured);
+                if outbox.send(Message::Event(event)).await.is_err() {
+                    return;
+                }
+            }
+        }
+        tokio::time::sleep(FILES_INTERVAL).await;
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use super::ids::{GroupId, ListenerId};
 use crate::request::rules::RuleTable;
 use crate::request::sticky::ticket::Keyring;
+use crate::tls::listener::ListenerTls;
 use crate::upstream::target_group::TargetGroup;
 
 /// Everything at one moment.
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub limits: Limits,
     /// What cookies are sealed with.
     pub cookie_keys: Arc<Keyring>,
+    /// Targets are told the version and the cipher of a client's TLS.
+    pub tls_headers: bool,
     /// How paths are spelt.
     pub path_normalization: PathNormalization,
     /// What happens to requests that readers could understand differently.
@@ -43,6 +46,8 @@ pub struct Limits {
     pub request_header: Duration,
     /// The longest time for connecting to a target.
     pub connect: Duration,
+    /// The longest time for the TLS handshake with a client.
+    pub tls_handshake: Duration,
     /// How long requests in flight have when the process ends.
     pub drain: Duration,
     /// Over how long a time WebSockets are closed whose target, or the process, is about to go.
@@ -77,7 +82,9 @@ pub struct Listener {
     /// Its name.
     pub name: Arc<str>,
     /// Its rules.
-    pub rules: RuleTable,
+    pub rules: Arc<RuleTable>,
+    /// None: plain HTTP.
+    pub tls: Option<Arc<ListenerTls>>,
     /// From whom PROXY headers are taken, and must come; none if from nobody.
     pub trusted_proxies: Option<Box<[IpNet]>>,
 }

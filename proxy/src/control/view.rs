@@ -10,6 +10,7 @@ use super::controller::Controller;
 use super::group::{Draining, Group, Member};
 use super::outlier::{Cause, Phase};
 use super::routing::Facts;
+use super::secure::ListenerView;
 use super::status::{Standing, Status};
 use super::threshold::State;
 use crate::observe::metrics::GroupFigures;
@@ -19,6 +20,8 @@ use crate::observe::metrics::GroupFigures;
 pub struct TargetsView {
     /// The number of the snapshot in force.
     pub generation: u64,
+    /// The listeners with TLS, by id.
+    pub listeners: Vec<ListenerView>,
     /// The groups, by id.
     pub target_groups: Vec<GroupView>,
 }
@@ -140,6 +143,7 @@ impl Controller {
     pub fn view(&self, now: Instant) -> TargetsView {
         TargetsView {
             generation: self.generation(),
+            listeners: self.listener_views(),
             target_groups: self
                 .groups
                 .values()

@@ -26,6 +26,9 @@ pub enum Kind {
     ForwardedFor,
     /// `X-Forwarded-Proto`, `X-Forwarded-Port`.
     Forwarded,
+    /// `X-Amzn-Mtls-…`, `x-amzn-tls-version`, `x-amzn-tls-cipher-suite`: what only the load balancer
+    /// can know of a client's TLS.
+    Tls,
     /// `Date`.
     Date,
     /// Not for us.
@@ -49,6 +52,10 @@ pub fn kind(name: &str) -> Kind {
         16 => ("x-forwarded-port", Kind::Forwarded),
         17 if is(name, "transfer-encoding") => ("transfer-encoding", Kind::TransferEncoding),
         17 => ("x-forwarded-proto", Kind::Forwarded),
+        18 => ("x-amzn-tls-version", Kind::Tls),
+        23 if is(name, "x-amzn-tls-cipher-suite") => return Kind::Tls,
+        // All that begin so, also what may come.
+        19.. if begins(name, "x-amzn-mtls-") => return Kind::Tls,
         _ => return Kind::Other,
     };
     if is(name, wanted) { kind } else { Kind::Other }
@@ -58,6 +65,12 @@ pub fn kind(name: &str) -> Kind {
 #[must_use]
 pub fn is(name: &str, wanted: &str) -> bool {
     name.eq_ignore_ascii_case(wanted)
+}
+
+fn begins(name: &str, start: &str) -> bool {
+    name.as_bytes()
+        .get(..start.len())
+        .is_some_and(|bytes| bytes.eq_ignore_ascii_case(start.as_bytes()))
 }
 
 /// The members of a list (RFC 9110 §5.6.1), without white space.

@@ -10,12 +10,16 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::tls::stream::TlsStream;
+
 /// A connection to a client or a target. An enum and not a trait object: the plain socket must cost
 /// what a plain socket costs.
 #[derive(Debug)]
 pub(crate) enum Stream {
     /// The socket itself.
     Plain(TcpStream),
+    /// TLS over one.
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
@@ -27,6 +31,7 @@ impl Stream {
     ) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, room),
+            Self::Tls(tls) => tls.poll_read(room, cx),
         }
     }
 
@@ -50,6 +55,23 @@ impl Stream {
                     }
                 }
             }
+            Self::Tls(tls) => tls.poll_write(first, second, cx),
+        }
+    }
+
+    /// Part of a write that is not ready yet may have reached the other side.
+    pub(crate) fn is_writing(&self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Tls(tls) => tls.is_writing(),
+        }
+    }
+
+    /// Makes the handshake of a stream that begins with one.
+    pub(crate) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(_) => Poll::Ready(Ok(())),
+            Self::Tls(tls) => tls.poll_handshake(cx),
         }
     }
 
@@ -57,6 +79,7 @@ impl Stream {
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
+            Self::Tls(tls) => tls.poll_shutdown(cx),
         }
     }
 
@@ -67,6 +90,7 @@ impl Stream {
             Self::Plain(socket) => socket
                 .try_read(&mut [0])
                 .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock),
+            Self::Tls(tls) => tls.is_quiet(),
         }
     }
 
@@ -82,6 +106,9 @@ impl Stream {
 
     /// Its end, when dropped, cannot be taken for the end of what was sent.
     pub(crate) fn reset_on_drop(&mut self) -> io::Result<()> {
+        if let Self::Tls(tls) = self {
+            tls.be_silent();
+        }
         self.socket().set_linger(Some(Duration::ZERO))
     }
 
@@ -98,6 +125,7 @@ impl Stream {
     fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(socket) => socket,
+            Self::Tls(tls) => tls.socket(),
         }
     }
 }

@@ -79,6 +79,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         api_calls: figures.api_calls,
         checks: figures.checks,
         queues: figures.queues,
+        certificates: figures.certificates,
     };
     match scrape.render() {
         Ok(text) => {

@@ -13,8 +13,10 @@ use prometheus_client::registry::Registry;
 
 use crate::control::figures::CheckCounts;
 use crate::control::outlier::Cause;
+use crate::control::secure::CertificateFigures;
 use crate::request::answer::Reason;
 use crate::request::desync::Finding;
+use crate::tls::accept::Ended;
 
 /// A number that one thread writes and others read.
 #[derive(Debug, Default)]
@@ -100,6 +102,8 @@ pub struct WorkerMetrics {
     pub proxy_headers_refused: Counter,
     /// Accepts that failed for want of resources.
     pub accept_errors: Counter,
+    /// TLS handshakes with clients, by their end.
+    pub(crate) handshakes: [Counter; Ended::ALL.len()],
 }
 
 impl WorkerMetrics {
@@ -133,6 +137,8 @@ pub(crate) struct Scrape {
     pub(crate) checks: u64,
     /// The queues of events.
     pub(crate) queues: Vec<QueueFigures>,
+    /// The certificates of listeners.
+    pub(crate) certificates: Vec<CertificateFigures>,
 }
 
 /// The figures of one group.
@@ -387,8 +393,60 @@ impl Collector for Scrape {
             let labels = [("target_group", group.name.as_str())];
             ConstGauge::new(group.discovery_age).encode(ages.encode_family(&labels)?)?;
         }
+        let mut handshakes = encoder.encode_descriptor(
+            "tls_handshakes",
+            "TLS handshakes with clients, by their end",
+            None,
+            MetricType::Counter,
+        )?;
+        for (index, ended) in Ended::ALL.into_iter().enumerate() {
+            let count = ConstCounter::new(self.sum(|worker| &worker.handshakes[index]));
+            count.encode(handshakes.encode_family(&[("result", ended.name())])?)?;
+        }
+        encode_certificates(&self.certificates, &mut encoder)?;
         encode_queues(&self.queues, encoder)
     }
+}
+
+/// The figures of the certificates that listeners serve.
+fn encode_certificates(
+    listeners: &[CertificateFigures],
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), std::fmt::Error> {
+    let gauge = |value: u64| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    let mut counts = encoder.encode_descriptor(
+        "certificates",
+        "Certificates that a listener serves",
+        None,
+        MetricType::Gauge,
+    )?;
+    for one in listeners {
+        let labels = [("listener", one.listener.as_str())];
+        gauge(one.count).encode(counts.encode_family(&labels)?)?;
+    }
+    let mut faults = encoder.encode_descriptor(
+        "certificate_faults",
+        "Files of a listener's TLS with which something is wrong",
+        None,
+        MetricType::Gauge,
+    )?;
+    for one in listeners {
+        let labels = [("listener", one.listener.as_str())];
+        gauge(one.faults).encode(faults.encode_family(&labels)?)?;
+    }
+    let mut ends = encoder.encode_descriptor(
+        "certificate_end_seconds",
+        "When a certificate ends, in seconds since 1970; of each listener the first hundred to end",
+        None,
+        MetricType::Gauge,
+    )?;
+    for one in listeners {
+        for (file, end) in &one.ends {
+            let labels = [("listener", one.listener.as_str()), ("file", file.as_str())];
+            gauge(*end).encode(ends.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// What checks have shown, and what came of it.

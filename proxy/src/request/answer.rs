@@ -61,6 +61,8 @@ pub enum Reason {
     ConnectFailed,
     /// Connecting took too long at every target that was tried.
     ConnectTimeout,
+    /// The target and Longshore did not come together on TLS, or its certificate is not trusted.
+    TargetTlsFailed,
     /// The target closed or reset the connection before its response.
     TargetClosed,
     /// The target's response was no valid HTTP.
@@ -79,7 +81,7 @@ pub enum Reason {
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
@@ -103,6 +105,7 @@ impl Reason {
         Self::NoCheckedTarget,
         Self::ConnectFailed,
         Self::ConnectTimeout,
+        Self::TargetTlsFailed,
         Self::TargetClosed,
         Self::TargetMalformed,
         Self::TargetTimeout,
@@ -139,6 +142,7 @@ impl Reason {
             Self::NoCheckedTarget => "no_checked_target",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
+            Self::TargetTlsFailed => "target_tls_failed",
             Self::TargetClosed => "target_closed",
             Self::TargetMalformed => "target_malformed",
             Self::TargetTimeout => "target_timeout",
@@ -177,6 +181,7 @@ impl Reason {
             | Self::QueueFull
             | Self::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectFailed
+            | Self::TargetTlsFailed
             | Self::TargetClosed
             | Self::TargetMalformed
             | Self::DeregistrationDelayElapsed => StatusCode::BAD_GATEWAY,

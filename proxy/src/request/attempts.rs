@@ -79,7 +79,7 @@ impl Attempts {
                 lease.failed();
                 lease.erred();
             }
-            AttemptError::Connect(_) | AttemptError::ConnectTimeout => {
+            AttemptError::Connect(_) | AttemptError::Tls(_) | AttemptError::ConnectTimeout => {
                 lease.failed();
                 lease.erred();
             }

@@ -23,6 +23,13 @@ pub struct Forwarded {
 }
 
 impl Forwarded {
+    /// With more lines, whole ones.
+    #[must_use]
+    pub fn with(mut self, lines: &str) -> Self {
+        self.other_lines.extend_from_slice(lines.as_bytes());
+        self
+    }
+
     /// The client's address, `http` or `https`, and the listener's port.
     #[must_use]
     pub fn new(address: IpAddr, proto: &str, port: u16) -> Self {
@@ -96,7 +103,8 @@ pub fn write_request(
             | Kind::Te
             | Kind::TransferEncoding
             | Kind::Expect
-            | Kind::Forwarded => {}
+            | Kind::Forwarded
+            | Kind::Tls => {}
             Kind::Date | Kind::Other => {
                 let named = admitted.names_fields && is_named(head.fields, field.name);
                 let framing = !admitted.is_clean && is_suspicious(field.name);
@@ -300,7 +308,12 @@ pub fn write_response(
             | Kind::TransferEncoding
             | Kind::Te
             | Kind::Expect => {}
-            Kind::Host | Kind::ForwardedFor | Kind::Forwarded | Kind::Date | Kind::Other => {
+            Kind::Host
+            | Kind::ForwardedFor
+            | Kind::Forwarded
+            | Kind::Tls
+            | Kind::Date
+            | Kind::Other => {
                 if !(understood.names_fields && is_named(head.fields, field.name)) {
                     push_field(out, field.name, field.value);
                 }

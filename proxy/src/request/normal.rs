@@ -38,8 +38,8 @@ pub fn without_port(host: &str) -> &str {
 ///
 /// # Errors
 /// What readers disagree about: `%` without two digits, which is no URI. In `strict` also a `\`,
-/// which some take for `/`; an encoded NUL; ASCII in overlong UTF-8; a segment that is `.` or `..` for those who decode `%2F` or `%5C` or cut off
-/// what comes behind `;`.
+/// which some take for `/`; an encoded NUL; ASCII in overlong UTF-8; a segment that is `.` or `..`
+/// for those who decode `%2F` or `%5C`, or cut off what comes behind `;` or `%3B`.
 pub fn path(path: &str, mode: PathNormalization) -> Result<Cow<'_, str>, TwoReadings> {
     if mode == PathNormalization::None || !path.starts_with('/') || is_plain(path.as_bytes()) {
         return Ok(Cow::Borrowed(path));
@@ -152,6 +152,7 @@ fn hides_dots(segment: &str) -> bool {
         .flat_map(|part| part.split("%5C"))
         .any(|part| {
             let name = part.split_once(';').map_or(part, |(name, _)| name);
+            let name = name.split_once("%3B").map_or(name, |(name, _)| name);
             name == "." || name == ".."
         })
 }

@@ -154,9 +154,10 @@ pub fn decide(failed: Failed<'_>, known: Known, policy: &Policy) -> Verdict {
         Failed::Status(status) => within(policy.names(status)),
         Failed::Error(error) => match error {
             // Nothing was sent.
-            AttemptError::Connect(_) | AttemptError::ConnectTimeout | AttemptError::Doubtful => {
-                Verdict::Retry
-            }
+            AttemptError::Connect(_)
+            | AttemptError::Tls(_)
+            | AttemptError::ConnectTimeout
+            | AttemptError::Doubtful => Verdict::Retry,
             AttemptError::Closed { sent: false, .. } if known.untouched => Verdict::Retry,
             AttemptError::Closed { reused: true, .. } if again && known.idempotent => {
                 Verdict::Retry

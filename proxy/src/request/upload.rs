@@ -132,7 +132,12 @@ impl Upload {
             if self.sent < self.output.len() || plain > 0 {
                 let head = &self.output[self.sent..];
                 let content = &link.wire.input.data()[..plain];
-                match std::task::ready!(target.poll_send(head, content, cx)) {
+                let sent = target.poll_send(head, content, cx);
+                if !matches!(sent, Poll::Ready(Ok(_))) {
+                    // Behind TLS, the first records of a write may be on their way already.
+                    self.touched |= target.stream.is_writing();
+                }
+                match std::task::ready!(sent) {
                     Ok(count) => {
                         let of_head = count.min(head.len());
                         self.sent += of_head;

@@ -24,6 +24,7 @@ use crate::request::answer::{Answer, Reason};
 use crate::request::headers::Forwarded;
 use crate::request::link::Link;
 use crate::request::{self, Next, Quiet};
+use crate::tls::accept::accept;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Local;
 
@@ -74,21 +75,23 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// `secure`: the client reached us over TLS.
+    /// `tls`: for a client that reached us over TLS, what targets are told of that, as lines.
     fn new(
         worker: Rc<Worker>,
         listener: ListenerId,
         peer: SocketAddr,
         local: SocketAddr,
-        secure: bool,
+        tls: Option<&str>,
     ) -> Self {
+        let secure = tls.is_some();
         let limits = worker.shared.load().limits;
         let now = worker.timers.now();
         let slot = worker.timers.slot();
         slot.set(limits.idle);
         let (peer, local) = (canonical(peer), canonical(local));
         Self {
-            forwarded: Forwarded::new(peer.ip(), scheme(secure), local.port()),
+            forwarded: Forwarded::new(peer.ip(), scheme(secure), local.port())
+                .with(tls.unwrap_or_default()),
             worker,
             listener,
             peer,
@@ -454,8 +457,29 @@ pub(crate) async fn serve(
             }
         }
     }
-    let client = Client::new(worker, listener, peer, local, false);
-    talk(&client, Stream::Plain(stream)).await;
+    let tls = {
+        let snapshot = worker.shared.load();
+        let listener = snapshot.listener(listener);
+        listener.and_then(|listener| listener.tls.clone())
+    };
+    let Some(tls) = tls else {
+        let client = Client::new(worker, listener, peer, local, None);
+        talk(&client, Stream::Plain(stream)).await;
+        return;
+    };
+    // In a box, so that connections without TLS have no room for it.
+    Box::pin(async move {
+        let limit = worker.shared.load().limits.tls_handshake;
+        let Some(stream) = accept(&worker, &tls, limit, stream).await else {
+            return;
+        };
+        let lines = tls.lines(stream.tls(), worker.shared.load().tls_headers);
+        // From here on it is not needed, and its certificates may be replaced.
+        drop(tls);
+        let client = Client::new(worker, listener, peer, local, Some(&lines));
+        talk(&client, Stream::Tls(Box::new(stream))).await;
+    })
+    .await;
 }
 
 /// Serves what comes on a stream that carries HTTP/1.1, to its end.

@@ -23,6 +23,7 @@ use crate::control::snapshot::Shared;
 use crate::http1::buffer::Buffers;
 use crate::observe::metrics::WorkerMetrics;
 use crate::request::sticky::ticket::NONCE;
+use crate::tls::accept::Handshakes;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Pool;
 
@@ -100,6 +101,8 @@ pub(crate) struct Worker {
     pub(crate) pool: Pool,
     pub(crate) buffers: Buffers,
     pub(crate) timers: Rc<Timers>,
+    /// TLS handshakes with clients.
+    pub(crate) handshakes: Rc<Handshakes>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     /// All workers, to hand connections to; this one stands at `index`.
     pub(crate) peers: Arc<[Handle]>,
@@ -212,6 +215,7 @@ pub(crate) fn run(
         date: Cell::new(clock::http_date(clock::wall())),
         cookies_expire: Cell::new(clock::http_date(clock::wall() + COOKIE_LIFE)),
         timers: Timers::new(),
+        handshakes: Rc::default(),
         metrics: Arc::clone(&peers[index].metrics),
         peers,
         outbox,

@@ -1,5 +1,6 @@
 //! A new connection to a target.
 
+use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use super::error::AttemptError;
 use super::pool::{Connection, Local, Pool};
 use crate::clock;
 use crate::http1::stream::Stream;
+use crate::tls::stream::TlsStream;
 
-/// Connects within a time limit. `trusting`: take the connection even if it is not sure that the
+/// Connects within a time limit, which also holds for TLS. `trusting`: take the connection even if it is not sure that the
 /// target is still the one at that address. `header`: what the connection is to begin with.
 ///
 /// # Errors
@@ -24,6 +26,18 @@ pub(crate) async fn connect(
     trusting: bool,
     header: Option<&[u8]>,
 ) -> Result<Connection, AttemptError> {
+    match tokio::time::timeout(limit, open(pool, local, trusting, header)).await {
+        Err(_) => Err(AttemptError::ConnectTimeout),
+        Ok(opened) => opened,
+    }
+}
+
+async fn open(
+    pool: &Pool,
+    local: &Local,
+    trusting: bool,
+    header: Option<&[u8]>,
+) -> Result<Connection, AttemptError> {
     let endpoint = local.endpoint();
     let connected = async {
         let mut stream = TcpStream::connect(endpoint.address).await?;
@@ -32,15 +46,24 @@ pub(crate) async fn connect(
         }
         Ok::<_, io::Error>(stream)
     };
-    let stream = match tokio::time::timeout(limit, connected).await {
-        Err(_) => return Err(AttemptError::ConnectTimeout),
-        Ok(Err(error)) => {
+    let socket = match connected.await {
+        Ok(socket) => socket,
+        Err(error) => {
             if error.kind() == io::ErrorKind::ConnectionRefused {
                 endpoint.lost_connection(clock::now(), Loss::Sudden);
             }
             return Err(AttemptError::Connect(error));
         }
-        Ok(Ok(stream)) => stream,
     };
-    pool.adopt(local, Stream::Plain(stream), trusting)
+    let Some(tls) = &endpoint.tls else {
+        return pool.adopt(local, Stream::Plain(socket), trusting);
+    };
+    let begun = tls.connection(endpoint.address.ip());
+    let stream = TlsStream::new(socket, begun.map_err(AttemptError::Tls)?);
+    // Before a byte is sent: whoever has the port now need not know whom we look for.
+    let mut connection = pool.adopt(local, Stream::Tls(Box::new(stream)), trusting)?;
+    poll_fn(|cx| connection.wire.stream.poll_handshake(cx))
+        .await
+        .map_err(AttemptError::Tls)?;
+    Ok(connection)
 }

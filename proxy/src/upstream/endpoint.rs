@@ -13,6 +13,7 @@ use super::load::Load;
 use super::passive::{Fault, Passive, Runs, Seen, Timed, seen};
 use super::trial::Trial;
 use crate::clock;
+use crate::tls::target::TargetTls;
 
 /// How long ECS may take to learn that a task has ended by itself. Until then it confirms a task
 /// that is gone, so a look counts only from so long after a loss.
@@ -33,6 +34,8 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// See [`Target::shared_port`].
     pub shared_port: bool,
+    /// How it is connected to; none: in plain.
+    pub tls: Option<TargetTls>,
     /// It left its group: nothing new may be sent to it.
     retired: AtomicBool,
     /// How long what is in flight then has, in milliseconds.
@@ -86,6 +89,17 @@ impl Endpoint {
     /// The live side of a target. `workers` is the number of worker threads.
     #[must_use]
     pub fn new(group: Arc<str>, target: &Target, workers: usize) -> Arc<Self> {
+        Self::secured(group, target, workers, None)
+    }
+
+    /// The same with TLS.
+    #[must_use]
+    pub fn secured(
+        group: Arc<str>,
+        target: &Target,
+        workers: usize,
+        tls: Option<&TargetTls>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             group,
@@ -93,6 +107,7 @@ impl Endpoint {
             identity: Identity::target(&target.key),
             address: target.address,
             shared_port: target.shared_port,
+            tls: tls.map(TargetTls::for_target),
             retired: AtomicBool::new(false),
             delay: AtomicU64::new(0),
             expired: AtomicBool::new(false),

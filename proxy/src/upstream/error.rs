@@ -10,7 +10,10 @@ pub enum AttemptError {
     /// The target refused or did not answer the connect. Nothing was sent.
     #[error("connect: {0}")]
     Connect(io::Error),
-    /// Connecting took too long. Nothing was sent.
+    /// The target and we did not come together on TLS. Nothing was sent.
+    #[error("TLS: {0}")]
+    Tls(io::Error),
+    /// Connecting, with TLS if there is any, took too long. Nothing was sent.
     #[error("connect timed out")]
     ConnectTimeout,
     /// The target's port may have gone to another task. Nothing was sent.
@@ -67,7 +70,8 @@ impl AttemptError {
             },
             // An idle connection may end at any time.
             Self::Closed { reused: true, .. } => None,
-            Self::ConnectTimeout
+            Self::Tls(_)
+            | Self::ConnectTimeout
             | Self::Closed { .. }
             | Self::Malformed(_)
             | Self::ResponseTimeout => Some(Fault::Failed),

@@ -1,0 +1,143 @@
+//! Targets with TLS. The targets are balancers with an HTTPS listener before a plain target.
+
+use std::net::SocketAddr;
+
+use longshore_tests::balancer::{self, Running};
+use longshore_tests::certificates::{Folder, Key};
+use longshore_tests::origin::Origin;
+use longshore_tests::wire::Wire;
+
+fn made() -> Folder {
+    let folder = Folder::default();
+    folder.make("site", &["app.test"], Key::Ecdsa, 30);
+    folder.authority("ca");
+    folder.authority("stranger");
+    folder.issue("ca", "app", "/CN=app.test", "serverAuth", 30);
+    folder.issue("ca", "client", "/CN=balancer", "clientAuth", 30);
+    folder
+}
+
+/// A target with the certificate `app`.
+async fn target(folder: &Folder, mutual: &str) -> (Running, Origin) {
+    let origin = Origin::ok("hello").await;
+    let (cert, key) = (folder.path("app.pem"), folder.path("app.key"));
+    let mutual = mutual.replace("$", &folder.path(""));
+    let text = format!(
+        "listeners:\n  - name: web\n    address: 127.0.0.1:1\n    protocol: HTTPS\n    \
+         certificates: [{{cert: {cert}, key: {key}}}]\n    mutual_authentication: {{{mutual}}}\n    \
+         default_action: [{{type: forward, target_group: app}}]\n\
+         target_groups:\n  - name: app\n    targets: [{{address: 127.0.0.1, port: {}}}]\n    health_check: {{enabled: false}}\n",
+        origin.address.port()
+    );
+    (balancer::start(&text).await, origin)
+}
+
+async fn before(targets: &[SocketAddr], folder: &Folder, tls: &str) -> Running {
+    let tls = tls.replace("$", &folder.path(""));
+    let group = format!("protocol: HTTPS\ntls: {{{tls}}}\nhealth_check: {{enabled: false}}");
+    balancer::start(&balancer::fixed(targets, &group, "")).await
+}
+
+#[tokio::test]
+async fn requests_reach_targets_over_tls_and_their_connections_are_kept() {
+    let folder = made();
+    let (target, origin) = target(&folder, "mode: 'off'").await;
+    let running = before(&[target.address()], &folder, "").await;
+    let mut wire = Wire::connect(running.address()).await;
+    for _ in 0..20 {
+        let response = wire.get("/").await;
+        assert_eq!(
+            (response.status(), response.text().as_str()),
+            (200, "hello")
+        );
+    }
+    let body = "x".repeat(1_000_000);
+    wire.send(format!(
+        "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    ))
+    .await;
+    assert_eq!(wire.response().await.status(), 200);
+    let seen = origin.seen();
+    assert_eq!(seen.len(), 21);
+    assert_eq!(seen[20].body.len(), body.len());
+    assert_eq!(
+        seen[0].head.get("x-forwarded-proto"),
+        Some("https"),
+        "as the target's own listener says"
+    );
+    let handshakes = target.balancer.targets().await.expect("it runs");
+    assert_eq!(handshakes.listeners[0].certificates, 1);
+    assert_eq!(origin.connections(), 1, "one connection carried all");
+}
+
+#[tokio::test]
+async fn a_target_is_verified_by_authority_and_name_if_asked_for() {
+    let folder = made();
+    let (target, origin) = target(&folder, "mode: 'off'").await;
+    for (tls, good) in [
+        (
+            "verify: ca_file, ca_file: $ca.pem, server_name: app.test",
+            true,
+        ),
+        (
+            "verify: ca_file, ca_file: $ca.pem, server_name: other.test",
+            false,
+        ),
+        ("verify: ca_file, ca_file: $ca.pem", false),
+        (
+            "verify: ca_file, ca_file: $stranger.pem, server_name: app.test",
+            false,
+        ),
+    ] {
+        let running = before(&[target.address()], &folder, tls).await;
+        let response = Wire::connect(running.address()).await.get("/").await;
+        if good {
+            assert_eq!(response.status(), 200, "{tls}");
+        } else {
+            assert_eq!(
+                (response.status(), response.reason()),
+                (502, Some("target_tls_failed")),
+                "{tls}"
+            );
+        }
+    }
+    assert_eq!(
+        origin.seen().len(),
+        1,
+        "no other request reached the target"
+    );
+}
+
+#[tokio::test]
+async fn a_failed_handshake_is_tried_elsewhere_also_for_a_post() {
+    let folder = made();
+    let (target, _origin) = target(&folder, "mode: 'off'").await;
+    let plain = Origin::ok("plain").await;
+    let running = before(&[plain.address, target.address()], &folder, "").await;
+    let mut wire = Wire::connect(running.address()).await;
+    for _ in 0..4 {
+        wire.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi")
+            .await;
+        assert_eq!(wire.response().await.text(), "hello");
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_asks_for_a_certificate_gets_it() {
+    let folder = made();
+    let (target, origin) = target(&folder, "mode: verify, trust_store: [$ca.pem]").await;
+    let without = before(&[target.address()], &folder, "").await;
+    let response = Wire::connect(without.address()).await.get("/").await;
+    assert_eq!(response.status(), 502);
+    let own = "certificate: {cert: $client.pem, key: $client.key}";
+    let with = before(&[target.address()], &folder, own).await;
+    let response = Wire::connect(with.address()).await.get("/").await;
+    assert_eq!(response.status(), 200);
+    let seen = origin.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(
+        seen[0].head.get("x-amzn-mtls-clientcert-subject"),
+        Some("CN=balancer")
+    );
+}
