@@ -94,28 +94,21 @@ impl Admission {
         })
     }
 
-    /// A target has room for one more: wakes the first of the next worker that has any.
+    /// A target has room for one more: wakes the first of the next worker that has any. Those who
+    /// wait for one target alone are woken on the way, because the room may be theirs.
     pub(crate) fn release(&self) {
         fence(Ordering::SeqCst);
         if self.waiting() > 0 {
-            self.wake(None);
+            self.wake();
         }
     }
 
     #[cold]
-    fn wake(&self, after: Option<(usize, u64)>) {
+    fn wake(&self) {
         let count = self.queues.len();
-        let first = match after {
-            Some((worker, id)) => {
-                if self.queue(worker).wake(Some(id)) {
-                    return;
-                }
-                worker + 1
-            }
-            None => self.turn.fetch_add(1, Ordering::Relaxed),
-        };
+        let first = self.turn.fetch_add(1, Ordering::Relaxed);
         for step in 0..count {
-            if self.queues[(first + step) % count].wake(None) {
+            if self.queues[first.wrapping_add(step) % count].wake() {
                 return;
             }
         }
@@ -131,24 +124,22 @@ impl Queue {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the first, behind a place if one is named. False if there is none.
-    fn wake(&self, after: Option<u64>) -> bool {
+    /// Wakes the first that takes any target, and those before it. False if there is none.
+    fn wake(&self) -> bool {
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return false;
         }
         let mut list = self.lock();
-        let entry = list
-            .entries
-            .iter_mut()
-            .find(|entry| !entry.woken && after.is_none_or(|id| entry.id > id));
-        let Some(entry) = entry else {
-            return false;
-        };
-        entry.woken = true;
-        if let Some(waker) = entry.waker.take() {
-            waker.wake();
+        for entry in list.entries.iter_mut().filter(|entry| !entry.woken) {
+            entry.woken = true;
+            if let Some(waker) = entry.waker.take() {
+                waker.wake();
+            }
+            if !entry.pinned {
+                return true;
+            }
         }
-        true
+        false
     }
 }
 
@@ -181,17 +172,16 @@ impl Place {
         list.entries.front().is_none_or(|entry| entry.id == self.id)
     }
 
-    /// There was no target for it at its turn. If it waits for one target alone (`pinned`), the room
-    /// may be for somebody behind it.
+    /// There was no target for it at its turn. If it has turned out to wait for one target alone
+    /// (`pinned`), the room is for somebody behind it.
     pub(crate) fn pass_on(&self, pinned: bool) {
         let mut list = self.admission.queue(self.worker).lock();
         let entry = list.entries.iter_mut().find(|entry| entry.id == self.id);
-        if let Some(entry) = entry {
-            entry.pinned = pinned;
-        }
+        let was_pinned = entry.is_none_or(|entry| std::mem::replace(&mut entry.pinned, pinned));
         drop(list);
-        if pinned {
-            self.admission.wake(Some((self.worker, self.id)));
+        // Once, or two of them would pass it to and fro.
+        if pinned && !was_pinned {
+            self.admission.release();
         }
     }
 
@@ -274,9 +264,12 @@ mod tests {
         assert!(!admission.is_behind(0));
         let other = admission.join(0, false, 9).expect("room");
         admission.release();
-        assert!(has_turn(&pinned) && !has_turn(&other));
+        assert!(
+            has_turn(&pinned) && has_turn(&other),
+            "it may be for either"
+        );
         pinned.pass_on(true);
-        assert!(!has_turn(&pinned) && has_turn(&other), "it was not for it");
+        assert!(!has_turn(&pinned) && !has_turn(&other), "nothing is new");
     }
 
     #[test]
@@ -287,7 +280,10 @@ mod tests {
         admission.release();
         assert!(has_turn(&sticky) && !has_turn(&other));
         sticky.pass_on(true);
-        assert!(!has_turn(&sticky) && has_turn(&other));
+        assert!(has_turn(&other), "it was for it");
+        assert!(has_turn(&sticky), "it looks once more");
+        sticky.pass_on(true);
+        assert!(!has_turn(&sticky) && !has_turn(&other));
         drop(other);
         assert!(!admission.is_behind(0));
     }
