@@ -8,7 +8,11 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput};
 use longshore::http1::head::{RequestHead, ResponseHead, room};
 use longshore::request::admit::admit;
-use longshore::request::headers::{Delivery, Forwarded, understand, write_request, write_response};
+use longshore::request::attributes::Attributes;
+use longshore::request::headers::{
+    Delivery, Forwarded, Outgoing, understand, write_request, write_response,
+};
+use longshore::request::trace::Seed;
 
 type Fields = &'static [(&'static str, &'static str)];
 
@@ -82,8 +86,22 @@ fn text(line: &str, fields: Fields) -> Vec<u8> {
 }
 
 fn requests(criterion: &mut Criterion) {
-    let forwarded = Forwarded::new([192, 0, 2, 7].into(), "http", 80);
-    let local = ([192, 0, 2, 1], 80).into();
+    let forwarded = Forwarded::new(([192, 0, 2, 7], 4711).into(), "http", 80);
+    let attributes = Attributes {
+        trace_id: true,
+        ..Attributes::default()
+    };
+    let outgoing = Outgoing {
+        forwarded: &forwarded,
+        local: ([192, 0, 2, 1], 80).into(),
+        attributes: &attributes,
+        trace: Some(Seed {
+            epoch: 1,
+            random: [7; 12],
+        }),
+        edits: None,
+        host_is_ours: false,
+    };
     let relay = |bytes: &[u8], out: &mut Vec<u8>| {
         let mut room = room();
         let head = RequestHead::parse(bytes, &mut room)
@@ -91,11 +109,11 @@ fn requests(criterion: &mut Criterion) {
             .expect("complete");
         let admitted = admit(&head).expect("admitted");
         out.clear();
-        write_request(out, &head, &admitted, &forwarded, local);
+        write_request(out, &head, &admitted, &outgoing);
     };
     let mut group = criterion.benchmark_group("headers/request");
-    // The lines left: without `connection`, with the three of X-Forwarded.
-    for (case, fields, left) in [("browser", BROWSER_REQUEST, 14), ("curl", CURL_REQUEST, 6)] {
+    // The lines left: without `connection`, with the three of X-Forwarded and the trace.
+    for (case, fields, left) in [("browser", BROWSER_REQUEST, 15), ("curl", CURL_REQUEST, 7)] {
         let bytes = text("GET /orders/4711?page=2 HTTP/1.1", fields);
         let mut out = Vec::new();
         relay(&bytes, &mut out);
@@ -120,7 +138,7 @@ fn responses(criterion: &mut Criterion) {
             chunked: false,
             connection: None,
         };
-        write_response(out, &head, &understood, delivery, b"", |_| {});
+        write_response(out, &head, &understood, delivery, b"", None, |_| {});
     };
     let mut group = criterion.benchmark_group("headers/response");
     // The lines left: without `connection` and `keep-alive`.

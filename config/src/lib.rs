@@ -9,6 +9,7 @@
 //! bad file sees.
 
 mod action;
+mod attributes;
 mod balancing;
 mod check;
 mod cookie_key;
@@ -40,6 +41,7 @@ pub use action::{
     Action, ActionKind, FixedResponse, Forward, ForwardTarget, GroupStickiness, Redirect,
     RedirectStatus,
 };
+pub use attributes::{ResponseHeaders, TlsHeaderNames, TraceParent, XffMode};
 pub use balancing::{Algorithm, AnomalyMitigation, CrossZone, HashOn, HashPolicy};
 pub use check::{Check, GRPC_HEALTH_PATH};
 pub use cookie_key::CookieKey;
@@ -199,6 +201,45 @@ pub struct LoadBalancer {
     /// ALB `routing.http.desync_mitigation_mode`: what happens to requests that readers could
     /// understand differently (`monitor`, `defensive`, `strictest`; default `defensive`).
     pub desync_mitigation_mode: DesyncMitigationMode,
+    /// What becomes of `X-Forwarded-For` (default `append`).
+    pub xff_header_processing_mode: XffMode,
+    /// With `append`: the client's port stands behind its address (default false).
+    pub enable_xff_client_port: bool,
+    /// The target gets the Host as the client sent it. Off (the default), it is in small letters,
+    /// without a port on a listener at 80 or 443, and with the listener's port elsewhere.
+    pub preserve_host_header: bool,
+    /// Request fields whose names hold other characters than letters, digits and `-` are left out
+    /// (default false).
+    pub drop_invalid_header_fields: bool,
+    /// Requests get `X-Amzn-Trace-Id`, as ALB makes it (default true).
+    pub enable_x_amzn_trace_id: OnByDefault,
+    /// W3C trace context (default `preserve`).
+    pub traceparent: TraceParent,
+    /// The `server` field of answers that Longshore makes itself (default `longshore`; ALB says
+    /// `awselb/2.0`).
+    pub server_header: ServerHeader,
+}
+
+/// A switch that is on unless it is set to false.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct OnByDefault(pub bool);
+
+impl Default for OnByDefault {
+    fn default() -> Self {
+        Self(true)
+    }
+}
+
+/// A name for the `server` field.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct ServerHeader(pub String);
+
+impl Default for ServerHeader {
+    fn default() -> Self {
+        Self("longshore".to_owned())
+    }
 }
 
 /// Moves requests away from zones (ALB: a zonal shift).

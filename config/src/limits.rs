@@ -77,6 +77,9 @@ pub const CRLS: usize = 30;
 /// The longest name of a header field or a cookie that requests are hashed by, in bytes.
 pub const HASH_NAME_BYTES: usize = 128;
 
+/// The longest value of a response field that a listener sets, in bytes (ALB: 1 K).
+pub const ATTRIBUTE_BYTES: usize = 1024;
+
 /// From one health check to the next by default, in milliseconds (ALB: 30 s).
 pub const CHECK_INTERVAL_MILLIS: u64 = 30_000;
 

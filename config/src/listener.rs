@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::{AcceptProxy, Action, CertificateFiles, MutualAuthentication, Port, Rule, SslPolicy};
+use crate::{
+    AcceptProxy, Action, CertificateFiles, MutualAuthentication, OnByDefault, Port, Rule, SslPolicy,
+};
 
 /// An address with its rules (`aws_lb_listener`).
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -41,6 +43,63 @@ pub struct Listener {
     /// Rules; the one with the lowest priority number whose conditions all hold is taken.
     #[serde(default)]
     pub rules: Vec<Rule>,
+    /// Whether answers that Longshore makes itself have a `server` field (default true).
+    #[serde(default)]
+    pub routing_http_response_server_enabled: OnByDefault,
+    /// The value of `Strict-Transport-Security` in every response, in place of the target's own.
+    #[serde(default)]
+    pub routing_http_response_strict_transport_security_header_value: Option<String>,
+    /// The value of `Access-Control-Allow-Origin` in every response, in place of the target's own.
+    #[serde(default)]
+    pub routing_http_response_access_control_allow_origin_header_value: Option<String>,
+    /// The value of `Access-Control-Allow-Methods` in every response, in place of the target's own.
+    #[serde(default)]
+    pub routing_http_response_access_control_allow_methods_header_value: Option<String>,
+    /// The value of `Access-Control-Allow-Headers` in every response, in place of the target's own.
+    #[serde(default)]
+    pub routing_http_response_access_control_allow_headers_header_value: Option<String>,
+    /// The value of `Access-Control-Allow-Credentials` in every response, in place of the target's own.
+    #[serde(default)]
+    pub routing_http_response_access_control_allow_credentials_header_value: Option<String>,
+    /// The value of `Access-Control-Expose-Headers` in every response, in place of the target's own.
+    #[serde(default)]
+    pub routing_http_response_access_control_expose_headers_header_value: Option<String>,
+    /// The value of `Access-Control-Max-Age` in every response, in place of the target's own.
+    #[serde(default)]
+    pub routing_http_response_access_control_max_age_header_value: Option<String>,
+    /// The value of `Content-Security-Policy` in every response, in place of the target's own.
+    #[serde(default)]
+    pub routing_http_response_content_security_policy_header_value: Option<String>,
+    /// The value of `X-Content-Type-Options` in every response, in place of the target's own.
+    #[serde(default)]
+    pub routing_http_response_x_content_type_options_header_value: Option<String>,
+    /// The value of `X-Frame-Options` in every response, in place of the target's own.
+    #[serde(default)]
+    pub routing_http_response_x_frame_options_header_value: Option<String>,
+    /// Another name for the request field `X-Amzn-Mtls-Clientcert-Serial-Number`.
+    #[serde(default)]
+    pub routing_http_request_x_amzn_mtls_clientcert_serial_number_header_name: Option<String>,
+    /// Another name for the request field `X-Amzn-Mtls-Clientcert-Issuer`.
+    #[serde(default)]
+    pub routing_http_request_x_amzn_mtls_clientcert_issuer_header_name: Option<String>,
+    /// Another name for the request field `X-Amzn-Mtls-Clientcert-Subject`.
+    #[serde(default)]
+    pub routing_http_request_x_amzn_mtls_clientcert_subject_header_name: Option<String>,
+    /// Another name for the request field `X-Amzn-Mtls-Clientcert-Validity`.
+    #[serde(default)]
+    pub routing_http_request_x_amzn_mtls_clientcert_validity_header_name: Option<String>,
+    /// Another name for the request field `X-Amzn-Mtls-Clientcert-Leaf`.
+    #[serde(default)]
+    pub routing_http_request_x_amzn_mtls_clientcert_leaf_header_name: Option<String>,
+    /// Another name for the request field `X-Amzn-Mtls-Clientcert`.
+    #[serde(default)]
+    pub routing_http_request_x_amzn_mtls_clientcert_header_name: Option<String>,
+    /// Another name for the request field `X-Amzn-Tls-Version`.
+    #[serde(default)]
+    pub routing_http_request_x_amzn_tls_version_header_name: Option<String>,
+    /// Another name for the request field `X-Amzn-Tls-Cipher-Suite`.
+    #[serde(default)]
+    pub routing_http_request_x_amzn_tls_cipher_suite_header_name: Option<String>,
 }
 
 /// What clients speak to a listener.

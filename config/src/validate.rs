@@ -2,6 +2,7 @@
 //! that this version does not serve.
 
 mod action;
+mod attributes;
 mod balancing;
 mod discovery;
 mod health;
@@ -98,6 +99,7 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
         balancing::zone(scope, zone);
     });
     scope.key("load_balancer", |scope| {
+        attributes::of_load_balancer(scope, &config.load_balancer);
         scope.key("zonal_shift", |scope| {
             health::shift(scope, &config.load_balancer.zonal_shift);
         });
@@ -201,6 +203,7 @@ fn listener(scope: &mut Scope<'_, '_>, listener: &Listener) {
             "`trusted` is empty, so nobody could connect with a header; name the networks of the proxies before this listener",
         );
     }
+    attributes::of_listener(scope, listener);
     action::one(scope, "default_action", &listener.default_action);
     rule::rules(scope, &listener.rules);
 }

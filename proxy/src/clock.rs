@@ -38,6 +38,12 @@ pub fn wall_millis() -> u64 {
     u64::try_from(wall().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A moment as seconds since 1970-01-01. 32 bits of them last until 2106.
+#[must_use]
+pub fn epoch(wall: Duration) -> u32 {
+    u32::try_from(wall.as_secs()).unwrap_or(u32::MAX)
+}
+
 /// The length of [`http_date`], in bytes.
 pub const HTTP_DATE_LEN: usize = 29;
 

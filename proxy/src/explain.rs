@@ -331,6 +331,7 @@ fn effect(
             Effect::Redirect {
                 status: redirect.status.as_u16(),
                 location: location
+                    .ok()
                     .map(|location| String::from_utf8_lossy(location.as_bytes()).into_owned()),
             }
         }

@@ -7,22 +7,27 @@
 pub mod admit;
 pub mod answer;
 mod attempts;
+pub mod attributes;
 mod choose;
 pub mod condition;
 pub mod desync;
 mod download;
+pub mod edits;
 mod exchange;
+pub mod grpc;
 pub mod hash;
 pub mod headers;
 pub(crate) mod link;
 pub mod normal;
 pub mod pattern;
+pub mod policy;
 mod queue;
 pub mod redirect;
 pub mod retry;
 mod rule_index;
 pub mod rules;
 pub mod sticky;
+pub mod trace;
 pub mod transform;
 mod trie;
 mod tunnel;
@@ -50,16 +55,18 @@ use crate::upstream::lease::Lease;
 use crate::upstream::passive::Fault;
 use crate::upstream::pool::Connection;
 use admit::{Admitted, admit};
-use answer::{Answer, Reason};
+use answer::{Answer, Dress, Reason};
 use attempts::Attempts;
 use choose::{Choice, choose, wait_for_target};
 use desync::Measure;
 pub(crate) use exchange::Quiet;
 use exchange::{Inbound, RelayError, Response};
+use headers::Outgoing;
 use link::Link;
+use policy::Policy;
 use queue::Queued;
-use retry::{Failed, Known, Policy, Verdict};
-use rules::{Action, Facts};
+use retry::{Failed, Known, Policy as RetryPolicy, Verdict};
+use rules::{Action, Facts, Found};
 use sticky::Sticky;
 use transform::Rewritten;
 use tunnel::Ended;
@@ -86,7 +93,7 @@ pub(crate) enum Next {
 /// What becomes of a request, as far as its head and the rules tell.
 enum Plan {
     More,
-    Answer(Inbound<'static>, Body, Answer),
+    Answer(Inbound<'static>, Body, Answer, Option<Arc<Policy>>),
     Forward(Inbound<'static>, Upload, Route),
 }
 
@@ -94,10 +101,12 @@ enum Plan {
 struct Route {
     destination: Destination,
     limits: Limits,
-    /// What is tried again; none: [`Policy::DEFAULT`].
-    retry: Option<Arc<Policy>>,
+    /// What is tried again; none: [`RetryPolicy::DEFAULT`].
+    retry: Option<Arc<RetryPolicy>>,
     /// None without sticky sessions.
     sticky: Option<Box<Sticky>>,
+    /// None if its rule does nothing besides its action.
+    policy: Option<Arc<Policy>>,
     /// With which PROXY header its targets are connected to.
     announced: Option<ProxyProtocol>,
 }
@@ -114,8 +123,10 @@ pub(crate) struct Destination {
 pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
     let (inbound, mut upload, route, outcome) = match plan(client, link) {
         Plan::More => return Next::More,
-        Plan::Answer(inbound, body, answer) => {
+        Plan::Answer(inbound, body, answer, policy) => {
             let outcome = Outcome::start(client, inbound.finding);
+            let policy = policy.as_deref();
+            let inbound = Inbound { policy, ..inbound };
             return respond(client, link, outcome, &inbound, body, answer).await;
         }
         Plan::Forward(inbound, upload, route) => {
@@ -128,13 +139,18 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         limits,
         retry,
         sticky,
+        policy,
         ..
     } = route;
-    let policy = retry.as_deref().unwrap_or(&Policy::DEFAULT);
+    let retry = retry.as_deref().unwrap_or(&RetryPolicy::DEFAULT);
     client.limit_request(limits.total);
-    let sticky = sticky.as_deref();
+    let (sticky, policy) = (sticky.as_deref(), policy.as_deref());
     let stays = sticky.and_then(Sticky::target);
-    let mut inbound = Inbound { sticky, ..inbound };
+    let mut inbound = Inbound {
+        sticky,
+        policy,
+        ..inbound
+    };
     let mut attempts = Attempts::default();
     // Where it waits while all targets are at work.
     let mut queued: Option<Queued> = None;
@@ -174,7 +190,7 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
             }
         };
         queued = None;
-        client.limit_attempt(policy.per_try);
+        client.limit_attempt(retry.per_try);
         let attempted = attempt(
             client,
             link,
@@ -196,10 +212,10 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
                     blame(client, destination.group, &lease, fault);
                 }
                 // A target that answered before it had all may not be waited for by its client.
-                if policy.names(response.status) && upload.is_done() {
+                if retry.names(response.status) && upload.is_done() {
                     let status = Failed::Status(response.status);
                     let known = attempts.known(&inbound, &upload, 1);
-                    if may_retry(client, destination.group, status, known, policy)
+                    if may_retry(client, destination.group, status, known, retry)
                         && link.take_back()
                     {
                         attempts.note_response(&lease);
@@ -211,7 +227,7 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
                         drop((connection, lease));
                         upload.rewind();
                         outcome.retried();
-                        if !back_off(client, link, policy, &attempts).await {
+                        if !back_off(client, link, retry, &attempts).await {
                             return Next::Close;
                         }
                         continue;
@@ -241,14 +257,14 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
                 let known = attempts.known(&inbound, &upload, 0);
                 let failed = Failed::Error(&error);
                 drop(lease);
-                if !may_retry(client, destination.group, failed, known, policy) {
+                if !may_retry(client, destination.group, failed, known, retry) {
                     inbound.close |= upload.is_held_back();
                     let answer = Answer::error(reason_for(&error));
                     return respond(client, link, outcome, &inbound, upload.body, answer).await;
                 }
                 upload.rewind();
                 outcome.retried();
-                if known.seen > 0 && !back_off(client, link, policy, &attempts).await {
+                if known.seen > 0 && !back_off(client, link, retry, &attempts).await {
                     return Next::Close;
                 }
             }
@@ -262,7 +278,7 @@ fn may_retry(
     group: GroupId,
     failed: Failed<'_>,
     known: Known,
-    policy: &Policy,
+    policy: &RetryPolicy,
 ) -> bool {
     match retry::decide(failed, known, policy) {
         Verdict::Stop => false,
@@ -281,7 +297,12 @@ fn may_retry(
 }
 
 /// Waits before a retry, if the policy says so. False if the client left meanwhile.
-async fn back_off(client: &Client, link: &mut Link, policy: &Policy, attempts: &Attempts) -> bool {
+async fn back_off(
+    client: &Client,
+    link: &mut Link,
+    policy: &RetryPolicy,
+    attempts: &Attempts,
+) -> bool {
     if policy.backoff.is_zero() {
         return true;
     }
@@ -304,10 +325,15 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         announced: None,
         finding: None,
         sticky: None,
+        is_grpc: false,
+        policy: None,
     };
+    let snapshot = client.worker.shared.load();
+    let listener = snapshot.listener(client.listener);
     let refuse = |inbound: Inbound<'static>, reason| {
+        let policy = listener.and_then(|listener| listener.policy.clone());
         let answer = Answer::refusal(reason, inbound.finding);
-        Plan::Answer(inbound, Body::NONE, answer)
+        Plan::Answer(inbound, Body::NONE, answer, policy)
     };
     let bytes = link.wire.input.data();
     let mut room = room();
@@ -315,13 +341,21 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         Ok(Some(head)) => head,
         Ok(None) if bytes.len() < LARGE => return Plan::More,
         Ok(None) | Err(HeadError::TooManyFields) => {
-            return refuse(inbound, Reason::RequestHeaderTooLarge);
+            let reason = admit::long_line(bytes).unwrap_or(Reason::RequestHeaderTooLarge);
+            return refuse(inbound, reason);
+        }
+        Err(HeadError::Malformed(_)) if admit::is_other_version(bytes) => {
+            inbound.finding = desync::judge(bytes);
+            return refuse(inbound, Reason::VersionNotSupported);
         }
         Err(HeadError::Malformed(_)) => {
             inbound.finding = desync::judge(bytes);
             return refuse(inbound, Reason::MalformedRequest);
         }
     };
+    if let Some(reason) = admit::long_line(&bytes[..head.len]) {
+        return refuse(inbound, reason);
+    }
     inbound.is_head = head.method == "HEAD";
     inbound.is_1_1 = head.is_1_1;
     let admitted = match admit(&head) {
@@ -331,7 +365,8 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
             return refuse(inbound, reason);
         }
     };
-    let snapshot = client.worker.shared.load();
+    // Only POST can be gRPC.
+    inbound.is_grpc = head.method == "POST" && grpc::asks(head.fields);
     if !(admitted.is_clean && desync::has_clean_lines(&head, bytes)) {
         inbound.finding = desync::judge(&bytes[..head.len]);
     }
@@ -344,7 +379,12 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
     let Ok(path) = normal::path(admitted.path, snapshot.path_normalization) else {
         return refuse(inbound, Reason::BadTarget);
     };
-    let host = admitted.host.map(normal::host);
+    let attributes = &snapshot.attributes;
+    let host = match admitted.host_field {
+        Some(field) if attributes.preserve_host => Some(field),
+        _ => admitted.host,
+    };
+    let host = host.map(normal::host);
     let admitted = Admitted {
         path: &path,
         host: host.as_deref(),
@@ -366,21 +406,36 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         fields: head.fields,
         source: client.peer.ip(),
     };
-    let plan = match route(client, &snapshot, &facts) {
+    let Some(listener) = listener else {
+        return refuse(inbound, Reason::ListenerRemoved);
+    };
+    let found = listener.rules.find(&facts);
+    let policy = found.policy.cloned();
+    let plan = match route(client, &snapshot, &facts, &found) {
         Ok((route, rewritten)) => {
+            let outgoing = Outgoing {
+                forwarded: &client.forwarded,
+                local: client.local,
+                attributes,
+                trace: attributes
+                    .makes_traces()
+                    .then(|| client.worker.trace_seed()),
+                edits: policy.as_ref().and_then(|policy| policy.request.as_ref()),
+                host_is_ours: rewritten.host().is_some(),
+            };
             let admitted = rewritten.apply(admitted);
             let mut out = client.worker.buffers.output();
-            headers::write_request(&mut out, &head, &admitted, &client.forwarded, client.local);
+            headers::write_request(&mut out, &head, &admitted, &outgoing);
             inbound.announced = route.announced;
-            let body_max = route.retry.as_ref().map_or(0, |policy| policy.body_max);
+            let body_max = route.retry.as_ref().map_or(0, |retry| retry.body_max);
             let upload = Upload::new(out, admitted.body, admitted.expects_continue, body_max);
-            Plan::Forward(inbound, upload, route)
+            Plan::Forward(inbound, upload, Route { policy, ..route })
         }
         Err(answer) => {
             // A client that waits for `100 Continue` may send its body or not: nobody can tell
             // where its next request begins.
             inbound.close |= admitted.expects_continue;
-            Plan::Answer(inbound, admitted.body, answer)
+            Plan::Answer(inbound, admitted.body, answer, policy)
         }
     };
     let len = head.len;
@@ -393,12 +448,9 @@ fn route(
     client: &Client,
     snapshot: &Snapshot,
     facts: &Facts<'_>,
+    found: &Found<'_>,
 ) -> Result<(Route, Rewritten), Answer> {
-    let Some(listener) = snapshot.listener(client.listener) else {
-        return Err(Answer::error(Reason::ListenerRemoved));
-    };
-    let (action, transforms) = listener.rules.find(facts);
-    match action {
+    match found.action {
         // RFC 9110 §9.3.8: the target would send back what the client cannot see otherwise.
         Action::Forward(_) if facts.method == "TRACE" => {
             Err(Answer::error(Reason::MethodNotAllowed))
@@ -419,7 +471,7 @@ fn route(
             let Some(group) = group else {
                 return Err(Answer::error(Reason::GroupRemoved));
             };
-            let Ok(rewritten) = transforms.apply(facts.host, facts.path, facts.query) else {
+            let Ok(rewritten) = found.transforms.apply(facts.host, facts.path, facts.query) else {
                 return Err(Answer::error(Reason::TransformFailed));
             };
             let known = snapshot.group(group);
@@ -445,13 +497,14 @@ fn route(
                 retry: retry.cloned(),
                 announced: known.and_then(|known| known.proxy_protocol),
                 sticky: Sticky::new(group, rule, target, facts.fields),
+                policy: None,
             };
             Ok((route, rewritten))
         }
         Action::Redirect(redirect) => Err(
             match redirect.location(facts, client.scheme(), client.local.port()) {
-                Some(location) => Answer::redirect(redirect.status, location),
-                None => Answer::error(Reason::RedirectInvalid),
+                Ok(location) => Answer::redirect(redirect.status, location),
+                Err(reason) => Answer::error(reason),
             },
         ),
         Action::Fixed(fixed) => Err(Answer::fixed(
@@ -684,9 +737,16 @@ async fn respond(
     let discardable =
         body.is_done() || matches!(body, Body::Length(length) if length <= DISCARD_MAX);
     let close = answer.close || inbound.close || !discardable || client.should_close();
-    let connection = inbound.connection(close);
-    let date = client.worker.date();
-    answer.write(&mut link.output, inbound.is_head, connection, &date);
+    let (server, _) = client.dressing();
+    let dress = Dress {
+        to_head: inbound.is_head,
+        is_grpc: inbound.is_grpc,
+        connection: inbound.connection(close),
+        date: &client.worker.date(),
+        server: server.as_deref(),
+        edits: inbound.policy.and_then(|policy| policy.response.as_ref()),
+    };
+    answer.write(&mut link.output, &dress);
     if !client.flush(link).await {
         return Next::Close;
     }

@@ -4,9 +4,13 @@ use longshore::http1::body::Body;
 use longshore::http1::chunked::{Chunks, Part, push, push_end};
 use longshore::http1::head::{RequestHead, ResponseHead, room};
 use longshore::request::admit::admit;
+use longshore::request::attributes::Attributes;
 use longshore::request::desync::{has_clean_lines, judge};
-use longshore::request::headers::{Delivery, Forwarded, understand, write_request, write_response};
+use longshore::request::headers::{
+    Delivery, Forwarded, Outgoing, understand, write_request, write_response,
+};
 use longshore::request::normal;
+use longshore::request::trace::Seed;
 use longshore_config::PathNormalization;
 
 use crate::engine::{corpus, outcome, run};
@@ -115,14 +119,24 @@ fn request(input: &[u8]) -> u64 {
     let mut admitted = admitted;
     admitted.path = &path;
     let mut out = Vec::new();
-    let forwarded = Forwarded::new(([127, 0, 0, 1]).into(), "http", 80);
-    write_request(
-        &mut out,
-        &head,
-        &admitted,
-        &forwarded,
-        ([127, 0, 0, 1], 80).into(),
-    );
+    let forwarded = Forwarded::new(([127, 0, 0, 1], 9).into(), "http", 80);
+    let attributes = Attributes {
+        preserve_host: true,
+        trace_id: true,
+        ..Attributes::default()
+    };
+    let outgoing = Outgoing {
+        forwarded: &forwarded,
+        local: ([127, 0, 0, 1], 80).into(),
+        attributes: &attributes,
+        trace: Some(Seed {
+            epoch: 1,
+            random: [7; 12],
+        }),
+        edits: None,
+        host_is_ours: false,
+    };
+    write_request(&mut out, &head, &admitted, &outgoing);
     is_plain(&out);
     // What is sent is read again as the same request, and is beyond all doubt.
     let mut room_for = room();
@@ -178,6 +192,7 @@ fn response(input: &[u8]) -> u64 {
             &understood,
             delivery,
             b"Thu, 01 Jan 1970",
+            None,
             |_| {},
         );
         let text = String::from_utf8_lossy(&out);

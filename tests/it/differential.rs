@@ -182,12 +182,21 @@ async fn compare(bytes: &[u8]) -> (Vec<Read>, Vec<Read>, Vec<u8>) {
     let balancer = start(&fixed(
         &[judge.address],
         "health_check: {enabled: false}",
-        "load_balancer: {idle_timeout: 1, request_header_timeout: 1, path_normalization: none}\n\
+        "load_balancer: {idle_timeout: 1, request_header_timeout: 1, path_normalization: none, \
+         enable_x_amzn_trace_id: false}\n\
          runtime: {workers: 1}",
     ))
     .await;
     let got = converse(balancer.address(), bytes).await;
-    (direct, judge.take(), got)
+    // The listener's port is put behind a Host without one.
+    let port = format!(":{}", balancer.address().port());
+    let mut behind = judge.take();
+    for read in &mut behind {
+        if let Some(host) = read.2.strip_suffix(&port) {
+            read.2 = host.to_owned();
+        }
+    }
+    (direct, behind, got)
 }
 
 /// Whether the requests behind the balancer are the first of those without it. An HTTP/1.0 request

@@ -19,7 +19,7 @@ async fn a_request_reaches_the_target_with_the_clients_address() {
     assert_eq!((got.status(), got.text().as_str()), (200, "hello"));
     let seen = &origin.seen()[0].head;
     assert_eq!(seen.line, "GET /a/b?c=d HTTP/1.1");
-    assert_eq!(seen.get("host"), Some("Example.com:81"));
+    assert_eq!(seen.get("host"), Some("example.com:81"));
     assert_eq!(seen.get("x-custom"), Some("kept"));
     assert_eq!(seen.get("x-forwarded-for"), Some("192.0.2.1, 127.0.0.1"));
     assert_eq!(seen.get("x-forwarded-proto"), Some("http"));

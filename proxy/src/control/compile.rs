@@ -6,14 +6,63 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use longshore_config as config;
 
 use super::ids::GroupId;
+use super::snapshot::Listener;
 use crate::request::condition::{Condition, HostPattern, TextPattern};
+use crate::request::edits::Edits;
+use crate::request::headers::Renamed;
 use crate::request::pattern::{Pattern, Regex};
+use crate::request::policy::Policy;
 use crate::request::redirect::Redirect;
 use crate::request::retry::Policy;
 use crate::request::rules::{Action, Fixed, Own, Rule, RuleTable, Split};
 use crate::request::sticky::Keeps;
 use crate::request::transform::{Rewriter, Transforms};
 use crate::upstream::identity::Identity;
+
+/// A listener as requests see it. `server` is what its answers say of themselves.
+#[must_use]
+pub fn listener(
+    listener: &config::Listener,
+    server: &str,
+    group: &dyn Fn(&str) -> Option<GroupId>,
+) -> Listener {
+    let rules = rule_table(listener, group);
+    Listener {
+        name: listener.name.as_str().into(),
+        server: listener
+            .routing_http_response_server_enabled
+            .0
+            .then(|| server.into()),
+        policy: rules.default_policy().cloned(),
+        trusted_proxies: listener
+            .proxy_protocol
+            .as_ref()
+            .map(|with| with.trusted.iter().map(|network| network.0).collect()),
+        tls: None,
+        renamed: renamed(listener),
+        rules: Arc::new(rules),
+    }
+}
+
+/// The fields about TLS to which a listener gives other names. None if to none.
+fn renamed(listener: &config::Listener) -> Option<Arc<[Renamed]>> {
+    let names = listener.tls_header_names().into_iter();
+    let renamed: Arc<[Renamed]> = names
+        .filter_map(|(_, name, other)| Some((name, other?.to_owned())))
+        .collect();
+    (!renamed.is_empty()).then_some(renamed)
+}
+
+/// What a listener's attributes do to responses.
+fn attributes(listener: &config::Listener) -> Edits {
+    let set = listener.response_headers().into_iter();
+    Edits {
+        set: set
+            .filter_map(|(_, name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect(),
+        ..Edits::default()
+    }
+}
 
 /// The rules of a listener. `group` finds the number of a group; a validated configuration names
 /// only groups that exist, and one that does not would get no requests.
@@ -22,9 +71,26 @@ pub fn rule_table(
     listener: &config::Listener,
     group: &dyn Fn(&str) -> Option<GroupId>,
 ) -> RuleTable {
+    let policy = policy(listener);
     let rules = listener.rules.iter();
-    let rules = rules.map(|config| rule(listener, config, group)).collect();
-    RuleTable::new(rules, default_action(listener, group))
+    let rules = rules
+        .map(|config| Rule {
+            policy: policy.clone(),
+            ..rule(listener, config, group)
+        })
+        .collect();
+    RuleTable::new(rules, default_action(listener, group)).with_policy(policy)
+}
+
+/// What a listener does to all requests and responses. None if nothing.
+fn policy(listener: &config::Listener) -> Option<Arc<Policy>> {
+    let edits = attributes(listener);
+    (!edits.is_empty()).then(|| {
+        Arc::new(Policy {
+            response: Some(edits),
+            ..Policy::default()
+        })
+    })
 }
 
 /// One rule of a listener.
@@ -39,6 +105,7 @@ pub(crate) fn rule(
         conditions: rule.condition.iter().flat_map(conditions).collect(),
         action: first_action(&rule.action, group, &scope),
         transforms: transforms(&rule.transform),
+        policy: None,
     }
 }
 

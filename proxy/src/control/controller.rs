@@ -25,6 +25,7 @@ use super::slow_start;
 use super::snapshot::{Limits, Listener, Snapshot};
 use super::threshold::{Failure, State};
 use crate::observe::metrics::PerWorker;
+use crate::request::attributes::Attributes;
 use crate::request::sticky::ticket::Keyring;
 use crate::tls::target::TargetTls;
 use crate::upstream::admission::Admission;
@@ -75,6 +76,7 @@ pub struct Controller {
     limits: Limits,
     cookie_keys: Arc<Keyring>,
     path_normalization: PathNormalization,
+    attributes: Attributes,
     tls_headers: bool,
     pub(super) secure: Secure,
     desync_mitigation: DesyncMitigationMode,
@@ -111,6 +113,7 @@ impl Controller {
             limits: Limits::default(),
             cookie_keys: Arc::default(),
             path_normalization: PathNormalization::default(),
+            attributes: Attributes::default(),
             tls_headers: false,
             secure: Secure::default(),
             desync_mitigation: DesyncMitigationMode::default(),
@@ -157,6 +160,7 @@ impl Controller {
         };
         self.cookie_keys = Arc::new(Keyring::new(&config.runtime.cookie_keys));
         self.path_normalization = lb.path_normalization;
+        self.attributes = Attributes::from(lb);
         self.tls_headers = lb.enable_tls_version_and_cipher_suite_headers;
         self.desync_mitigation = lb.desync_mitigation_mode;
         let gone: Vec<GroupId> = self
@@ -209,16 +213,10 @@ impl Controller {
             .iter()
             .zip(listener_ids)
             .map(|(listener, id)| {
+                let server = &config.load_balancer.server_header.0;
                 let compiled = Listener {
-                    name: listener.name.as_str().into(),
-                    rules: Arc::new(compile::rule_table(listener, &|name| {
-                        ids.get(name).copied()
-                    })),
                     tls: self.listener_tls(*id),
-                    trusted_proxies: listener
-                        .proxy_protocol
-                        .as_ref()
-                        .map(|with| with.trusted.iter().map(|network| network.0).collect()),
+                    ..compile::listener(listener, server, &|name| ids.get(name).copied())
                 };
                 (*id, Arc::new(compiled))
             })
@@ -287,6 +285,7 @@ impl Controller {
             &self.published,
         );
         snapshot.path_normalization = self.path_normalization;
+        snapshot.attributes = self.attributes;
         snapshot.tls_headers = self.tls_headers;
         snapshot.desync_mitigation = self.desync_mitigation;
         Some(snapshot)

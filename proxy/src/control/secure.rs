@@ -105,10 +105,8 @@ impl Controller {
         }
         if let Some(listener) = self.listeners.get_mut(&id) {
             *listener = Arc::new(Listener {
-                name: Arc::clone(&listener.name),
-                rules: Arc::clone(&listener.rules),
-                trusted_proxies: listener.trusted_proxies.clone(),
                 tls: Some(Arc::clone(&new.tls)),
+                ..Listener::clone(listener)
             });
             self.changed = true;
         }

@@ -11,6 +11,9 @@ use longshore_config::{DesyncMitigationMode, PathNormalization, Span, Timeouts};
 use tokio::sync::watch;
 
 use super::ids::{GroupId, ListenerId};
+use crate::request::attributes::Attributes;
+use crate::request::headers::Renamed;
+use crate::request::policy::Policy;
 use crate::request::rules::RuleTable;
 use crate::request::sticky::ticket::Keyring;
 use crate::tls::listener::ListenerTls;
@@ -29,6 +32,8 @@ pub struct Snapshot {
     pub tls_headers: bool,
     /// How paths are spelt.
     pub path_normalization: PathNormalization,
+    /// How requests are written for targets.
+    pub attributes: Attributes,
     /// What happens to requests that readers could understand differently.
     pub desync_mitigation: DesyncMitigationMode,
     listeners: Vec<Option<Arc<Listener>>>,
@@ -77,7 +82,7 @@ impl Limits {
 }
 
 /// A listener as requests see it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Listener {
     /// Its name.
     pub name: Arc<str>,
@@ -85,6 +90,12 @@ pub struct Listener {
     pub rules: Arc<RuleTable>,
     /// None: plain HTTP.
     pub tls: Option<Arc<ListenerTls>>,
+    /// Other names for fields about TLS. None if they have ALB's.
+    pub renamed: Option<Arc<[Renamed]>>,
+    /// The `server` field of answers of our own. None if they have none.
+    pub server: Option<Arc<str>>,
+    /// What holds for answers before a rule was found.
+    pub policy: Option<Arc<Policy>>,
     /// From whom PROXY headers are taken, and must come; none if from nobody.
     pub trusted_proxies: Option<Box<[IpNet]>>,
 }

@@ -26,6 +26,8 @@ pub enum Kind {
     ForwardedFor,
     /// `X-Forwarded-Proto`, `X-Forwarded-Port`.
     Forwarded,
+    /// `X-Amzn-Trace-Id`.
+    TraceId,
     /// `X-Amzn-Mtls-…`, `x-amzn-tls-version`, `x-amzn-tls-cipher-suite`: what only the load balancer
     /// can know of a client's TLS.
     Tls,
@@ -47,6 +49,7 @@ pub fn kind(name: &str) -> Kind {
         10 if is(name, "keep-alive") => ("keep-alive", Kind::Hop),
         10 => ("connection", Kind::Connection),
         14 => ("content-length", Kind::ContentLength),
+        15 if is(name, "x-amzn-trace-id") => ("x-amzn-trace-id", Kind::TraceId),
         15 => ("x-forwarded-for", Kind::ForwardedFor),
         16 if is(name, "proxy-connection") => ("proxy-connection", Kind::Hop),
         16 => ("x-forwarded-port", Kind::Forwarded),

@@ -12,6 +12,45 @@ use crate::http1::head::RequestHead;
 /// The protocol to which a connection may be switched.
 pub const WEBSOCKET: &str = "websocket";
 
+/// The most addresses in `X-Forwarded-For` (ALB: 30, beyond it 463).
+const FORWARDED_MAX: usize = 30;
+
+/// The longest request line and the longest field, in bytes (ALB: 16 K).
+pub const LINE_MAX: usize = 16 * 1024;
+
+/// A line of a head that is too long, whether the head is complete or not.
+#[must_use]
+pub fn long_line(bytes: &[u8]) -> Option<Reason> {
+    if bytes.len() < LINE_MAX {
+        return None;
+    }
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    if lines.next().is_some_and(|line| line.len() >= LINE_MAX) {
+        return Some(Reason::UriTooLong);
+    }
+    lines
+        .any(|line| line.len() >= LINE_MAX)
+        .then_some(Reason::RequestHeaderTooLarge)
+}
+
+/// Whether bytes that are no head are one of another major version of HTTP, such as the preface of
+/// HTTP/2.
+#[must_use]
+pub fn is_other_version(bytes: &[u8]) -> bool {
+    let line = bytes
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut words = line.split(|byte| *byte == b' ');
+    let version = words.nth(2).and_then(|word| word.strip_prefix(b"HTTP/"));
+    words.next().is_none()
+        && match version {
+            Some([major] | [major, b'.', b'0'..=b'9']) => matches!(major, b'2'..=b'9'),
+            _ => false,
+        }
+}
+
 /// A request as it was understood; all that is forwarded is made from it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admitted<'b> {
@@ -22,6 +61,8 @@ pub struct Admitted<'b> {
     /// The Host that counts: that of an absolute target, or the field (RFC 9112 §3.2.2). None only
     /// in HTTP/1.0.
     pub host: Option<&'b str>,
+    /// The Host field, whatever the target says.
+    pub host_field: Option<&'b str>,
     /// How the body is framed.
     pub body: Body,
     /// The connection must end after the response.
@@ -54,6 +95,7 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
     let mut coding = None;
     let mut expects_continue = false;
     let mut wants_trailers = false;
+    let mut forwarded = 0;
     let mut websocket = false;
     let mut frames = 0;
     let mut is_clean = true;
@@ -79,6 +121,7 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
                 expects_continue |=
                     head.is_1_1 && field.value.eq_ignore_ascii_case(b"100-continue");
             }
+            Kind::ForwardedFor => forwarded += list(field.value).count(),
             Kind::Te => {
                 wants_trailers |=
                     list(field.value).any(|member| member.eq_ignore_ascii_case(b"trailers"));
@@ -90,6 +133,9 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
     }
     if options.are_too_many() {
         return Err(Reason::MalformedRequest);
+    }
+    if forwarded > FORWARDED_MAX {
+        return Err(Reason::TooManyForwardedAddresses);
     }
     let length = content_length;
     frames += usize::from(coding.is_some());
@@ -126,6 +172,7 @@ pub fn admit<'b>(head: &RequestHead<'b>) -> Result<Admitted<'b>, Reason> {
         path: target.path,
         query: target.query,
         host: target.authority.or(field),
+        host_field: field,
         expects_continue: expects_continue && !body.is_done(),
         body,
         close,

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 
 use super::desync::Finding;
+use super::edits::Edits;
+use super::grpc;
 use super::headers::{Delivery, push_delivery, push_field, push_length, push_status};
 
 /// The header that tells the reason to operators.
@@ -23,6 +25,12 @@ pub enum Reason {
     MalformedRequest,
     /// The request head is too large, or has too many fields.
     RequestHeaderTooLarge,
+    /// The request line is too long.
+    UriTooLong,
+    /// A version of HTTP that is not spoken here.
+    VersionNotSupported,
+    /// `X-Forwarded-For` holds more than 30 addresses.
+    TooManyForwardedAddresses,
     /// The request has no valid Host, or more than one.
     BadHost,
     /// The request target has a form that its method does not allow.
@@ -47,6 +55,8 @@ pub enum Reason {
     RequestBodyIncomplete,
     /// The redirect's Location would be invalid.
     RedirectInvalid,
+    /// The redirect's Location would be too long.
+    RedirectTooLong,
     /// A transform of the rule gave no valid Host or URL.
     TransformFailed,
     /// A reload took away the listener while the request was read.
@@ -81,11 +91,14 @@ pub enum Reason {
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 35] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
         Self::RequestHeaderTooLarge,
+        Self::UriTooLong,
+        Self::VersionNotSupported,
+        Self::TooManyForwardedAddresses,
         Self::BadHost,
         Self::BadTarget,
         Self::BadLength,
@@ -98,6 +111,7 @@ impl Reason {
         Self::RequestBodyTimeout,
         Self::RequestBodyIncomplete,
         Self::RedirectInvalid,
+        Self::RedirectTooLong,
         Self::TransformFailed,
         Self::ListenerRemoved,
         Self::GroupRemoved,
@@ -123,6 +137,9 @@ impl Reason {
             Self::Redirect => "redirect",
             Self::MalformedRequest => "malformed_request",
             Self::RequestHeaderTooLarge => "request_header_too_large",
+            Self::UriTooLong => "uri_too_long",
+            Self::VersionNotSupported => "version_not_supported",
+            Self::TooManyForwardedAddresses => "too_many_forwarded_addresses",
             Self::BadHost => "bad_host",
             Self::BadTarget => "bad_target",
             Self::BadLength => "bad_length",
@@ -135,6 +152,7 @@ impl Reason {
             Self::RequestBodyTimeout => "request_body_timeout",
             Self::RequestBodyIncomplete => "request_body_incomplete",
             Self::RedirectInvalid => "redirect_invalid",
+            Self::RedirectTooLong => "redirect_too_long",
             Self::TransformFailed => "transform_failed",
             Self::ListenerRemoved => "listener_removed",
             Self::GroupRemoved => "group_removed",
@@ -157,11 +175,12 @@ impl Reason {
     ///
     /// `FixedResponse` and `Redirect` have the status of their rule; here they stand for any.
     #[must_use]
-    pub const fn status(self) -> StatusCode {
+    pub fn status(self) -> StatusCode {
         match self {
             Self::FixedResponse => StatusCode::OK,
             Self::Redirect => StatusCode::MOVED_PERMANENTLY,
             Self::MalformedRequest
+            | Self::RequestHeaderTooLarge
             | Self::BadHost
             | Self::BadTarget
             | Self::BadLength
@@ -169,7 +188,10 @@ impl Reason {
             | Self::UpgradeWithBody
             | Self::DesyncMitigation
             | Self::RequestBodyIncomplete => StatusCode::BAD_REQUEST,
-            Self::RequestHeaderTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::UriTooLong => StatusCode::URI_TOO_LONG,
+            Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::TooManyForwardedAddresses => of_alb(463),
+            Self::RedirectTooLong => StatusCode::INSUFFICIENT_STORAGE,
             Self::UnsupportedTransferEncoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestHeaderTimeout | Self::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -227,6 +249,8 @@ impl Answer {
                 Reason::MethodNotAllowed
                     | Reason::MalformedRequest
                     | Reason::RequestHeaderTooLarge
+                    | Reason::UriTooLong
+                    | Reason::VersionNotSupported
                     | Reason::RequestHeaderTimeout
                     | Reason::RequestBodyTimeout
                     | Reason::BadHost
@@ -278,54 +302,115 @@ impl Answer {
         }
     }
 
-    /// Writes it as HTTP/1.1. `to_head`: without the body, for a HEAD request.
-    pub fn write(
-        &self,
-        out: &mut Vec<u8>,
-        to_head: bool,
-        connection: Option<&'static str>,
-        date: &[u8],
-    ) {
-        let reason = self.status.canonical_reason().unwrap_or_default();
-        push_status(out, self.status.as_u16(), reason);
-        push_field(out, "server", b"longshore");
-        push_field(out, "date", date);
-        if !matches!(self.reason, Reason::FixedResponse | Reason::Redirect) {
-            push_field(out, REASON_HEADER, self.reason.name().as_bytes());
+    /// Its fields for `dress`, without the ones that frame it.
+    pub fn fields(&self, dress: &Dress<'_>, mut put: impl FnMut(&str, &[u8])) {
+        let is_error = !matches!(self.reason, Reason::FixedResponse | Reason::Redirect);
+        let mut field = |name: &str, value: &[u8]| {
+            if !dress.edits.is_some_and(|edits| edits.drops(name)) {
+                put(name, value);
+            }
+        };
+        if let Some(server) = dress.server {
+            field("server", server.as_bytes());
+        }
+        field("date", dress.date);
+        if is_error {
+            field(REASON_HEADER, self.reason.name().as_bytes());
         }
         if let Some(finding) = self.finding {
             let text = format!("{} {}", finding.class().name(), finding.name());
-            push_field(out, CLASSIFICATION_HEADER, text.as_bytes());
+            field(CLASSIFICATION_HEADER, text.as_bytes());
         }
         if self.reason == Reason::MethodNotAllowed {
-            push_field(
-                out,
-                "allow",
-                b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
-            );
+            field("allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         }
         if let Some(location) = &self.location {
-            push_field(out, "location", location.as_bytes());
+            field("location", location.as_bytes());
         }
-        // RFC 9110 §8.6: not with a status that has no body.
-        let has_body = !matches!(self.status.as_u16(), 100..=199 | 204 | 304);
-        if has_body {
-            push_field(out, "content-type", self.content_type.as_bytes());
-            push_length(out, "content-length", self.body.len() as u64);
+        if is_error && dress.is_grpc {
+            let (code, message) = grpc::status(self.status);
+            field("content-type", b"application/grpc");
+            field("grpc-status", code.to_string().as_bytes());
+            field("grpc-message", message.as_bytes());
+        } else if self.has_body() {
+            field("content-type", self.content_type.as_bytes());
+        }
+        if let Some(edits) = dress.edits {
+            for (name, value) in edits.set.iter().chain(&edits.add) {
+                put(name, value.as_bytes());
+            }
+        }
+    }
+
+    /// Its body for `dress`; empty for gRPC, whose answer is all in the head.
+    #[must_use]
+    pub fn body(&self, dress: &Dress<'_>) -> &[u8] {
+        let is_error = !matches!(self.reason, Reason::FixedResponse | Reason::Redirect);
+        if self.has_body() && !(is_error && dress.is_grpc) {
+            &self.body
+        } else {
+            &[]
+        }
+    }
+
+    /// RFC 9110 §8.6: not with a status that has no body.
+    fn has_body(&self) -> bool {
+        !matches!(self.status.as_u16(), 100..=199 | 204 | 304)
+    }
+
+    /// Writes it as HTTP/1.1.
+    pub fn write(&self, out: &mut Vec<u8>, dress: &Dress<'_>) {
+        push_status(out, self.status.as_u16(), phrase(self.status));
+        self.fields(dress, |name, value| push_field(out, name, value));
+        let body = self.body(dress);
+        if self.has_body() {
+            push_length(out, "content-length", body.len() as u64);
         }
         let delivery = Delivery {
             chunked: false,
-            connection,
+            connection: dress.connection,
         };
         push_delivery(out, delivery);
-        if has_body && !to_head {
-            out.extend_from_slice(&self.body);
+        if !dress.to_head {
+            out.extend_from_slice(body);
         }
     }
 }
 
+/// How an answer is written, by what was asked and where.
+#[derive(Debug, Clone, Copy)]
+pub struct Dress<'d> {
+    /// To a HEAD request: without the body.
+    pub to_head: bool,
+    /// To a gRPC request: errors say so in its way.
+    pub is_grpc: bool,
+    /// The Connection field.
+    pub connection: Option<&'static str>,
+    /// The date.
+    pub date: &'d [u8],
+    /// The `server` field; none if the listener says so.
+    pub server: Option<&'d str>,
+    /// What the listener and the rule do to responses.
+    pub edits: Option<&'d Edits>,
+}
+
+/// A status that only ALB has.
+fn of_alb(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// The words behind a status. ALB's own have none in the registry.
+fn phrase(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        463 => "Too Many Forwarded Addresses",
+        464 => "Incompatible Protocol Versions",
+        _ => status.canonical_reason().unwrap_or_default(),
+    }
+}
+
 fn page(status: StatusCode) -> Bytes {
-    format!("<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>\n")
+    let title = format!("{} {}", status.as_u16(), phrase(status));
+    format!("<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n")
         .into()
 }
 

@@ -12,6 +12,7 @@ use super::desync::Finding;
 use super::download::{Download, DownloadError};
 use super::headers::{self, Delivery, push_field, push_status};
 use super::link::Link;
+use super::policy::Policy;
 use super::sticky::{Setting, Sticky};
 use super::upload::{Upload, UploadError};
 use crate::clock;
@@ -53,6 +54,10 @@ pub(crate) struct Inbound<'s> {
     pub(crate) finding: Option<Finding>,
     /// What cookies its response sets; none without sticky sessions.
     pub(crate) sticky: Option<&'s Sticky>,
+    /// It is gRPC, as far as its fields tell.
+    pub(crate) is_grpc: bool,
+    /// What its rule does besides the action. None if nothing.
+    pub(crate) policy: Option<&'s Policy>,
 }
 
 impl Inbound<'_> {
@@ -292,6 +297,7 @@ fn take_head(
         &understood,
         delivery,
         &date,
+        inbound.policy.and_then(|policy| policy.response.as_ref()),
         |out| {
             if switches {
                 push_field(out, "Upgrade", WEBSOCKET.as_bytes());

@@ -4,55 +4,110 @@
 //! left out (RFC 9110 §7.6.1), and those that frame the message are written from what was
 //! understood, never copied.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use longshore_config::{TraceParent, XffMode};
 
 use super::admit::{Admitted, WEBSOCKET};
+use super::attributes::{Attributes, is_valid_name};
 use super::desync::is_suspicious;
+use super::edits::Edits;
+use super::normal::without_port;
+use super::trace::{Seed, has_parent, push_parent, push_trace_id};
 use crate::http1::body::Body;
-use crate::http1::field::{Field, Kind, Options, is_disguised, is_named, kind, length};
+use crate::http1::field::{Field, Kind, Options, is, is_disguised, is_named, kind, length};
 use crate::http1::head::{RequestHead, ResponseHead};
 
 /// What a client's connection adds to each of its requests, made once for each connection.
 #[derive(Debug, Clone)]
 pub struct Forwarded {
     address: Vec<u8>,
+    peer: SocketAddr,
     /// `X-Forwarded-For` with the address alone, as a line.
     address_line: Vec<u8>,
     /// `X-Forwarded-Proto` and `X-Forwarded-Port`, as lines.
     other_lines: Vec<u8>,
+    /// Names that the listener gave to fields about TLS. None if they have ALB's.
+    renamed: Option<Arc<[Renamed]>>,
 }
 
+/// A field about TLS, by ALB's name, and the name that it has instead.
+pub type Renamed = (&'static str, String);
+
 impl Forwarded {
-    /// With more lines, whole ones.
+    /// With lines about TLS, under the names that the listener gave them. What a client sends under
+    /// these names goes no further: only the load balancer can know it.
     #[must_use]
-    pub fn with(mut self, lines: &str) -> Self {
-        self.other_lines.extend_from_slice(lines.as_bytes());
+    pub fn with_tls(mut self, lines: &str, renamed: Option<&Arc<[Renamed]>>) -> Self {
+        let Some(renamed) = renamed else {
+            self.other_lines.extend_from_slice(lines.as_bytes());
+            return self;
+        };
+        for line in lines.split_inclusive("\r\n") {
+            let (name, rest) = line.split_once(':').unwrap_or((line, ""));
+            let other = renamed.iter().find(|(known, _)| is(known, name));
+            let name = other.map_or(name, |(_, other)| other.as_str());
+            let out = &mut self.other_lines;
+            out.extend_from_slice(name.as_bytes());
+            out.push(b':');
+            out.extend_from_slice(rest.as_bytes());
+        }
+        self.renamed = Some(Arc::clone(renamed));
         self
+    }
+
+    fn is_ours(&self, name: &str) -> bool {
+        let renamed = self.renamed.as_deref();
+        renamed.is_some_and(|renamed| renamed.iter().any(|(_, other)| is(other, name)))
     }
 
     /// The client's address, `http` or `https`, and the listener's port.
     #[must_use]
-    pub fn new(address: IpAddr, proto: &str, port: u16) -> Self {
+    pub fn new(peer: SocketAddr, proto: &str, port: u16) -> Self {
+        let address = peer.ip();
         Self {
             address: address.to_string().into(),
+            peer,
             address_line: format!("X-Forwarded-For: {address}\r\n").into(),
             other_lines: format!("X-Forwarded-Proto: {proto}\r\nX-Forwarded-Port: {port}\r\n")
                 .into(),
+            renamed: None,
         }
     }
 }
 
+/// What a request's head is written with, besides what the client sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Outgoing<'o> {
+    /// What the connection adds.
+    pub forwarded: &'o Forwarded,
+    /// Where the client connected to. It becomes the Host of an HTTP/1.0 request without one,
+    /// because HTTP/1.1 needs one (ALB puts its own name there), and its port belongs to the Host
+    /// unless that is preserved.
+    pub local: SocketAddr,
+    /// The load balancer's.
+    pub attributes: &'o Attributes,
+    /// What a trace identifier is made of. None if none is made.
+    pub trace: Option<Seed>,
+    /// What the rule sets, adds and removes.
+    pub edits: Option<&'o Edits>,
+    /// A transform wrote the Host: it goes on as it is.
+    pub host_is_ours: bool,
+}
+
 /// Writes a request's head for its target.
-///
-/// `local` is where the client connected to; it becomes the Host of an HTTP/1.0 request without
-/// one, because HTTP/1.1 needs one (ALB puts its own name there).
 pub fn write_request(
     out: &mut Vec<u8>,
     head: &RequestHead<'_>,
     admitted: &Admitted<'_>,
-    forwarded: &Forwarded,
-    local: SocketAddr,
+    outgoing: &Outgoing<'_>,
 ) {
+    let Outgoing {
+        forwarded,
+        attributes,
+        ..
+    } = *outgoing;
     out.extend_from_slice(head.method.as_bytes());
     out.push(b' ');
     out.extend_from_slice(admitted.path.as_bytes());
@@ -62,23 +117,27 @@ pub fn write_request(
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     let mut host_is_due = true;
+    let mut addresses_are_due = attributes.xff == XffMode::Append;
+    let mut trace_is_due = outgoing.trace.filter(|_| attributes.trace_id);
     let mut option_is_due = true;
     let mut protocol_is_due = true;
-    let mut address_is_due = true;
     let mut length_is_due = true;
     for field in head.fields {
         match kind(field.name) {
             Kind::Host => {
                 host_is_due = false;
-                let host = admitted.host.unwrap_or_default();
-                push_field(out, field.name, host.as_bytes());
+                push_host(out, field.name, admitted.host.unwrap_or_default(), outgoing);
             }
-            Kind::ForwardedFor => {
+            Kind::ForwardedFor => match attributes.xff {
                 // Several fields of that name mean one list (RFC 9110 §5.3); ALB appends to it.
-                if std::mem::take(&mut address_is_due) {
-                    push_addresses(out, head.fields, &forwarded.address);
+                XffMode::Append => {
+                    if std::mem::take(&mut addresses_are_due) {
+                        push_addresses(out, head.fields, forwarded, attributes.client_port);
+                    }
                 }
-            }
+                XffMode::Preserve => push_field(out, field.name, field.value),
+                XffMode::Remove => {}
+            },
             Kind::ContentLength => {
                 if let Body::Length(length) = admitted.body
                     && std::mem::take(&mut length_is_due)
@@ -105,10 +164,19 @@ pub fn write_request(
             | Kind::Expect
             | Kind::Forwarded
             | Kind::Tls => {}
-            Kind::Date | Kind::Other => {
+            Kind::TraceId if attributes.trace_id => {
+                if let Some(seed) = trace_is_due.take() {
+                    push_trace_id(out, Some(field.value), head.len, seed);
+                }
+            }
+            Kind::Date | Kind::Other | Kind::TraceId => {
                 let named = admitted.names_fields && is_named(head.fields, field.name);
                 let framing = !admitted.is_clean && is_suspicious(field.name);
-                if !named && !framing && !is_disguised(field.name) {
+                let dropped = framing
+                    || forwarded.is_ours(field.name)
+                    || outgoing.edits.is_some_and(|edits| edits.drops(field.name))
+                    || (attributes.drop_invalid && !is_valid_name(field.name));
+                if !named && !dropped && !is_disguised(field.name) {
                     push_field(out, field.name, field.value);
                 }
             }
@@ -116,8 +184,8 @@ pub fn write_request(
     }
     if host_is_due {
         match admitted.host {
-            Some(host) => push_field(out, "Host", host.as_bytes()),
-            None => push_field(out, "Host", local.to_string().as_bytes()),
+            Some(host) => push_host(out, "Host", host, outgoing),
+            None => push_field(out, "Host", outgoing.local.to_string().as_bytes()),
         }
     }
     if matches!(admitted.body, Body::Chunked(_)) {
@@ -128,10 +196,56 @@ pub fn write_request(
         // passed on (RFC 9110 §10.1.4).
         out.extend_from_slice(b"Connection: TE\r\nTE: trailers\r\n");
     }
-    if address_is_due {
-        out.extend_from_slice(&forwarded.address_line);
+    if addresses_are_due {
+        if attributes.client_port {
+            push_field(
+                out,
+                "X-Forwarded-For",
+                forwarded.peer.to_string().as_bytes(),
+            );
+        } else {
+            out.extend_from_slice(&forwarded.address_line);
+        }
     }
     out.extend_from_slice(&forwarded.other_lines);
+    if let Some(seed) = trace_is_due {
+        push_trace_id(out, None, head.len, seed);
+    }
+    if attributes.traceparent == TraceParent::Create
+        && let Some(seed) = outgoing.trace
+        && !has_parent(head.fields)
+    {
+        push_parent(out, seed);
+    }
+    if let Some(edits) = outgoing.edits {
+        edits.push(out);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the Host for a target. Unless it is preserved, it is in small letters, has no port for a
+/// listener at a default port, and the listener's port elsewhere, if the client named none (ALB).
+fn push_host(out: &mut Vec<u8>, name: &str, host: &str, outgoing: &Outgoing<'_>) {
+    if outgoing.attributes.preserve_host || outgoing.host_is_ours || host.is_empty() {
+        return push_field(out, name, host.as_bytes());
+    }
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    let port = outgoing.local.port();
+    let bare = without_port(host);
+    let is_default = matches!(port, 80 | 443);
+    // A colon without a port says nothing (RFC 3986 §3.2.3).
+    let names_port = host.len() > bare.len() + 1;
+    let written = if names_port && !is_default {
+        host
+    } else {
+        bare
+    };
+    out.extend(written.bytes().map(|byte| byte.to_ascii_lowercase()));
+    if !names_port && !is_default {
+        out.push(b':');
+        push_number(out, port.into());
+    }
     out.extend_from_slice(b"\r\n");
 }
 
@@ -145,9 +259,16 @@ pub fn push_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 /// Writes a field with a number.
 pub fn push_length(out: &mut Vec<u8>, name: &str, length: u64) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    push_number(out, length);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn push_number(out: &mut Vec<u8>, number: u64) {
     let mut digits = [0; 20];
     let mut start = digits.len();
-    let mut left = length;
+    let mut left = number;
     loop {
         start -= 1;
         digits[start] = b'0' + u8::try_from(left % 10).unwrap_or_default();
@@ -156,10 +277,10 @@ pub fn push_length(out: &mut Vec<u8>, name: &str, length: u64) {
             break;
         }
     }
-    push_field(out, name, &digits[start..]);
+    out.extend_from_slice(&digits[start..]);
 }
 
-fn push_addresses(out: &mut Vec<u8>, fields: &[Field<'_>], address: &[u8]) {
+fn push_addresses(out: &mut Vec<u8>, fields: &[Field<'_>], forwarded: &Forwarded, with_port: bool) {
     out.extend_from_slice(b"X-Forwarded-For: ");
     for field in fields {
         if kind(field.name) == Kind::ForwardedFor && !field.value.is_empty() {
@@ -167,7 +288,11 @@ fn push_addresses(out: &mut Vec<u8>, fields: &[Field<'_>], address: &[u8]) {
             out.extend_from_slice(b", ");
         }
     }
-    out.extend_from_slice(address);
+    if with_port {
+        out.extend_from_slice(forwarded.peer.to_string().as_bytes());
+    } else {
+        out.extend_from_slice(&forwarded.address);
+    }
     out.extend_from_slice(b"\r\n");
 }
 
@@ -282,13 +407,15 @@ pub struct Delivery {
 }
 
 /// Writes a response's head for the client. The version is that of each connection (RFC 9112
-/// §2.3). `date` is for responses without one (RFC 9110 §6.6.1). `add` writes fields of our own.
+/// §2.3). `date` is for responses without one (RFC 9110 §6.6.1). `edits` are those of the listener
+/// and the rule. `add` writes fields of our own.
 pub fn write_response(
     out: &mut Vec<u8>,
     head: &ResponseHead<'_>,
     understood: &Understood,
     delivery: Delivery,
     date: &[u8],
+    edits: Option<&Edits>,
     add: impl FnOnce(&mut Vec<u8>),
 ) {
     push_status(out, head.status, head.reason);
@@ -311,10 +438,12 @@ pub fn write_response(
             Kind::Host
             | Kind::ForwardedFor
             | Kind::Forwarded
+            | Kind::TraceId
             | Kind::Tls
             | Kind::Date
             | Kind::Other => {
-                if !(understood.names_fields && is_named(head.fields, field.name)) {
+                let named = understood.names_fields && is_named(head.fields, field.name);
+                if !named && !edits.is_some_and(|edits| edits.drops(field.name)) {
                     push_field(out, field.name, field.value);
                 }
             }
@@ -322,6 +451,9 @@ pub fn write_response(
     }
     if !understood.has_date && head.status >= 200 {
         push_field(out, "Date", date);
+    }
+    if let Some(edits) = edits {
+        edits.push(out);
     }
     add(out);
     push_delivery(out, delivery);

@@ -2,6 +2,7 @@
 
 use http::{HeaderValue, StatusCode};
 
+use super::answer::Reason;
 use super::normal::without_port;
 use super::rules::Facts;
 
@@ -35,10 +36,16 @@ struct Parts<'p> {
 }
 
 impl Redirect {
-    /// The Location for a request that came by `protocol` (`http`, `https`) to `port`. None if it
-    /// would be too long or is not valid in a header.
-    #[must_use]
-    pub fn location(&self, facts: &Facts<'_>, protocol: &str, port: u16) -> Option<HeaderValue> {
+    /// The Location for a request that came by `protocol` (`http`, `https`) to `port`.
+    ///
+    /// # Errors
+    /// The reason for which there is none.
+    pub fn location(
+        &self,
+        facts: &Facts<'_>,
+        protocol: &str,
+        port: u16,
+    ) -> Result<HeaderValue, Reason> {
         let port = port.to_string();
         let parts = Parts {
             protocol,
@@ -66,9 +73,9 @@ impl Redirect {
             location.push_str(&query);
         }
         if location.len() > LOCATION_MAX {
-            return None;
+            return Err(Reason::RedirectTooLong);
         }
-        HeaderValue::from_str(&location).ok()
+        HeaderValue::from_str(&location).map_err(|_| Reason::RedirectInvalid)
     }
 }
 
@@ -127,7 +134,7 @@ mod tests {
             fields: &[],
             source: [127, 0, 0, 1].into(),
         };
-        let value = redirect.location(&facts, "http", 8080)?;
+        let value = redirect.location(&facts, "http", 8080).ok()?;
         Some(value.to_str().expect("text").to_owned())
     }
 

@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode};
 use longshore_config::Timeouts;
 
 use super::condition::Condition;
+use super::policy::Policy;
 use super::redirect::Redirect;
 use super::retry::Policy;
 use super::rule_index::RuleIndex;
@@ -198,6 +199,19 @@ pub struct Rule {
     pub action: Action,
     /// What is written anew for the target.
     pub transforms: Transforms,
+    /// What else it does. None if nothing.
+    pub policy: Option<Arc<Policy>>,
+}
+
+/// What a request gets.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'t> {
+    /// The action.
+    pub action: &'t Action,
+    /// What is written anew for the target.
+    pub transforms: &'t Transforms,
+    /// What else is done. None if nothing.
+    pub policy: Option<&'t Arc<Policy>>,
 }
 
 impl Rule {
@@ -216,6 +230,7 @@ pub struct RuleTable {
     rules: Box<[Rule]>,
     index: RuleIndex,
     default: Action,
+    policy: Option<Arc<Policy>>,
 }
 
 impl RuleTable {
@@ -227,13 +242,26 @@ impl RuleTable {
             index: RuleIndex::new(&rules),
             rules: rules.into(),
             default,
+            policy: None,
         }
     }
 
-    /// The action and the transforms of the first rule whose conditions all hold, or the default
-    /// action. Only rules that the index has for this Host and path are looked at.
+    /// The same, with what is done besides the default action.
     #[must_use]
-    pub fn find(&self, facts: &Facts<'_>) -> (&Action, &Transforms) {
+    pub fn with_policy(self, policy: Option<Arc<Policy>>) -> Self {
+        Self { policy, ..self }
+    }
+
+    /// What is done besides the default action.
+    #[must_use]
+    pub fn default_policy(&self) -> Option<&Arc<Policy>> {
+        self.policy.as_ref()
+    }
+
+    /// What the first rule says whose conditions all hold, or the default action. Only rules that
+    /// the index has for this Host and path are looked at.
+    #[must_use]
+    pub fn find(&self, facts: &Facts<'_>) -> Found<'_> {
         let found = if self.rules.is_empty() {
             None
         } else {
@@ -241,15 +269,26 @@ impl RuleTable {
                 .first(facts, |number| self.rules[number].holds(facts))
         };
         match found {
-            Some(number) => (&self.rules[number].action, &self.rules[number].transforms),
-            None => (&self.default, &Transforms::NONE),
+            Some(number) => {
+                let rule = &self.rules[number];
+                Found {
+                    action: &rule.action,
+                    transforms: &rule.transforms,
+                    policy: rule.policy.as_ref(),
+                }
+            }
+            None => Found {
+                action: &self.default,
+                transforms: &Transforms::NONE,
+                policy: self.policy.as_ref(),
+            },
         }
     }
 
     /// The action of the first rule whose conditions all hold, or the default action.
     #[must_use]
     pub fn action(&self, facts: &Facts<'_>) -> &Action {
-        self.find(facts).0
+        self.find(facts).action
     }
 
     /// All rules, the one that is tried first at the front.

@@ -324,6 +324,7 @@ fn the_index_finds_the_first_rule_that_holds() {
                     .collect(),
                 action: Action::Forward(Split::new([])),
                 transforms: Transforms::default(),
+                policy: None,
             })
             .collect();
         let table = RuleTable::new(rules, Action::Forward(Split::new([])));

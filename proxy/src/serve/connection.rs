@@ -5,6 +5,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -20,9 +21,10 @@ use crate::http1::body::Body;
 use crate::http1::buffer::LARGE;
 use crate::http1::stream::Stream;
 use crate::proxy_protocol::{self, Ends};
-use crate::request::answer::{Answer, Reason};
+use crate::request::answer::{Answer, Dress, Reason};
 use crate::request::headers::Forwarded;
 use crate::request::link::Link;
+use crate::request::policy::Policy;
 use crate::request::{self, Next, Quiet};
 use crate::tls::accept::accept;
 use crate::upstream::endpoint::Endpoint;
@@ -84,14 +86,19 @@ impl Client {
         tls: Option<&str>,
     ) -> Self {
         let secure = tls.is_some();
-        let limits = worker.shared.load().limits;
+        let (limits, renamed) = {
+            let snapshot = worker.shared.load();
+            let listener = snapshot.listener(listener);
+            let renamed = listener.and_then(|listener| listener.renamed.clone());
+            (snapshot.limits, renamed)
+        };
         let now = worker.timers.now();
         let slot = worker.timers.slot();
         slot.set(limits.idle);
         let (peer, local) = (canonical(peer), canonical(local));
         Self {
-            forwarded: Forwarded::new(peer.ip(), scheme(secure), local.port())
-                .with(tls.unwrap_or_default()),
+            forwarded: Forwarded::new(peer, scheme(secure), local.port())
+                .with_tls(tls.unwrap_or_default(), renamed.as_ref()),
             worker,
             listener,
             peer,
@@ -116,6 +123,16 @@ impl Client {
     /// The scheme of the URLs that the client asks for.
     pub(crate) fn scheme(&self) -> &'static str {
         scheme(self.secure)
+    }
+
+    /// What answers of our own are written with: the `server` field, and the policy that holds
+    /// before a rule was found.
+    pub(crate) fn dressing(&self) -> (Option<Arc<str>>, Option<Arc<Policy>>) {
+        let snapshot = self.worker.shared.load();
+        match snapshot.listener(self.listener) {
+            Some(listener) => (listener.server.clone(), listener.policy.clone()),
+            None => (None, None),
+        }
     }
 
     /// The PROXY header that tells a target of this client.
@@ -508,8 +525,16 @@ async fn converse(client: &Client, link: &mut Link) -> Next {
                 let reason = Reason::RequestHeaderTimeout;
                 client.worker.metrics.answered(reason);
                 client.worker.metrics.responded(reason.status().as_u16());
-                let date = client.worker.date();
-                Answer::error(reason).write(&mut link.output, false, Some("close"), &date);
+                let (server, policy) = client.dressing();
+                let dress = Dress {
+                    to_head: false,
+                    is_grpc: false,
+                    connection: Some("close"),
+                    date: &client.worker.date(),
+                    server: server.as_deref(),
+                    edits: policy.as_ref().and_then(|policy| policy.response.as_ref()),
+                };
+                Answer::error(reason).write(&mut link.output, &dress);
                 client.response_begins();
                 client.flush(link).await;
                 return Next::Linger;

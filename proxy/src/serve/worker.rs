@@ -23,6 +23,7 @@ use crate::control::snapshot::Shared;
 use crate::http1::buffer::Buffers;
 use crate::observe::metrics::WorkerMetrics;
 use crate::request::sticky::ticket::NONCE;
+use crate::request::trace::Seed;
 use crate::tls::accept::Handshakes;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Pool;
@@ -114,6 +115,8 @@ pub(crate) struct Worker {
     date: Cell<[u8; clock::HTTP_DATE_LEN]>,
     /// When cookies that are set now expire, as a date, at most a second off.
     cookies_expire: Cell<[u8; clock::HTTP_DATE_LEN]>,
+    /// Seconds since 1970-01-01, at most a second old.
+    epoch: Cell<u32>,
     rng: RefCell<SmallRng>,
 }
 
@@ -134,6 +137,14 @@ impl Worker {
     /// When a browser drops a cookie that is set now, as a date.
     pub(crate) fn cookies_expire(&self) -> [u8; clock::HTTP_DATE_LEN] {
         self.cookies_expire.get()
+    }
+
+    /// What the identifier of a trace is made of. It tells requests apart and keeps no secret.
+    pub(crate) fn trace_seed(&self) -> Seed {
+        Seed {
+            epoch: self.epoch.get(),
+            random: self.rng.borrow_mut().random(),
+        }
     }
 
     /// A nonce for a cookie. See [`crate::request::sticky::ticket`] for why it need not come from a
@@ -214,6 +225,7 @@ pub(crate) fn run(
         buffers: Buffers::default(),
         date: Cell::new(clock::http_date(clock::wall())),
         cookies_expire: Cell::new(clock::http_date(clock::wall() + COOKIE_LIFE)),
+        epoch: Cell::new(clock::epoch(clock::wall())),
         timers: Timers::new(),
         handshakes: Rc::default(),
         metrics: Arc::clone(&peers[index].metrics),
@@ -249,6 +261,7 @@ async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
                     worker.pool.sweep(&worker.timers);
                     let now = clock::wall();
                     worker.date.set(clock::http_date(now));
+                    worker.epoch.set(clock::epoch(now));
                     worker
                         .cookies_expire
                         .set(clock::http_date(now + COOKIE_LIFE));
