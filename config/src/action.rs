@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::limits::WEIGHT_MAX;
-use crate::{Ranged, Span};
+use crate::{Ranged, Retry, Span, Timeouts};
 
 /// One action; the key named by `type` holds its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -19,6 +19,12 @@ pub struct Action {
     /// Settings of `forward`.
     #[serde(default)]
     pub forward: Option<Forward>,
+    /// With `forward`: what is tried again, in place of what the group says.
+    #[serde(default)]
+    pub retry: Option<Retry>,
+    /// With `forward`: time limits, each in place of the group's.
+    #[serde(default)]
+    pub timeouts: Option<Timeouts>,
     /// Settings of `redirect`.
     #[serde(default)]
     pub redirect: Option<Redirect>,

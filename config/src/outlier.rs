@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::values::ranged;
 use crate::{Ranged, Span};
 
 /// When requests take a target out, for how long, and how it comes back.
@@ -39,17 +40,6 @@ pub struct OutlierDetection {
     pub max_ejection_percent: Ranged<1, 100>,
     /// So many requests, one at first, must succeed before a target has its share again (default 3).
     pub trial_requests: Ranged<1, 100>,
-}
-
-#[allow(
-    clippy::unnecessary_literal_unwrap,
-    reason = "each number is within the bounds; checked when the constant is built"
-)]
-const fn ranged<const MIN: u64, const MAX: u64>(value: u64) -> Ranged<MIN, MAX> {
-    match Ranged::new(value) {
-        Some(value) => value,
-        None => panic!("a default is within its bounds"),
-    }
 }
 
 impl Default for OutlierDetection {

@@ -7,7 +7,8 @@ use serde::Deserialize;
 
 use crate::{
     Algorithm, AnomalyMitigation, CrossZone, Discovery, HashPolicy, HealthCheck, OutlierDetection,
-    Port, ProxyProtocol, Ranged, Span, TargetGroupHealth, TargetTls, limits,
+    Port, ProxyProtocol, Ranged, Retry, RetryBudget, Span, TargetControl, TargetGroupHealth,
+    TargetTls, Timeouts, limits,
 };
 
 /// Targets that answer the same requests, and how one is picked.
@@ -60,6 +61,18 @@ pub struct TargetGroup {
     /// Which targets are taken out because of the requests that they got.
     #[serde(default)]
     pub outlier_detection: OutlierDetection,
+    /// What is tried again at another target.
+    #[serde(default)]
+    pub retry: Option<Retry>,
+    /// How many retries there may be.
+    #[serde(default)]
+    pub retry_budget: RetryBudget,
+    /// Time limits of its own.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// How many requests a target works at; others wait.
+    #[serde(default)]
+    pub target_control: Option<TargetControl>,
     /// Tells targets of the client with a PROXY header before each request (`v1`, `v2`; default:
     /// none). Each request then has a connection of its own.
     #[serde(default)]

@@ -16,7 +16,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::node::Step;
-use crate::{Config, Listener, OutlierDetection, ProtocolVersion, TargetGroup, limits};
+use crate::{
+    Config, Listener, OutlierDetection, ProtocolVersion, Retry, RetryOn, TargetGroup, limits,
+};
 
 /// Takes a path into the configuration and what is wrong there.
 pub(crate) type Report<'a> = &'a mut dyn FnMut(&[Step], String);
@@ -250,9 +252,28 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
     });
     health::checks(scope, group);
     health::minimums(scope, group);
+    if let Some(with) = &group.retry {
+        scope.key("retry", |scope| retry(scope, with));
+    }
     scope.key("outlier_detection", |scope| {
         outlier_detection(scope, &group.outlier_detection)
     });
+}
+
+fn retry(scope: &mut Scope<'_, '_>, retry: &Retry) {
+    let waits = !retry.backoff.get().is_zero() || retry.per_try_timeout.is_some();
+    if waits && retry.attempts.get() == 1 {
+        scope.fault_at(
+            "attempts",
+            "with one attempt nothing is tried again; remove this key, or `backoff` and `per_try_timeout`",
+        );
+    }
+    if retry.per_try_timeout.is_some() && !retry.on.contains(&RetryOn::Timeout) {
+        scope.fault_at(
+            "per_try_timeout",
+            "after this time nothing would be tried again; add `timeout` to `on`",
+        );
+    }
 }
 
 fn outlier_detection(scope: &mut Scope<'_, '_>, detection: &OutlierDetection) {

@@ -35,6 +35,14 @@ impl<const MIN: u64, const MAX: u64> Ranged<MIN, MAX> {
     }
 }
 
+/// A default, which is within its bounds or the build fails.
+pub(crate) const fn ranged<const MIN: u64, const MAX: u64>(value: u64) -> Ranged<MIN, MAX> {
+    match Ranged::new(value) {
+        Some(value) => value,
+        None => panic!("a default is within its bounds"),
+    }
+}
+
 impl Port {
     /// The port as the socket calls take it.
     #[must_use]

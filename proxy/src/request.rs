@@ -21,6 +21,7 @@ pub(crate) mod link;
 pub mod normal;
 pub mod pattern;
 pub mod policy;
+mod queue;
 pub mod redirect;
 pub mod retry;
 mod rule_index;
@@ -63,6 +64,8 @@ use exchange::{Inbound, RelayError, Response};
 use headers::Outgoing;
 use link::Link;
 use policy::Policy;
+use queue::Queued;
+use retry::{Failed, Known, Policy as RetryPolicy, Verdict};
 use rules::{Action, Facts, Found};
 use sticky::Sticky;
 use transform::Rewritten;
@@ -100,6 +103,8 @@ enum Plan {
 struct Route {
     destination: Destination,
     limits: Limits,
+    /// What is tried again; none: [`RetryPolicy::DEFAULT`].
+    retry: Option<Arc<RetryPolicy>>,
     /// None without sticky sessions.
     sticky: Option<Box<Sticky>>,
     /// None if its rule does nothing besides its action.
@@ -134,10 +139,13 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
     let Route {
         destination,
         limits,
+        retry,
         sticky,
         policy,
         ..
     } = route;
+    let retry = retry.as_deref().unwrap_or(&RetryPolicy::DEFAULT);
+    client.limit_request(limits.total);
     let (sticky, policy) = (sticky.as_deref(), policy.as_deref());
     let stays = sticky.and_then(Sticky::target);
     let mut inbound = Inbound {
@@ -146,10 +154,30 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         ..inbound
     };
     let mut attempts = Attempts::default();
+    // Where it waits while all targets are at work.
+    let mut queued: Option<Queued> = None;
     loop {
-        let replayable = inbound.replayable;
-        let lease = match choose(client, destination, stays, replayable, &mut attempts) {
+        client.limit_attempt(None);
+        let (replayable, waits) = (inbound.replayable, queued.is_some());
+        let choice = if client.is_overdue() {
+            Choice::Answer(Reason::TotalTimeout)
+        } else {
+            choose(client, destination, stays, replayable, waits, &mut attempts)
+        };
+        let lease = match choice {
             Choice::Lease(lease) => lease,
+            Choice::Queue { pinned } => {
+                let turn = queue::wait(client, destination.group, pinned, &mut queued);
+                match unless_gone(client, link, turn).await {
+                    None => return Next::Close,
+                    Some(Ok(())) => continue,
+                    Some(Err(reason)) => {
+                        inbound.close |= upload.is_held_back();
+                        let answer = Answer::error(reason);
+                        return respond(client, link, outcome, &inbound, upload.body, answer).await;
+                    }
+                }
+            }
             Choice::Wait => {
                 let waited = wait_for_target(client, destination.group, &mut attempts);
                 if unless_gone(client, link, waited).await.is_none() {
@@ -163,6 +191,8 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
                 return respond(client, link, outcome, &inbound, upload.body, answer).await;
             }
         };
+        queued = None;
+        client.limit_attempt(retry.per_try);
         let attempted = attempt(
             client,
             link,
@@ -182,6 +212,28 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
                 }
                 if let Some(fault) = Fault::of_status(response.status) {
                     blame(client, destination.group, &lease, fault);
+                }
+                // A target that answered before it had all may not be waited for by its client.
+                if retry.names(response.status) && upload.is_done() {
+                    let status = Failed::Status(response.status);
+                    let known = attempts.known(&inbound, &upload, 1);
+                    if may_retry(client, destination.group, status, known, retry)
+                        && link.take_back()
+                    {
+                        attempts.note_response(&lease);
+                        if response.reusable {
+                            connection.ended_by_us();
+                        } else {
+                            connection.ended(Loss::Announced);
+                        }
+                        drop((connection, lease));
+                        upload.rewind();
+                        outcome.retried();
+                        if !back_off(client, link, retry, &attempts).await {
+                            return Next::Close;
+                        }
+                        continue;
+                    }
                 }
                 let close = inbound.close;
                 return relay(
@@ -204,19 +256,62 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
                 if let Some(fault) = error.fault() {
                     blame(client, destination.group, &lease, fault);
                 }
-                let (count, lost) = (attempts.count(), attempts.lost());
-                let whole = !upload.is_touched();
-                if !retry::may_retry(&error, inbound.replayable, whole, count, lost) {
-                    drop(lease);
+                let known = attempts.known(&inbound, &upload, 0);
+                let failed = Failed::Error(&error);
+                drop(lease);
+                if !may_retry(client, destination.group, failed, known, retry) {
                     inbound.close |= upload.is_held_back();
                     let answer = Answer::error(reason_for(&error));
                     return respond(client, link, outcome, &inbound, upload.body, answer).await;
                 }
                 upload.rewind();
                 outcome.retried();
+                if known.seen > 0 && !back_off(client, link, retry, &attempts).await {
+                    return Next::Close;
+                }
             }
         }
     }
+}
+
+/// Whether a failed attempt is followed by another: by its kind, and by what the group has left.
+fn may_retry(
+    client: &Client,
+    group: GroupId,
+    failed: Failed<'_>,
+    known: Known,
+    policy: &RetryPolicy,
+) -> bool {
+    match retry::decide(failed, known, policy) {
+        Verdict::Stop => false,
+        Verdict::Retry => true,
+        Verdict::Within => {
+            let snapshot = client.worker.shared.load();
+            let now = clock::micros(clock::now());
+            let group = snapshot.group(group);
+            let allowed = group.is_some_and(|group| group.budget.take(now));
+            if !allowed {
+                client.worker.metrics.retries_refused.add(1);
+            }
+            allowed
+        }
+    }
+}
+
+/// Waits before a retry, if the policy says so. False if the client left meanwhile.
+async fn back_off(
+    client: &Client,
+    link: &mut Link,
+    policy: &RetryPolicy,
+    attempts: &Attempts,
+) -> bool {
+    if policy.backoff.is_zero() {
+        return true;
+    }
+    let wait = policy.wait(attempts.lost(), client.worker.draw(1_000));
+    client.limit_attempt(None);
+    let wait = tokio::time::sleep(client.left_of(wait));
+    unless_gone(client, link, wait).await.is_some()
 }
 
 /// Reads a head, lets it in or not, finds its rule, and writes it for the target.
@@ -226,6 +321,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         is_1_1: true,
         close: true,
         replayable: false,
+        idempotent: false,
         websocket: false,
         alone: false,
         announced: None,
@@ -300,7 +396,8 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
     };
     inbound.close = admitted.close || inbound.alone;
     inbound.websocket = admitted.websocket;
-    inbound.replayable = retry::is_replayable(head.method, !admitted.body.is_done());
+    inbound.idempotent = retry::is_idempotent(head.method);
+    inbound.replayable = inbound.idempotent && admitted.body.is_done();
     let host = admitted.host.unwrap_or_default();
     let facts = Facts {
         method: head.method,
@@ -332,7 +429,8 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
             let mut out = client.worker.buffers.output();
             headers::write_request(&mut out, &head, &admitted, &outgoing);
             inbound.announced = route.announced;
-            let upload = Upload::new(out, admitted.body, admitted.expects_continue);
+            let body_max = route.retry.as_ref().map_or(0, |retry| retry.body_max);
+            let upload = Upload::new(out, admitted.body, admitted.expects_continue, body_max);
             Plan::Forward(inbound, upload, Route { policy, ..route })
         }
         Err(answer) => {
@@ -385,9 +483,20 @@ fn route(
             let hash = known
                 .and_then(|known| known.hash.as_ref())
                 .and_then(|key| key.of(facts));
+            let own = split.own();
+            let mut limits = snapshot.limits;
+            for timeouts in [
+                known.and_then(|known| known.timeouts.as_ref()),
+                own.map(|own| &own.timeouts),
+            ] {
+                limits = timeouts.map_or(limits, |timeouts| limits.with(timeouts));
+            }
+            let own = own.and_then(|own| own.retry.as_ref());
+            let retry = own.or_else(|| known.and_then(|known| known.retry.as_ref()));
             let route = Route {
                 destination: Destination { group, hash },
-                limits: snapshot.limits,
+                limits,
+                retry: retry.cloned(),
                 announced: known.and_then(|known| known.proxy_protocol),
                 sticky: Sticky::new(group, rule, target, facts.fields),
                 policy: None,
@@ -435,12 +544,18 @@ async fn attempt(
             let connected = connect(
                 pool,
                 lease.local(),
-                limits.connect,
+                client.left_of(limits.connect),
                 trusts,
                 header.as_deref(),
             );
             let connected = unless_gone(client, link, connected).await;
-            connected.ok_or(AttemptError::ClientGone)??
+            match connected.ok_or(AttemptError::ClientGone)? {
+                // It had what was left of the request's time, which says nothing of the target.
+                Err(AttemptError::ConnectTimeout) if client.is_overdue() => {
+                    return Err(AttemptError::Overdue);
+                }
+                connected => connected?,
+            }
         }
     };
     let asked = exchange::ask(
@@ -527,9 +642,9 @@ async fn relay(
                 // The client has its response, and what it still sends matters to nobody.
                 RelayError::Client | RelayError::RequestBody if whole => outcome.complete(),
                 RelayError::Client | RelayError::RequestBody => {}
-                RelayError::Target | RelayError::Expired => {
+                RelayError::Target | RelayError::Expired | RelayError::Overdue => {
                     lease.failed();
-                    if !matches!(error, RelayError::Expired) {
+                    if matches!(error, RelayError::Target) {
                         lease.erred();
                         blame(client, group, &lease, Fault::Failed);
                     }
@@ -664,6 +779,7 @@ fn reason_for(error: &AttemptError) -> Reason {
         AttemptError::Malformed(_) => Reason::TargetMalformed,
         AttemptError::ResponseTimeout => Reason::TargetTimeout,
         AttemptError::RequestTimeout => Reason::RequestBodyTimeout,
+        AttemptError::Overdue => Reason::TotalTimeout,
         AttemptError::Expired => Reason::DeregistrationDelayElapsed,
         AttemptError::RequestBody(_) | AttemptError::ClientGone => Reason::RequestBodyIncomplete,
     }

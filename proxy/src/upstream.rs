@@ -1,6 +1,8 @@
 //! From a choice to a target.
 
+pub mod admission;
 pub(crate) mod any_certificate;
+pub mod budget;
 pub(crate) mod connect;
 pub mod cursors;
 pub mod endpoint;

@@ -125,7 +125,9 @@ async fn resets_in_a_row_take_a_target_out_over_all_workers_and_a_success_betwee
     let (bad, mood) = moody().await;
     let good = Origin::ok("served").await;
     let top = "runtime: {workers: 4}";
-    let balancer = start(&fixed(&[bad.address, good.address], NO_CHECK, top)).await;
+    // More retries in the first second than the budget of a group without traffic allows.
+    let group = format!("{NO_CHECK}\nretry_budget: {{min_per_second: 1000}}");
+    let balancer = start(&fixed(&[bad.address, good.address], &group, top)).await;
     for round in 0..12 {
         // Four failures, and one success.
         mood.store(if round % 5 == 4 { 200 } else { 0 }, Ordering::Relaxed);

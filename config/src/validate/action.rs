@@ -24,6 +24,8 @@ fn action(scope: &mut Scope<'_, '_>, action: &Action) {
             action.target_group.is_some(),
         ),
         (ActionKind::Forward, "forward", action.forward.is_some()),
+        (ActionKind::Forward, "retry", action.retry.is_some()),
+        (ActionKind::Forward, "timeouts", action.timeouts.is_some()),
         (ActionKind::Redirect, "redirect", action.redirect.is_some()),
         (
             ActionKind::FixedResponse,
@@ -38,6 +40,9 @@ fn action(scope: &mut Scope<'_, '_>, action: &Action) {
                 "the action's `type` is another one; remove this key or change `type`",
             );
         }
+    }
+    if let Some(retry) = &action.retry {
+        scope.key("retry", |scope| super::retry(scope, retry));
     }
     match action.kind {
         ActionKind::Forward => match (&action.target_group, &action.forward) {

@@ -13,7 +13,8 @@ use crate::request::headers::Renamed;
 use crate::request::pattern::{Pattern, Regex};
 use crate::request::policy::Policy;
 use crate::request::redirect::Redirect;
-use crate::request::rules::{Action, Fixed, Rule, RuleTable, Split};
+use crate::request::retry::Policy;
+use crate::request::rules::{Action, Fixed, Own, Rule, RuleTable, Split};
 use crate::request::sticky::Keeps;
 use crate::request::transform::{Rewriter, Transforms};
 use crate::upstream::identity::Identity;
@@ -174,7 +175,20 @@ fn first_action(
     );
     let forward = action.forward.as_ref();
     let split = split.that_fails_over(forward.is_some_and(|forward| forward.failover));
-    Action::Forward(split.that_keeps(forward.and_then(|forward| keeps(forward, group, scope))))
+    let kept = forward.and_then(|forward| keeps(forward, group, scope));
+    Action::Forward(split.that_keeps(kept).with_own(own(action)))
+}
+
+fn own(action: &config::Action) -> Option<Box<Own>> {
+    (action.retry.is_some() || action.timeouts.is_some()).then(|| {
+        Box::new(Own {
+            retry: action
+                .retry
+                .as_ref()
+                .map(|retry| Arc::new(Policy::new(retry))),
+            timeouts: action.timeouts.unwrap_or_default(),
+        })
+    })
 }
 
 fn keeps(

@@ -30,6 +30,7 @@ use crate::observe::metrics::PerWorker;
 use crate::request::attributes::Attributes;
 use crate::request::sticky::ticket::Keyring;
 use crate::tls::target::TargetTls;
+use crate::upstream::admission::Admission;
 use crate::upstream::cursors::Cursors;
 use crate::upstream::endpoint::Loss;
 use crate::upstream::target_group::TargetGroup;
@@ -167,6 +168,8 @@ impl Controller {
             client_keep_alive: lb.client_keep_alive.get(),
             request_header: lb.request_header_timeout.get(),
             connect: lb.connect_timeout.get(),
+            response_header: None,
+            total: None,
             tls_handshake: lb.tls_handshake_timeout.get(),
             drain: config.runtime.drain_timeout.get(),
             close_spread: config.runtime.websocket_close_spread.get(),
@@ -325,6 +328,7 @@ impl Controller {
         if self.next_judgement.is_none_or(|next| now >= next) {
             self.next_judgement = Some(now + anomaly::PERIOD);
             for (id, group) in &mut self.groups {
+                group.tend_budget(anomaly::PERIOD);
                 if group.judge() {
                     self.stale.insert(*id);
                 }
@@ -387,6 +391,9 @@ impl Controller {
                 cursors: Arc::new(Cursors::new(self.workers)),
                 unhealthy_routing: Arc::new(PerWorker::new(self.workers)),
                 look_now: Arc::default(),
+                admission: Arc::new(Admission::new(self.workers)),
+                budget: Group::new_budget(&config.retry_budget),
+                budget_seen: 0,
                 suspects: BTreeSet::new(),
                 waiting: BTreeSet::new(),
                 ejections: [0; Cause::ALL.len()],

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_config::{Algorithm, AnomalyMitigation, Check, TargetGroup as GroupConfig};
+use longshore_config::{
+    Algorithm, AnomalyMitigation, Check, RetryBudget, TargetGroup as GroupConfig, Timeouts,
+};
 use longshore_discovery::{Problem, Target, TargetKey};
 use tokio::sync::Notify;
 
@@ -21,12 +23,15 @@ use super::zones;
 use crate::observe::metrics::PerWorker;
 use crate::request::answer::Reason;
 use crate::request::hash::HashKey;
+use crate::request::retry::Policy;
 use crate::tls::target::TargetTls;
+use crate::upstream::admission::Admission;
+use crate::upstream::budget::Budget;
 use crate::upstream::cursors::Cursors;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::picker::{Candidate, Picker};
 use crate::upstream::stickiness::Stickiness;
-use crate::upstream::target_group::TargetGroup;
+use crate::upstream::target_group::{Control, TargetGroup};
 
 /// One group.
 #[derive(Debug)]
@@ -52,6 +57,10 @@ pub(super) struct Group {
     /// Requests that came while it was open to unhealthy targets.
     pub(super) unhealthy_routing: Arc<PerWorker>,
     pub(super) look_now: Arc<Notify>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) budget: Arc<Budget>,
+    /// Requests of its targets as of the latest look.
+    pub(super) budget_seen: u64,
     /// Endpoints that are out or on trial because of what requests showed.
     pub(super) suspects: BTreeSet<u64>,
     /// Those that would be out if not too many were.
@@ -230,6 +239,18 @@ impl Group {
             outliers: outlier::limits(&self.config.outlier_detection),
             has_trials: self.heeds_outliers()
                 && members.iter().any(|member| !member.outlier.is_in()),
+            retry: self
+                .config
+                .retry
+                .as_ref()
+                .map(|retry| Arc::new(Policy::new(retry))),
+            budget: Arc::clone(&self.budget),
+            timeouts: (self.config.timeouts != Timeouts::default()).then_some(self.config.timeouts),
+            control: self
+                .config
+                .target_control
+                .as_ref()
+                .map(|control| Control::new(control, &self.admission)),
             is_timed: self.config.outlier_detection.enabled
                 && self.config.outlier_detection.latency_factor.get() > 0,
         }
@@ -328,6 +349,25 @@ impl Group {
             (&mut member.anomaly, counts)
         });
         anomaly::judge(counted, mitigates)
+    }
+
+    pub(super) fn new_budget(config: &RetryBudget) -> Arc<Budget> {
+        let budget = Budget::default();
+        budget.set(1_000 * config.min_per_second.get());
+        Arc::new(budget)
+    }
+
+    /// Allows retries by the requests since the last time, which was so long ago.
+    pub(super) fn tend_budget(&mut self, since: Duration) {
+        let requests = self.members.iter().map(|member| member.endpoint.requests());
+        let requests = requests.sum::<u64>();
+        // Targets that left took their requests with them.
+        let new = requests.saturating_sub(self.budget_seen);
+        self.budget_seen = requests;
+        let config = &self.config.retry_budget;
+        let seconds = since.as_secs().max(1);
+        let part = new * 1_000 / seconds * config.percent.get() / 100;
+        self.budget.set(part + 1_000 * config.min_per_second.get());
     }
 
     /// The group's usable targets with a verdict, for figures.

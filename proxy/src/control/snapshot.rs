@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use ipnet::IpNet;
-use longshore_config::{DesyncMitigationMode, PathNormalization};
+use longshore_config::{DesyncMitigationMode, PathNormalization, Span, Timeouts};
 use tokio::sync::watch;
 
 use super::ids::{GroupId, ListenerId};
@@ -57,6 +57,28 @@ pub struct Limits {
     pub drain: Duration,
     /// Over how long a time WebSockets are closed whose target, or the process, is about to go.
     pub close_spread: Duration,
+    /// The longest time from the end of a request to the head of its response; none: `idle` alone.
+    pub response_header: Option<Duration>,
+    /// The longest time from the head of a request to the end of its response.
+    pub total: Option<Duration>,
+}
+
+impl Limits {
+    /// With those of a group or a rule in their place.
+    #[must_use]
+    pub fn with(mut self, timeouts: &Timeouts) -> Self {
+        let Timeouts {
+            connect,
+            response_header,
+            idle,
+            total,
+        } = timeouts;
+        self.connect = connect.map_or(self.connect, Span::get);
+        self.idle = idle.map_or(self.idle, Span::get);
+        self.response_header = response_header.map(Span::get).or(self.response_header);
+        self.total = total.map(Span::get).or(self.total);
+        self
+    }
 }
 
 /// A listener as requests see it.

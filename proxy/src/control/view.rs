@@ -64,6 +64,8 @@ pub struct GroupView {
     pub discovery_error: Option<String>,
     /// Too few targets are healthy, and requests go to unhealthy ones, too.
     pub fail_open: bool,
+    /// Requests that wait because every target works at as many as it may.
+    pub requests_waiting: u64,
     /// A rule forwards to it.
     pub in_use: bool,
     /// Registered and draining targets, and those that lost their address to a younger one.
@@ -232,6 +234,7 @@ impl Controller {
                 checks: group.counts,
                 unhealthy_routing: group.unhealthy_routing.sum(),
                 ejected: group.ejected(),
+                waiting: group.admission.waiting() as u64,
                 ejections: group.ejections,
                 discovery_failures: group.source.failures,
                 discovery_age: group.age(now).map_or(0.0, |age| age.as_secs_f64()),
@@ -288,6 +291,7 @@ impl Group {
                 self.age(now).map(|age| age.as_secs_f64())
             },
             discovery_error: self.source.error.clone(),
+            requests_waiting: self.admission.waiting() as u64,
             fail_open,
             in_use: self.in_use,
             targets,

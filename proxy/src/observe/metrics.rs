@@ -83,6 +83,8 @@ pub struct WorkerMetrics {
     findings: [Counter; Finding::ALL.len()],
     /// Attempts that were followed by another.
     pub retries: Counter,
+    /// Attempts that the group's budget did not allow.
+    pub retries_refused: Counter,
     /// Requests whose client left before the end of the response.
     pub client_aborts: Counter,
     /// Responses of targets that ended before their end.
@@ -166,6 +168,8 @@ pub(crate) struct GroupFigures {
     pub(crate) unhealthy_routing: u64,
     /// Taken out because of their requests, or on trial after that.
     pub(crate) ejected: u64,
+    /// Requests that wait for a target with room.
+    pub(crate) waiting: u64,
     /// How often targets were taken out, by cause.
     pub(crate) ejections: [u64; Cause::ALL.len()],
     pub(crate) discovery_failures: u64,
@@ -250,11 +254,16 @@ impl Collector for Scrape {
             ];
             count.encode(findings.encode_family(&labels)?)?;
         }
-        let counters: [(&str, &str, u64); 13] = [
+        let counters: [(&str, &str, u64); 14] = [
             (
                 "retries",
                 "Attempts that were followed by another",
                 self.sum(|w| &w.retries),
+            ),
+            (
+                "retries_refused",
+                "Attempts that the budget did not allow",
+                self.sum(|w| &w.retries_refused),
             ),
             (
                 "client_aborts",
@@ -375,6 +384,16 @@ impl Collector for Scrape {
         for group in &self.groups {
             let labels = [("target_group", group.name.as_str())];
             gauge(group.ejected).encode(ejected.encode_family(&labels)?)?;
+        }
+        let mut waiting = encoder.encode_descriptor(
+            "requests_waiting",
+            "Requests that wait because every target works at as many as it may",
+            None,
+            MetricType::Gauge,
+        )?;
+        for group in &self.groups {
+            let labels = [("target_group", group.name.as_str())];
+            gauge(group.waiting).encode(waiting.encode_family(&labels)?)?;
         }
         let mut ejections = encoder.encode_descriptor(
             "ejections",

@@ -81,11 +81,17 @@ pub enum Reason {
     TargetTimeout,
     /// The deregistration delay ended before the target responded.
     DeregistrationDelayElapsed,
+    /// The time for the whole request is over.
+    TotalTimeout,
+    /// All targets are at work, and too many requests wait for one.
+    QueueFull,
+    /// All targets were at work for too long.
+    QueueTimeout,
 }
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 35] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
@@ -118,6 +124,9 @@ impl Reason {
         Self::TargetMalformed,
         Self::TargetTimeout,
         Self::DeregistrationDelayElapsed,
+        Self::TotalTimeout,
+        Self::QueueFull,
+        Self::QueueTimeout,
     ];
 
     /// Its stable name.
@@ -156,6 +165,9 @@ impl Reason {
             Self::TargetMalformed => "target_malformed",
             Self::TargetTimeout => "target_timeout",
             Self::DeregistrationDelayElapsed => "deregistration_delay_elapsed",
+            Self::TotalTimeout => "total_timeout",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
         }
     }
 
@@ -187,13 +199,17 @@ impl Reason {
             Self::ListenerRemoved
             | Self::GroupRemoved
             | Self::NoTargets
-            | Self::NoCheckedTarget => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::NoCheckedTarget
+            | Self::QueueFull
+            | Self::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectFailed
             | Self::TargetTlsFailed
             | Self::TargetClosed
             | Self::TargetMalformed
             | Self::DeregistrationDelayElapsed => StatusCode::BAD_GATEWAY,
-            Self::ConnectTimeout | Self::TargetTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::ConnectTimeout | Self::TargetTimeout | Self::TotalTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
         }
     }
 }

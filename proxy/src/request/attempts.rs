@@ -1,7 +1,10 @@
 //! What the attempts of one request have shown. No IO.
 
 use super::answer::Reason;
+use super::exchange::Inbound;
 use super::reason_for;
+use super::retry::Known;
+use super::upload::Upload;
 use crate::upstream::error::AttemptError;
 use crate::upstream::lease::Lease;
 
@@ -29,10 +32,6 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    pub(crate) fn count(&self) -> usize {
-        self.count
-    }
-
     /// Whether nothing was tried yet, nor waited for.
     pub(crate) fn is_first(&self) -> bool {
         self.count == 0 && self.waits == 0
@@ -40,6 +39,17 @@ impl Attempts {
 
     pub(crate) fn lost(&self) -> usize {
         self.lost
+    }
+
+    /// What is known of a request, with so many attempts more than were noted.
+    pub(crate) fn known(&self, inbound: &Inbound<'_>, upload: &Upload, more: usize) -> Known {
+        Known {
+            idempotent: inbound.idempotent,
+            untouched: !upload.is_touched(),
+            repeatable: upload.is_repeatable(),
+            attempts: self.count + more,
+            seen: self.lost + more,
+        }
     }
 
     pub(crate) fn tried(&self, endpoint: u64) -> bool {
@@ -63,8 +73,13 @@ impl Attempts {
                     lease.erred();
                 }
             }
-            AttemptError::Expired => lease.failed(),
-            _ => {
+            AttemptError::Expired | AttemptError::Overdue => lease.failed(),
+            AttemptError::Malformed(_) | AttemptError::ResponseTimeout => {
+                self.lost += 1;
+                lease.failed();
+                lease.erred();
+            }
+            AttemptError::Connect(_) | AttemptError::Tls(_) | AttemptError::ConnectTimeout => {
                 lease.failed();
                 lease.erred();
             }
@@ -81,6 +96,14 @@ impl Attempts {
         } else if self.was_stale(lease.endpoint().id) {
             self.stale = None;
         }
+    }
+
+    /// Notes a response after which another target is asked. If there is none, the same one is.
+    pub(crate) fn note_response(&mut self, lease: &Lease) {
+        self.count += 1;
+        self.lost += 1;
+        self.tried.push(lease.endpoint().id);
+        self.second_chance = true;
     }
 
     /// Whether the latest attempt at an endpoint met a connection that it had closed meanwhile, idle

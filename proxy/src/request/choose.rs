@@ -13,6 +13,7 @@ use crate::upstream::endpoint::Endpoint;
 use crate::upstream::identity::Identity;
 use crate::upstream::lease::{Feedback, Lease};
 use crate::upstream::picker::Asked;
+use crate::upstream::trial::Ended;
 
 /// How long a request waits when no target can be used at the moment, but one is likely to be soon:
 /// when that every target is still in its place is in doubt (after the wait it is used all the
@@ -25,6 +26,10 @@ pub(super) enum Choice {
     Lease(Lease),
     /// No target can be used, but one may be soon.
     Wait,
+    /// All work at as many requests as they may, or the one at which the client stays does.
+    Queue {
+        pinned: bool,
+    },
     Answer(Reason),
 }
 
@@ -34,6 +39,7 @@ pub(super) fn choose(
     to: Destination,
     stays: Option<Identity>,
     replayable: bool,
+    waits: bool,
     attempts: &mut Attempts,
 ) -> Choice {
     let snapshot = client.worker.shared.load();
@@ -52,7 +58,7 @@ pub(super) fn choose(
         counted.count(client.worker.index);
     }
     attempts.trust_if(!group.can_confirm);
-    let feedback = if group.is_measured() {
+    let feedback = if group.is_measured() || (group.is_timed && group.control.is_some()) {
         Feedback::Measured(clock::now())
     } else if group.is_counted() {
         Feedback::Counted
@@ -70,7 +76,18 @@ pub(super) fn choose(
         draw: &|bound| client.worker.draw(bound),
         hash: to.hash,
     };
+    if let Some(control) = &group.control
+        && !waits
+        && control.admission.is_behind(client.worker.index)
+    {
+        return Choice::Queue { pinned: false };
+    }
+    let has_room = |endpoint: &Endpoint| {
+        let control = group.control.as_ref();
+        control.is_none_or(|control| endpoint.outstanding() < control.limit)
+    };
     loop {
+        let full = Cell::new(false);
         let doubt = Cell::new(false);
         let sure = |endpoint: &Endpoint| {
             if group.has_trials && !endpoint.trial.allows(replayable) {
@@ -87,9 +104,16 @@ pub(super) fn choose(
                 (!attempts.tried(endpoint.id) || attempts.was_stale(endpoint.id)) && sure(endpoint)
             })
         });
+        if stayed.is_some_and(|endpoint| !has_room(endpoint)) {
+            // To move the client would cost its session.
+            return Choice::Queue { pinned: true };
+        }
         let picked = stayed.or_else(|| {
             group.pick(&asked, |endpoint| {
-                !attempts.tried(endpoint.id) && sure(endpoint)
+                let usable = !attempts.tried(endpoint.id) && sure(endpoint);
+                let room = !usable || has_room(endpoint);
+                full.set(full.get() || !room);
+                usable && room
             })
         });
         return match picked {
@@ -105,8 +129,23 @@ pub(super) fn choose(
                 };
                 let local = client.worker.pool.local(endpoint);
                 let index = client.worker.index;
-                Choice::Lease(Lease::begin(local, index, feedback, on_trial))
+                match &group.control {
+                    None => Choice::Lease(Lease::begin(local, index, feedback, on_trial)),
+                    Some(control) => {
+                        match Lease::begin_below(local, index, feedback, on_trial, control) {
+                            Some(lease) => Choice::Lease(lease),
+                            // Another worker took the room.
+                            None => {
+                                if on_trial {
+                                    endpoint.trial.ended(Ended::Untold);
+                                }
+                                continue;
+                            }
+                        }
+                    }
+                }
             }
+            None if full.get() => Choice::Queue { pinned: false },
             None if attempts.takes_second_chance() => continue,
             // In doubt, or all of them have just left and the next snapshot is about to come.
             None if (doubt.get() || attempts.has_only_doubts()) && attempts.may_wait() => {
@@ -142,6 +181,6 @@ pub(super) async fn wait_for_target(client: &Client, group: GroupId, attempts: &
             }
         }
     };
-    let timely = tokio::time::timeout(TARGET_WAIT, usable).await;
+    let timely = tokio::time::timeout(client.left_of(TARGET_WAIT), usable).await;
     attempts.waited(timely.is_ok());
 }

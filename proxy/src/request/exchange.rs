@@ -41,6 +41,8 @@ pub(crate) struct Inbound<'s> {
     pub(crate) close: bool,
     /// It may be sent again after it may have reached a target.
     pub(crate) replayable: bool,
+    /// Its method is idempotent.
+    pub(crate) idempotent: bool,
     /// It asks for a WebSocket.
     pub(crate) websocket: bool,
     /// Neither of its connections is to be used again: what a target makes of it is not sure.
@@ -104,6 +106,7 @@ pub(crate) async fn ask(
     let buffers = &client.worker.buffers;
     let mut failure = None;
     let mut interims = 0;
+    let mut head_limit = limits.response_header;
     poll_fn(|cx| {
         if !upload.is_over() {
             let moved = || client.bytes_moved();
@@ -119,6 +122,12 @@ pub(crate) async fn ask(
                 Poll::Ready(Err(UploadError::Target(error))) => failure = Some(error),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
+        }
+        if head_limit.is_some()
+            && upload.is_over()
+            && let Some(limit) = head_limit.take()
+        {
+            client.limit_head(limit, limits.idle);
         }
         // The body that a client holds back may never come after a final response.
         let close = inbound.close || upload.is_held_back();
@@ -156,7 +165,8 @@ pub(crate) async fn ask(
                     Quiet::TooLong if upload.waits_for_client(input) => {
                         AttemptError::RequestTimeout
                     }
-                    Quiet::TooLong => AttemptError::ResponseTimeout,
+                    Quiet::TooLong | Quiet::Late => AttemptError::ResponseTimeout,
+                    Quiet::Overdue => AttemptError::Overdue,
                     Quiet::Expired => AttemptError::Expired,
                 })
             })
@@ -170,6 +180,10 @@ pub(crate) enum Quiet {
     TooLong,
     /// The target's deregistration delay ended.
     Expired,
+    /// The attempt's time is over.
+    Late,
+    /// The request's time is over.
+    Overdue,
 }
 
 enum HeadError {
@@ -338,6 +352,8 @@ pub(crate) enum RelayError {
     Target,
     /// The target's deregistration delay ended.
     Expired,
+    /// The request's time is over.
+    Overdue,
     /// The request's body ended early or is malformed, while the response was on its way.
     RequestBody,
 }
@@ -400,6 +416,7 @@ pub(crate) async fn relay(
         let quiet = std::task::ready!(client.poll_quiet(lease.endpoint(), limits.idle, cx));
         Poll::Ready(Err(match quiet {
             Quiet::Expired => RelayError::Expired,
+            Quiet::Late | Quiet::Overdue => RelayError::Overdue,
             // What was read for the client and not taken by it, or nothing but its upload is left.
             Quiet::TooLong if downloaded => RelayError::Client,
             Quiet::TooLong if download.waits_for_client(link, connection.wire.input.len()) => {

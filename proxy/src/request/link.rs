@@ -53,6 +53,15 @@ impl Link {
         self.sent
     }
 
+    /// Takes back what waits, if nothing of it was sent. False if something was.
+    pub(crate) fn take_back(&mut self) -> bool {
+        let whole = self.sent == 0;
+        if whole {
+            self.output.clear();
+        }
+        whole
+    }
+
     /// Something waits to be sent.
     pub(crate) fn is_pending(&self) -> bool {
         self.sent < self.output.len()

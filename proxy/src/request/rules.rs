@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
+use longshore_config::Timeouts;
 
 use super::condition::Condition;
 use super::policy::Policy;
 use super::redirect::Redirect;
+use super::retry::Policy;
 use super::rule_index::RuleIndex;
 use super::sticky::Keeps;
 use super::transform::Transforms;
@@ -63,6 +65,17 @@ pub struct Split {
     steps: Box<[(u64, GroupId)]>,
     keeps: Option<Keeps>,
     fails_over: bool,
+    /// What the rule says in place of its groups.
+    own: Option<Box<Own>>,
+}
+
+/// What a rule says in place of its groups.
+#[derive(Debug, Clone, Default)]
+pub struct Own {
+    /// What is tried again.
+    pub retry: Option<Arc<Policy>>,
+    /// Time limits.
+    pub timeouts: Timeouts,
 }
 
 impl Split {
@@ -81,6 +94,7 @@ impl Split {
         Self {
             steps,
             keeps: None,
+            own: None,
             fails_over: false,
         }
     }
@@ -95,6 +109,18 @@ impl Split {
     #[must_use]
     pub fn that_keeps(self, keeps: Option<Keeps>) -> Self {
         Self { keeps, ..self }
+    }
+
+    /// The same, with something of its own.
+    #[must_use]
+    pub fn with_own(self, own: Option<Box<Own>>) -> Self {
+        Self { own, ..self }
+    }
+
+    /// What the rule says in place of its groups; none if it says nothing.
+    #[must_use]
+    pub fn own(&self) -> Option<&Own> {
+        self.own.as_deref()
     }
 
     /// How clients are kept at their groups; none if they are not.

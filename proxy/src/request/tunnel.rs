@@ -8,9 +8,9 @@ mod frames;
 
 use std::future::poll_fn;
 use std::io;
+use std::ops::ControlFlow;
 use std::task::{Context, Poll, ready};
 
-use super::exchange::Quiet;
 use super::link::Link;
 use crate::control::snapshot::Limits;
 use crate::http1::buffer::{Buffer, Buffers, LARGE, SMALL};
@@ -329,8 +329,8 @@ impl<N: End, F: End> Tunnel<'_, N, F> {
             let moment = moments.into_iter().flatten().min();
             let idle = self.limits.idle;
             match ready!(self.client.poll_tunnel(self.endpoint, idle, moment, cx)) {
-                None => {}
-                Some(Quiet::TooLong | Quiet::Expired) => {
+                ControlFlow::Continue(()) => {}
+                ControlFlow::Break(()) => {
                     self.say_goodbye(cx);
                     return Poll::Ready(self.first.unwrap_or(Ended::Closed));
                 }

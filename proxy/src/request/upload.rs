@@ -13,7 +13,8 @@ use crate::http1::wire::Wire;
 pub(crate) struct Upload {
     /// What the client still owes.
     pub(crate) body: Body,
-    /// What is to be sent next: the head first, then chunks. `sent` of it was.
+    /// What is to be sent next: the head first, then chunks. `sent` of it was. All of the request so
+    /// far while it is kept.
     output: Vec<u8>,
     sent: usize,
     /// Something may have reached the target.
@@ -21,6 +22,8 @@ pub(crate) struct Upload {
     expects_continue: bool,
     /// It goes no further, though some is left.
     stopped: bool,
+    /// All that was read of it is in `output`, which may grow up to this; 0 when it is not.
+    kept: usize,
 }
 
 /// Why an upload stopped.
@@ -35,9 +38,15 @@ pub(crate) enum UploadError {
 }
 
 impl Upload {
-    /// A request whose head is written for the target.
-    pub(crate) fn new(head: Vec<u8>, body: Body, expects_continue: bool) -> Self {
+    /// A request whose head is written for the target. A body up to `body_max` bytes is kept.
+    pub(crate) fn new(head: Vec<u8>, body: Body, expects_continue: bool, body_max: usize) -> Self {
+        let keeps = match body {
+            Body::Length(length) => length <= body_max as u64,
+            _ => body_max > 0 || body.is_done(),
+        };
         Self {
+            // A head is never empty.
+            kept: if keeps { head.len() + body_max } else { 0 },
             body,
             output: head,
             sent: 0,
@@ -47,11 +56,17 @@ impl Upload {
         }
     }
 
-    /// From the beginning, for another target. Right only if nothing was sent or there is no body.
+    /// From the beginning, for another target. Right only if nothing was sent, or if it is
+    /// [`Self::is_repeatable`].
     pub(crate) fn rewind(&mut self) {
         self.sent = 0;
         self.touched = false;
         self.stopped = false;
+    }
+
+    /// All of it can be sent again: it has no body, or what was read of it is kept.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        self.kept > 0
     }
 
     /// Some of it may have reached a target.
@@ -102,7 +117,18 @@ impl Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), UploadError>> {
         loop {
-            let plain = self.body.plain(link.wire.input.len());
+            let mut plain = self.body.plain(link.wire.input.len());
+            if plain > 0 && self.kept > 0 {
+                if self.output.len() + plain <= self.kept {
+                    self.output
+                        .extend_from_slice(&link.wire.input.data()[..plain]);
+                    link.wire.input.consume(plain);
+                    self.body.advance(plain);
+                    plain = 0;
+                } else {
+                    self.kept = 0;
+                }
+            }
             if self.sent < self.output.len() || plain > 0 {
                 let head = &self.output[self.sent..];
                 let content = &link.wire.input.data()[..plain];
@@ -156,10 +182,16 @@ impl Upload {
         let Body::Chunked(chunks) = &mut self.body else {
             return Ok(false);
         };
-        self.output.clear();
-        self.sent = 0;
+        if self.kept > 0 && self.output.len() >= self.kept {
+            self.kept = 0;
+        }
+        if self.kept == 0 {
+            self.output.clear();
+            self.sent = 0;
+        }
+        let before = self.output.len();
         let input = &mut link.wire.input;
-        while self.output.len() < LARGE {
+        while self.output.len() - before < LARGE {
             match chunks.next(input.data())? {
                 Part::Framing(count) => input.consume(count),
                 Part::Data(count) => {
@@ -173,6 +205,6 @@ impl Upload {
                 Part::More => break,
             }
         }
-        Ok(!self.output.is_empty())
+        Ok(self.output.len() > before)
     }
 }

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -30,6 +31,9 @@ use crate::request::{self, Next, Quiet};
 use crate::tls::accept::accept;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Local;
+
+/// A deadline that is not set.
+const NEVER: u64 = u64::MAX;
 
 /// How long an idle connection stays open while the process drains: long enough for a request
 /// that is on its way, which then gets an answer with `Connection: close`.
@@ -69,6 +73,9 @@ pub(crate) struct Client {
     since: Cell<u64>,
     moved: Cell<u64>,
     phase: Cell<Phase>,
+    /// When the time of the whole request, and that of the attempt, is over; `Timers::now`.
+    total: Cell<u64>,
+    deadline: Cell<u64>,
     /// The one time limit that holds at the moment.
     slot: Slot,
 }
@@ -109,6 +116,8 @@ impl Client {
             since: Cell::new(now),
             moved: Cell::new(now),
             phase: Cell::new(Phase::Idle),
+            total: Cell::new(NEVER),
+            deadline: Cell::new(NEVER),
             slot,
         }
     }
@@ -172,8 +181,54 @@ impl Client {
     /// An attempt at a target begins: from here on silence counts, and the target's end.
     pub(crate) fn attempt_begins(&self, local: &Rc<Local>, idle: Duration) {
         self.bytes_moved();
-        self.slot.set(idle);
+        self.arm(idle);
         self.slot.watch(local);
+    }
+
+    /// All of a request, from here on, has so long.
+    pub(crate) fn limit_request(&self, total: Option<Duration>) {
+        if let Some(total) = total {
+            self.total.set(self.after(total));
+        }
+    }
+
+    /// An attempt has so long to the head of its response, or as long as the request.
+    pub(crate) fn limit_attempt(&self, limit: Option<Duration>) {
+        let limit = limit.map_or(NEVER, |limit| self.after(limit));
+        self.deadline.set(limit.min(self.total.get()));
+    }
+
+    /// The head of the response has to come within so long, unless the attempt has less.
+    pub(crate) fn limit_head(&self, limit: Duration, idle: Duration) {
+        self.deadline
+            .set(self.after(limit).min(self.deadline.get()));
+        self.arm(idle);
+    }
+
+    /// How much is left of a time, by the limits of the attempt.
+    pub(crate) fn left_of(&self, time: Duration) -> Duration {
+        match self.deadline.get() {
+            NEVER => time,
+            deadline => {
+                let left = deadline.saturating_sub(self.worker.timers.now());
+                time.min(Duration::from_millis(left))
+            }
+        }
+    }
+
+    /// The time of the whole request is over.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.worker.timers.now() >= self.total.get()
+    }
+
+    fn after(&self, time: Duration) -> u64 {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(NEVER);
+        self.worker.timers.now().saturating_add(millis)
+    }
+
+    /// Wakes after so long, or at the deadline.
+    fn arm(&self, after: Duration) {
+        self.slot.set(self.left_of(after));
     }
 
     /// No target is asked any more.
@@ -185,12 +240,15 @@ impl Client {
     pub(crate) fn response_begins(&self) {
         self.enter(Phase::Responding);
         self.bytes_moved();
-        self.slot.set(self.limits.idle);
+        self.deadline.set(self.total.get());
+        self.arm(self.limits.idle);
     }
 
     /// The request is over, however it ended.
     pub(crate) fn request_ends(&self) {
         self.slot.unwatch();
+        self.total.set(NEVER);
+        self.deadline.set(NEVER);
         self.enter(Phase::Idle);
         self.slot.set(self.limits.idle);
     }
@@ -211,8 +269,8 @@ impl Client {
         self.moved.set(self.worker.timers.now());
     }
 
-    /// Ready when nothing has moved for `idle`, or when the endpoint's deregistration delay is
-    /// over.
+    /// Ready when nothing has moved for `idle`, when a deadline has passed, or when the endpoint's
+    /// deregistration delay is over.
     pub(crate) fn poll_quiet(
         &self,
         endpoint: &Endpoint,
@@ -224,11 +282,18 @@ impl Client {
             if endpoint.is_expired() {
                 return Poll::Ready(Quiet::Expired);
             }
+            if self.worker.timers.now() >= self.deadline.get() {
+                return Poll::Ready(if self.is_overdue() {
+                    Quiet::Overdue
+                } else {
+                    Quiet::Late
+                });
+            }
             let quiet = self.elapsed(&self.moved);
             if quiet >= idle {
                 return Poll::Ready(Quiet::TooLong);
             }
-            self.slot.set(idle - quiet);
+            self.arm(idle - quiet);
         }
     }
 
@@ -259,27 +324,28 @@ impl Client {
         self.slot.hear_of_retiring(hear);
     }
 
-    /// Ready when nothing has moved for `idle`, when the endpoint's deregistration delay is over,
-    /// or when a moment (`Timers::now`) has come.
+    /// Ready when nothing has moved for `idle` or the endpoint's deregistration delay is over, which
+    /// ends a tunnel (`Break`), or when a moment (`Timers::now`) has come. The time of the whole
+    /// request ended with the head of its response.
     pub(crate) fn poll_tunnel(
         &self,
         endpoint: &Endpoint,
         idle: Duration,
         moment: Option<u64>,
         cx: &Context<'_>,
-    ) -> Poll<Option<Quiet>> {
+    ) -> Poll<ControlFlow<()>> {
         loop {
             if endpoint.is_expired() {
-                return Poll::Ready(Some(Quiet::Expired));
+                return Poll::Ready(ControlFlow::Break(()));
             }
             let quiet = self.elapsed(&self.moved);
             if quiet >= idle {
-                return Poll::Ready(Some(Quiet::TooLong));
+                return Poll::Ready(ControlFlow::Break(()));
             }
             let now = self.worker.timers.now();
             let until = moment.map(|moment| Duration::from_millis(moment.saturating_sub(now)));
             if until.is_some_and(|until| until.is_zero()) {
-                return Poll::Ready(None);
+                return Poll::Ready(ControlFlow::Continue(()));
             }
             self.slot
                 .set((idle - quiet).min(until.unwrap_or(Duration::MAX)));

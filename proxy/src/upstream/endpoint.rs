@@ -369,6 +369,15 @@ impl Endpoint {
         }
     }
 
+    /// A request of a worker begins, if fewer than `limit` are in flight over all workers.
+    pub(crate) fn begin_below(&self, worker: usize, limit: u32) -> bool {
+        let begins = self.load.begin_below(limit);
+        if begins {
+            self.begin(worker, false);
+        }
+        begins
+    }
+
     /// A request of a worker ends.
     pub fn end(&self, worker: usize, counted: bool) {
         self.side(worker).in_flight.fetch_sub(1, Ordering::Relaxed);

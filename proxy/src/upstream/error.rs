@@ -38,6 +38,9 @@ pub enum AttemptError {
     /// No response head within the time limit.
     #[error("no response in time")]
     ResponseTimeout,
+    /// The time for the whole request is over.
+    #[error("the time for the request is over")]
+    Overdue,
     /// The deregistration delay ended while the target was at work.
     #[error("the target's deregistration delay is over")]
     Expired,
@@ -74,6 +77,7 @@ impl AttemptError {
             | Self::ResponseTimeout => Some(Fault::Failed),
             Self::Doubtful
             | Self::Expired
+            | Self::Overdue
             | Self::RequestTimeout
             | Self::RequestBody(_)
             | Self::ClientGone => None,

@@ -2,11 +2,14 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::admission::Admission;
 use super::endpoint::Endpoint;
 use super::passive::{Fault, Runs};
 use super::pool::Local;
+use super::target_group::Control;
 use super::trial::Ended;
 use crate::clock;
 
@@ -38,6 +41,8 @@ pub(crate) struct Lease {
     feedback: Feedback,
     /// It is one of the requests of a trial, which has not ended.
     on_trial: Cell<bool>,
+    /// Who may be waiting for its end.
+    admission: Option<Arc<Admission>>,
 }
 
 impl Lease {
@@ -54,7 +59,29 @@ impl Lease {
             worker,
             feedback,
             on_trial: Cell::new(on_trial),
+            admission: None,
         }
+    }
+
+    /// Begins, if the target has room. `feedback` is one that counts.
+    pub(crate) fn begin_below(
+        local: Rc<Local>,
+        worker: usize,
+        feedback: Feedback,
+        on_trial: bool,
+        control: &Control,
+    ) -> Option<Self> {
+        debug_assert!(feedback.is_counted(), "the end is counted");
+        local
+            .endpoint()
+            .begin_below(worker, control.limit)
+            .then(|| Self {
+                local,
+                worker,
+                feedback,
+                on_trial: Cell::new(on_trial),
+                admission: Some(Arc::clone(&control.admission)),
+            })
     }
 
     /// This worker's side of the endpoint.
@@ -130,5 +157,8 @@ impl Drop for Lease {
         self.tell_trial(Ended::Untold);
         let counted = self.feedback.is_counted();
         self.local.endpoint().end(self.worker, counted);
+        if let Some(admission) = &self.admission {
+            admission.release();
+        }
     }
 }

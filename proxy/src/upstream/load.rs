@@ -63,6 +63,17 @@ impl Load {
         self.outstanding.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Begins one if fewer than `limit` are in flight.
+    pub(crate) fn begin_below(&self, limit: u32) -> bool {
+        let relaxed = Ordering::Relaxed;
+        let begun = self
+            .outstanding
+            .fetch_update(relaxed, relaxed, |outstanding| {
+                (outstanding < limit).then(|| outstanding + 1)
+            });
+        begun.is_ok()
+    }
+
     pub(crate) fn end(&self) {
         self.outstanding.fetch_sub(1, Ordering::Relaxed);
     }

@@ -1,10 +1,13 @@
 //! What a request consults about its group: the candidates and how one is picked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use longshore_config::{Algorithm, ProxyProtocol};
+use longshore_config::{Algorithm, ProxyProtocol, TargetControl, Timeouts};
 use tokio::sync::Notify;
 
+use super::admission::Admission;
+use super::budget::Budget;
 use super::endpoint::Endpoint;
 use super::identity::Identity;
 use super::picker::{Asked, Picker};
@@ -12,6 +15,7 @@ use super::stickiness::Stickiness;
 use crate::observe::metrics::PerWorker;
 use crate::request::answer::Reason;
 use crate::request::hash::HashKey;
+use crate::request::retry::Policy;
 
 /// One group in one snapshot. Immutable; what lives longer is behind `Arc`.
 #[derive(Debug)]
@@ -46,8 +50,42 @@ pub struct TargetGroup {
     pub outliers: Option<[u16; 4]>,
     /// Some candidates may only get a few requests, or none.
     pub has_trials: bool,
+    /// What is tried again; none: [`Policy::DEFAULT`].
+    pub retry: Option<Arc<Policy>>,
+    /// How often.
+    pub budget: Arc<Budget>,
+    /// Time limits of its own.
+    pub timeouts: Option<Timeouts>,
+    /// How many requests a target works at, if there is a limit.
+    pub control: Option<Control>,
     /// How long response heads take is to be noted.
     pub is_timed: bool,
+}
+
+/// How many requests a target works at, and who waits.
+#[derive(Debug, Clone)]
+pub struct Control {
+    /// The most in flight at one target.
+    pub limit: u32,
+    /// The most that wait in each worker.
+    pub queue_length: usize,
+    /// How long each waits.
+    pub queue_timeout: Duration,
+    /// Who waits.
+    pub admission: Arc<Admission>,
+}
+
+impl Control {
+    /// As the file says.
+    #[must_use]
+    pub fn new(config: &TargetControl, admission: &Arc<Admission>) -> Self {
+        Self {
+            limit: u32::try_from(config.max_concurrent_requests.get()).unwrap_or(u32::MAX),
+            queue_length: usize::try_from(config.queue_length.get()).unwrap_or(usize::MAX),
+            queue_timeout: config.queue_timeout.get(),
+            admission: Arc::clone(admission),
+        }
+    }
 }
 
 impl TargetGroup {
@@ -82,7 +120,7 @@ impl TargetGroup {
     /// Whether requests in flight are counted over all workers.
     #[must_use]
     pub fn is_counted(&self) -> bool {
-        self.algorithm == Algorithm::LeastOutstandingRequests
+        self.algorithm == Algorithm::LeastOutstandingRequests || self.control.is_some()
     }
 
     /// Whether requests are timed, and counted over all workers.
