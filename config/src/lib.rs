@@ -25,6 +25,7 @@ mod listener;
 mod matcher;
 mod node;
 mod outlier;
+mod policy;
 mod proxy_protocol;
 mod regex;
 mod rule;
@@ -58,6 +59,7 @@ pub use health_check::{BodyMatch, CheckMethod, CheckPort, CheckProtocol, HealthC
 pub use listener::{Listener, ListenerProtocol};
 pub use matcher::Matcher;
 pub use outlier::OutlierDetection;
+pub use policy::{BasicAuth, Cors, HeaderEdits, PasswordHash, Policy, RateLimit};
 pub use proxy_protocol::{AcceptProxy, ProxyProtocol};
 pub use regex::regex;
 pub use rule::{Condition, HttpHeaderCondition, Patterns, QueryStringPair, Rule, Values};

@@ -47,6 +47,7 @@ pub fn may_retry(
         | AttemptError::Expired
         | AttemptError::RequestTimeout
         | AttemptError::RequestBody(_)
+        | AttemptError::RequestBodyTooLarge
         | AttemptError::ClientGone => false,
     }
 }
@@ -82,6 +83,7 @@ mod tests {
             AttemptError::Expired,
             AttemptError::RequestTimeout,
             AttemptError::RequestBody("x"),
+            AttemptError::RequestBodyTooLarge,
             AttemptError::ClientGone,
         ] {
             assert!(!may_retry(&error, true, true, 1, 0));

@@ -21,6 +21,8 @@ pub(crate) struct Upload {
     expects_continue: bool,
     /// It goes no further, though some is left.
     stopped: bool,
+    /// How much of a body in chunks may still come.
+    allowance: u64,
 }
 
 /// Why an upload stopped.
@@ -30,6 +32,8 @@ pub(crate) enum UploadError {
     Gone,
     /// What the client sent is no body.
     Body(BadChunk),
+    /// It is larger than allowed.
+    TooLarge,
     /// The target takes no more. It may have answered before.
     Target(io::Error),
 }
@@ -44,6 +48,16 @@ impl Upload {
             touched: false,
             expects_continue,
             stopped: false,
+            allowance: u64::MAX,
+        }
+    }
+
+    /// The same, with a body of at most so many bytes. One that states its length is refused before
+    /// it is made.
+    pub(crate) fn with_limit(self, limit: Option<u64>) -> Self {
+        Self {
+            allowance: limit.unwrap_or(u64::MAX),
+            ..self
         }
     }
 
@@ -130,7 +144,7 @@ impl Upload {
             if self.body.is_done() {
                 return Poll::Ready(Ok(()));
             }
-            if self.encode(link).map_err(UploadError::Body)? {
+            if self.encode(link)? {
                 continue;
             }
             if std::mem::take(&mut self.expects_continue) && link.wire.input.is_empty() {
@@ -152,7 +166,7 @@ impl Upload {
     }
 
     /// Turns the chunks that came into chunks to send. False if there are none.
-    fn encode(&mut self, link: &mut Link) -> Result<bool, BadChunk> {
+    fn encode(&mut self, link: &mut Link) -> Result<bool, UploadError> {
         let Body::Chunked(chunks) = &mut self.body else {
             return Ok(false);
         };
@@ -160,9 +174,11 @@ impl Upload {
         self.sent = 0;
         let input = &mut link.wire.input;
         while self.output.len() < LARGE {
-            match chunks.next(input.data())? {
+            match chunks.next(input.data()).map_err(UploadError::Body)? {
                 Part::Framing(count) => input.consume(count),
                 Part::Data(count) => {
+                    let left = self.allowance.checked_sub(count as u64);
+                    self.allowance = left.ok_or(UploadError::TooLarge)?;
                     push(&mut self.output, &input.data()[..count]);
                     input.consume(count);
                 }
