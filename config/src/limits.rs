@@ -101,3 +101,22 @@ pub const TARGETS_MAX: u64 = 100_000;
 
 /// The most zones that requests are moved away from. A region has six at the most.
 pub const ZONES_MAX: usize = 32;
+
+/// The largest limit on request bodies, in bytes: 1 PiB, which nobody sends.
+pub const BODY_LIMIT_MAX: u64 = 1 << 50;
+
+/// The most requests in a period, and at once.
+pub const RATE_MAX: u64 = 10_000_000;
+
+/// The shortest time between two requests that can be counted, in microseconds: time is counted
+/// in whole ones, and a tenth more or less should not matter.
+pub const RATE_INTERVAL_MICROS: u128 = 10;
+
+/// The most values that a rate limit remembers: 64 MiB.
+pub const RATE_KEYS_MAX: u64 = 8 * 1024 * 1024;
+
+/// The highest cost of a bcrypt hash: 15 is about two seconds of a processor for each attempt.
+pub const BCRYPT_COST_MAX: u32 = 15;
+
+/// The longest value of a header field that a policy sets, in bytes.
+pub const HEADER_VALUE_BYTES: usize = 4096;

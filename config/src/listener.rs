@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    AcceptProxy, Action, CertificateFiles, MutualAuthentication, OnByDefault, Port, Rule, SslPolicy,
+    AcceptProxy, Action, CertificateFiles, MutualAuthentication, OnByDefault, Policy, Port, Rule,
+    SslPolicy,
 };
 
 /// An address with its rules (`aws_lb_listener`).
@@ -43,6 +44,9 @@ pub struct Listener {
     /// Rules; the one with the lowest priority number whose conditions all hold is taken.
     #[serde(default)]
     pub rules: Vec<Rule>,
+    /// What else is done to all requests and responses, unless a rule's own policy says otherwise.
+    #[serde(default)]
+    pub policy: Option<Policy>,
     /// Whether answers that Longshore makes itself have a `server` field (default true).
     #[serde(default)]
     pub routing_http_response_server_enabled: OnByDefault,

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::limits::PRIORITY_MAX;
-use crate::{Action, Cidr, Ranged, Transform};
+use crate::{Action, Cidr, Policy, Ranged, Transform};
 
 /// Conditions that must all hold, and the action that is then taken.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -19,6 +19,9 @@ pub struct Rule {
     /// What is written anew on the way to a target; each kind once at most.
     #[serde(default)]
     pub transform: Vec<Transform>,
+    /// What else is done to its requests and responses.
+    #[serde(default)]
+    pub policy: Option<Policy>,
 }
 
 /// One condition: exactly one of these keys. The values of a condition are alternatives.

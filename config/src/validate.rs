@@ -7,6 +7,7 @@ mod balancing;
 mod discovery;
 mod health;
 mod labels;
+mod policy;
 mod rule;
 mod stickiness;
 mod tls;
@@ -213,6 +214,9 @@ fn listener(scope: &mut Scope<'_, '_>, listener: &Listener) {
         );
     }
     attributes::of_listener(scope, listener);
+    if let Some(policy) = &listener.policy {
+        scope.key("policy", |scope| policy::policy(scope, policy));
+    }
     action::one(scope, "default_action", &listener.default_action);
     rule::rules(scope, &listener.rules);
 }

@@ -8,8 +8,10 @@ pub mod admit;
 pub mod answer;
 mod attempts;
 pub mod attributes;
+pub mod basic;
 mod choose;
 pub mod condition;
+pub mod cors;
 pub mod desync;
 mod download;
 pub mod edits;
@@ -18,10 +20,12 @@ pub mod grpc;
 pub mod hash;
 pub mod headers;
 pub(crate) mod link;
+pub mod networks;
 pub mod normal;
 pub mod pattern;
 pub mod policy;
 mod queue;
+pub mod rate;
 pub mod redirect;
 pub mod retry;
 mod rule_index;
@@ -35,7 +39,6 @@ mod upload;
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::Poll;
 
 use longshore_config::ProxyProtocol;
@@ -57,13 +60,14 @@ use crate::upstream::pool::Connection;
 use admit::{Admitted, admit};
 use answer::{Answer, Dress, Reason};
 use attempts::Attempts;
+use basic::Verdict;
 use choose::{Choice, choose, wait_for_target};
 use desync::Measure;
 pub(crate) use exchange::Quiet;
 use exchange::{Inbound, RelayError, Response};
 use headers::Outgoing;
 use link::Link;
-use policy::Policy;
+use policy::Terms;
 use queue::Queued;
 use retry::{Failed, Known, Policy as RetryPolicy, Verdict};
 use rules::{Action, Facts, Found};
@@ -95,8 +99,33 @@ pub(crate) enum Next {
 /// What becomes of a request, as far as its head and the rules tell.
 enum Plan {
     More,
-    Answer(Inbound<'static>, Body, Answer, Option<Arc<Policy>>),
+    Answer(Inbound<'static>, Body, Answer, Option<Box<Terms>>),
     Forward(Inbound<'static>, Upload, Route),
+}
+
+impl Plan {
+    fn terms(&mut self) -> Option<&mut Terms> {
+        match self {
+            Self::More => None,
+            Self::Answer(.., terms) => terms.as_deref_mut(),
+            Self::Forward(.., route) => route.terms.as_deref_mut(),
+        }
+    }
+
+    /// The same plan, or the answer to credentials that are not right.
+    fn admit(mut self, verdict: Verdict) -> Self {
+        let Some(Err(answer)) = self.terms().map(|terms| terms.admit(verdict)) else {
+            return self;
+        };
+        match self {
+            Self::More => Self::More,
+            Self::Answer(inbound, body, _, terms) => Self::Answer(inbound, body, answer, terms),
+            Self::Forward(mut inbound, upload, route) => {
+                inbound.close |= upload.is_held_back();
+                Self::Answer(inbound, upload.body, answer, route.terms)
+            }
+        }
+    }
 }
 
 /// Where a request goes.
@@ -108,7 +137,7 @@ struct Route {
     /// None without sticky sessions.
     sticky: Option<Box<Sticky>>,
     /// None if its rule does nothing besides its action.
-    policy: Option<Arc<Policy>>,
+    terms: Option<Box<Terms>>,
     /// With which PROXY header its targets are connected to.
     announced: Option<ProxyProtocol>,
 }
@@ -123,12 +152,19 @@ pub(crate) struct Destination {
 
 /// Answers the request whose head begins the link's input.
 pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
-    let (inbound, mut upload, route, outcome) = match plan(client, link) {
+    let mut plan = plan(client, link);
+    if let Some(login) = plan.terms().and_then(|terms| terms.login.take()) {
+        let Some(verdict) = unless_gone(client, link, login.verify()).await else {
+            return Next::Close;
+        };
+        plan = plan.admit(verdict);
+    }
+    let (inbound, mut upload, route, outcome) = match plan {
         Plan::More => return Next::More,
-        Plan::Answer(inbound, body, answer, policy) => {
+        Plan::Answer(inbound, body, answer, terms) => {
             let outcome = Outcome::start(client, inbound.finding);
-            let policy = policy.as_deref();
-            let inbound = Inbound { policy, ..inbound };
+            let terms = terms.as_deref();
+            let inbound = Inbound { terms, ..inbound };
             return respond(client, link, outcome, &inbound, body, answer).await;
         }
         Plan::Forward(inbound, upload, route) => {
@@ -141,16 +177,16 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         limits,
         retry,
         sticky,
-        policy,
+        terms,
         ..
     } = route;
     let retry = retry.as_deref().unwrap_or(&RetryPolicy::DEFAULT);
     client.limit_request(limits.total);
-    let (sticky, policy) = (sticky.as_deref(), policy.as_deref());
+    let (sticky, terms) = (sticky.as_deref(), terms.as_deref());
     let stays = sticky.and_then(Sticky::target);
     let mut inbound = Inbound {
         sticky,
-        policy,
+        terms,
         ..inbound
     };
     let mut attempts = Attempts::default();
@@ -328,14 +364,15 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         finding: None,
         sticky: None,
         is_grpc: false,
-        policy: None,
+        terms: None,
     };
     let snapshot = client.worker.shared.load();
     let listener = snapshot.listener(client.listener);
     let refuse = |inbound: Inbound<'static>, reason| {
-        let policy = listener.and_then(|listener| listener.policy.clone());
+        let policy = listener.and_then(|listener| listener.policy.as_ref());
+        let terms = policy.map(|policy| Box::new(Terms::new(policy)));
         let answer = Answer::refusal(reason, inbound.finding);
-        Plan::Answer(inbound, Body::NONE, answer, policy)
+        Plan::Answer(inbound, Body::NONE, answer, terms)
     };
     let bytes = link.wire.input.data();
     let mut room = room();
@@ -412,8 +449,17 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
         return refuse(inbound, Reason::ListenerRemoved);
     };
     let found = listener.rules.find(&facts);
-    let policy = found.policy.cloned();
-    let plan = match route(client, &snapshot, &facts, &found) {
+    let policy = found.policy;
+    let mut terms = policy.map(|policy| Box::new(Terms::new(policy)));
+    let judged = terms.as_mut().map_or(Ok(()), |terms| {
+        let length = match admitted.body {
+            Body::Length(length) => Some(length),
+            Body::Chunked(_) | Body::UntilClose => None,
+        };
+        terms.judge(&facts, length, clock::micros(clock::now()))
+    });
+    let routed = judged.and_then(|()| route(client, &snapshot, &facts, &found));
+    let plan = match routed {
         Ok((route, rewritten)) => {
             let outgoing = Outgoing {
                 forwarded: &client.forwarded,
@@ -422,7 +468,7 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
                 trace: attributes
                     .makes_traces()
                     .then(|| client.worker.trace_seed()),
-                edits: policy.as_ref().and_then(|policy| policy.request.as_ref()),
+                edits: policy.and_then(|policy| policy.request.as_ref()),
                 host_is_ours: rewritten.host().is_some(),
             };
             let admitted = rewritten.apply(admitted);
@@ -430,14 +476,15 @@ fn plan(client: &Client, link: &mut Link) -> Plan {
             headers::write_request(&mut out, &head, &admitted, &outgoing);
             inbound.announced = route.announced;
             let body_max = route.retry.as_ref().map_or(0, |retry| retry.body_max);
-            let upload = Upload::new(out, admitted.body, admitted.expects_continue, body_max);
-            Plan::Forward(inbound, upload, Route { policy, ..route })
+            let upload = Upload::new(out, admitted.body, admitted.expects_continue, body_max)
+                .with_limit(policy.and_then(|policy| policy.body_limit));
+            Plan::Forward(inbound, upload, Route { terms, ..route })
         }
         Err(answer) => {
             // A client that waits for `100 Continue` may send its body or not: nobody can tell
             // where its next request begins.
             inbound.close |= admitted.expects_continue;
-            Plan::Answer(inbound, admitted.body, answer, policy)
+            Plan::Answer(inbound, admitted.body, answer, terms)
         }
     };
     let len = head.len;
@@ -499,7 +546,7 @@ fn route(
                 retry: retry.cloned(),
                 announced: known.and_then(|known| known.proxy_protocol),
                 sticky: Sticky::new(group, rule, target, facts.fields),
-                policy: None,
+                terms: None,
             };
             Ok((route, rewritten))
         }
@@ -746,7 +793,7 @@ async fn respond(
         connection: inbound.connection(close),
         date: &client.worker.date(),
         server: server.as_deref(),
-        edits: inbound.policy.and_then(|policy| policy.response.as_ref()),
+        edits: inbound.terms.and_then(Terms::response_edits),
     };
     answer.write(&mut link.output, &dress);
     if !client.flush(link).await {
@@ -780,6 +827,7 @@ fn reason_for(error: &AttemptError) -> Reason {
         AttemptError::ResponseTimeout => Reason::TargetTimeout,
         AttemptError::RequestTimeout => Reason::RequestBodyTimeout,
         AttemptError::Overdue => Reason::TotalTimeout,
+        AttemptError::RequestBodyTooLarge => Reason::RequestBodyTooLarge,
         AttemptError::Expired => Reason::DeregistrationDelayElapsed,
         AttemptError::RequestBody(_) | AttemptError::ClientGone => Reason::RequestBodyIncomplete,
     }

@@ -45,6 +45,7 @@ mod raw_responses;
 mod reload;
 mod retry;
 mod rolling;
+mod rule_policies;
 mod rules;
 mod shutdown;
 mod states;

@@ -47,7 +47,7 @@ pub(super) fn balancing(scope: &mut Scope<'_, '_>, group: &TargetGroup, zone: Op
     }
 }
 
-fn hash_policy(scope: &mut Scope<'_, '_>, policy: &HashPolicy) {
+pub(super) fn hash_policy(scope: &mut Scope<'_, '_>, policy: &HashPolicy) {
     let named = matches!(policy.on, HashOn::Header | HashOn::Cookie);
     // RFC 9110 §5.1 and RFC 6265 §4.1.1: both are tokens.
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Scope, action, transform};
+use super::{Scope, action, policy, transform};
 use crate::{Condition, Patterns, Rule, limits, regex};
 
 pub(super) fn rules(scope: &mut Scope<'_, '_>, rules: &[Rule]) {
@@ -28,6 +28,9 @@ pub(super) fn rules(scope: &mut Scope<'_, '_>, rules: &[Rule]) {
         scope.each("condition", &rule.condition, condition);
         action::one(scope, "action", &rule.action);
         transform::all(scope, rule);
+        if let Some(policy) = &rule.policy {
+            scope.key("policy", |scope| policy::policy(scope, policy));
+        }
     });
 }
 

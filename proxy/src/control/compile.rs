@@ -1,5 +1,6 @@
 //! From the configuration's rules to those that requests are matched against. Pure.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -7,13 +8,17 @@ use longshore_config as config;
 
 use super::ids::GroupId;
 use super::snapshot::Listener;
+use crate::request::basic::BasicAuth;
 use crate::request::condition::{Condition, HostPattern, TextPattern};
+use crate::request::cors::Cors;
 use crate::request::edits::Edits;
 use crate::request::headers::Renamed;
+use crate::request::networks::Networks;
 use crate::request::pattern::{Pattern, Regex};
-use crate::request::policy::Policy;
+use crate::request::policy::{Access, Policy};
+use crate::request::rate::RateLimit;
 use crate::request::redirect::Redirect;
-use crate::request::retry::Policy;
+use crate::request::retry::Policy as RetryPolicy;
 use crate::request::rules::{Action, Fixed, Own, Rule, RuleTable, Split};
 use crate::request::sticky::Keeps;
 use crate::request::transform::{Rewriter, Transforms};
@@ -75,30 +80,90 @@ pub fn rule_table(
     more: &[(u64, config::Rule)],
     group: &dyn Fn(&str) -> Option<GroupId>,
 ) -> RuleTable {
-    let policy = policy(listener);
+    let policy_of_listener = policy(listener, None, None);
     let own = listener.rules.iter();
-    let own = own.map(|config| rule(listener, config, group));
+    let own = own.map(|config| (config, rule(listener, config, group)));
     let more = more.iter();
-    let more = more.map(|(priority, config)| rule_at(*priority, listener, config, group));
+    let more = more
+        .map(|(priority, config)| (config, rule_at(*priority, listener, config, group)));
     let rules = own
         .chain(more)
-        .map(|rule| Rule {
-            policy: policy.clone(),
+        .map(|(config, rule)| Rule {
+            policy: match &config.policy {
+                Some(_) => policy(listener, config.policy.as_ref(), policy_of_listener.as_deref()),
+                None => policy_of_listener.clone(),
+            },
             ..rule
         })
         .collect();
-    RuleTable::new(rules, default_action(listener, group)).with_policy(policy)
+    RuleTable::new(rules, default_action(listener, group)).with_policy(policy_of_listener)
 }
 
-/// What a listener does to all requests and responses. None if nothing.
-fn policy(listener: &config::Listener) -> Option<Arc<Policy>> {
-    let edits = attributes(listener);
-    (!edits.is_empty()).then(|| {
-        Arc::new(Policy {
-            response: Some(edits),
-            ..Policy::default()
-        })
-    })
+/// What a listener, and a rule with a policy of its own, do to requests and responses. None if
+/// nothing. `own` is the listener's: what it counts and remembers is one for all of its rules.
+fn policy(
+    listener: &config::Listener,
+    rule: Option<&config::Policy>,
+    own: Option<&Policy>,
+) -> Option<Arc<Policy>> {
+    let base = listener.policy.as_ref();
+    let attributes = attributes(listener);
+    if base.is_none() && rule.is_none() && attributes.is_empty() {
+        return None;
+    }
+    let policies = || rule.into_iter().chain(base);
+    let networks = |list: &Vec<config::Cidr>| Networks::new(list.iter().map(|network| network.0));
+    let all = |of: fn(&config::Policy) -> Option<&config::HeaderEdits>, first: Edits| {
+        let mut all: Vec<Edits> = policies().filter_map(of).map(edits).collect();
+        let mut sum = first;
+        while let Some(edits) = all.pop() {
+            sum = edits.after(&sum);
+        }
+        (!sum.is_empty()).then_some(sum)
+    };
+    Some(Arc::new(Policy {
+        access: Access {
+            allow: policies()
+                .find_map(|policy| policy.source_ip_allow.as_ref())
+                .map(networks),
+            deny: policies()
+                .find_map(|policy| policy.source_ip_deny.as_ref())
+                .map(networks),
+        },
+        rate_limit: match (rule.and_then(|rule| rule.rate_limit.as_ref()), own) {
+            (None, Some(own)) => own.rate_limit.clone(),
+            (of_rule, _) => of_rule
+                .or_else(|| base?.rate_limit.as_ref())
+                .map(|limit| Arc::new(RateLimit::new(limit))),
+        },
+        cors: policies()
+            .find_map(|policy| policy.cors.as_ref())
+            .map(Cors::new),
+        basic_auth: match (rule.and_then(|rule| rule.basic_auth.as_ref()), own) {
+            (None, Some(own)) => own.basic_auth.clone(),
+            (of_rule, _) => of_rule
+                .or_else(|| base?.basic_auth.as_ref())
+                .map(|auth| Arc::new(BasicAuth::new(auth))),
+        },
+        body_limit: policies()
+            .find_map(|policy| policy.request_body_limit)
+            .map(|limit| limit.get()),
+        request: all(|policy| policy.request_headers.as_ref(), Edits::default()),
+        response: all(|policy| policy.response_headers.as_ref(), attributes),
+    }))
+}
+
+fn edits(settings: &config::HeaderEdits) -> Edits {
+    let pairs = |map: &BTreeMap<String, String>| {
+        map.iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    };
+    Edits {
+        set: pairs(&settings.set),
+        add: pairs(&settings.add),
+        remove: settings.remove.clone(),
+    }
 }
 
 /// One rule of a listener.
@@ -185,7 +250,7 @@ fn own(action: &config::Action) -> Option<Box<Own>> {
             retry: action
                 .retry
                 .as_ref()
-                .map(|retry| Arc::new(Policy::new(retry))),
+                .map(|retry| Arc::new(RetryPolicy::new(retry))),
             timeouts: action.timeouts.unwrap_or_default(),
         })
     })

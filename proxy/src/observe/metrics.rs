@@ -78,7 +78,7 @@ impl PerWorker {
 pub struct WorkerMetrics {
     /// Responses by the first digit of their status; 0 holds those outside 1xx to 5xx.
     responses: [Counter; 6],
-    reasons: [Counter; Reason::ALL.len()],
+    reasons: Reasons,
     /// Requests that are not compliant.
     findings: [Counter; Finding::ALL.len()],
     /// Attempts that were followed by another.
@@ -114,6 +114,16 @@ pub struct WorkerMetrics {
     pub(crate) handshakes: [Counter; Ended::ALL.len()],
 }
 
+/// A counter for each reason. A type of its own, because arrays of more than 32 have no default.
+#[derive(Debug)]
+struct Reasons([Counter; Reason::ALL.len()]);
+
+impl Default for Reasons {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
 impl WorkerMetrics {
     pub(crate) fn responded(&self, status: u16) {
         let class = usize::from(status / 100);
@@ -132,7 +142,7 @@ impl WorkerMetrics {
     }
 
     pub(crate) fn answered(&self, reason: Reason) {
-        self.reasons[reason as usize].add(1);
+        self.reasons.0[reason as usize].add(1);
     }
 }
 
@@ -217,7 +227,7 @@ impl Collector for Scrape {
             MetricType::Counter,
         )?;
         for (index, reason) in Reason::ALL.into_iter().enumerate() {
-            let count = ConstCounter::new(self.sum(|worker| &worker.reasons[index]));
+            let count = ConstCounter::new(self.sum(|worker| &worker.reasons.0[index]));
             count.encode(reasons.encode_family(&[("reason", reason.name())])?)?;
         }
         let mut abuses = encoder.encode_descriptor(

@@ -47,6 +47,18 @@ pub enum Reason {
     DesyncMitigation,
     /// TRACE or CONNECT.
     MethodNotAllowed,
+    /// The client's address is not allowed, or is denied.
+    SourceIpDenied,
+    /// More requests than a client may make.
+    RateLimited,
+    /// No right name and password.
+    Unauthorized,
+    /// Too many requests wait for their passwords to be compared.
+    AuthenticationBusy,
+    /// The request body is larger than the rule allows.
+    RequestBodyTooLarge,
+    /// A browser's preflight request (CORS).
+    CorsPreflight,
     /// The client did not finish its request head in time.
     RequestHeaderTimeout,
     /// The client did not send its request body in time.
@@ -91,7 +103,7 @@ pub enum Reason {
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 41] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
@@ -107,6 +119,12 @@ impl Reason {
         Self::UpgradeWithBody,
         Self::DesyncMitigation,
         Self::MethodNotAllowed,
+        Self::SourceIpDenied,
+        Self::RateLimited,
+        Self::Unauthorized,
+        Self::AuthenticationBusy,
+        Self::RequestBodyTooLarge,
+        Self::CorsPreflight,
         Self::RequestHeaderTimeout,
         Self::RequestBodyTimeout,
         Self::RequestBodyIncomplete,
@@ -148,6 +166,12 @@ impl Reason {
             Self::UpgradeWithBody => "upgrade_with_body",
             Self::DesyncMitigation => "desync_mitigation",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::SourceIpDenied => "source_ip_denied",
+            Self::RateLimited => "rate_limited",
+            Self::Unauthorized => "unauthorized",
+            Self::AuthenticationBusy => "authentication_busy",
+            Self::RequestBodyTooLarge => "request_body_too_large",
+            Self::CorsPreflight => "cors_preflight",
             Self::RequestHeaderTimeout => "request_header_timeout",
             Self::RequestBodyTimeout => "request_body_timeout",
             Self::RequestBodyIncomplete => "request_body_incomplete",
@@ -194,9 +218,15 @@ impl Reason {
             Self::RedirectTooLong => StatusCode::INSUFFICIENT_STORAGE,
             Self::UnsupportedTransferEncoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::SourceIpDenied => StatusCode::FORBIDDEN,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::RequestBodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::CorsPreflight => StatusCode::NO_CONTENT,
             Self::RequestHeaderTimeout | Self::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::RedirectInvalid | Self::TransformFailed => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::ListenerRemoved
+            Self::AuthenticationBusy
+            | Self::ListenerRemoved
             | Self::GroupRemoved
             | Self::NoTargets
             | Self::NoCheckedTarget
@@ -222,7 +252,8 @@ pub struct Answer {
     /// Its status.
     pub status: StatusCode,
     content_type: HeaderValue,
-    location: Option<HeaderValue>,
+    /// One more field. Boxed, because few answers have one.
+    field: Option<Box<(&'static str, HeaderValue)>>,
     /// What is wrong with the request that it refuses.
     finding: Option<Finding>,
     body: Bytes,
@@ -239,7 +270,7 @@ impl Answer {
             reason,
             status,
             content_type: HeaderValue::from_static("text/html"),
-            location: None,
+            field: None,
             finding: None,
             body: page(status),
             // Where the next request begins cannot be known, or must not be trusted. And what
@@ -274,6 +305,24 @@ impl Answer {
         }
     }
 
+    /// The same with one more field.
+    #[must_use]
+    pub fn with(self, name: &'static str, value: HeaderValue) -> Self {
+        Self {
+            field: Some(Box::new((name, value))),
+            ..self
+        }
+    }
+
+    /// The answer to a browser's preflight request. What it says is in the edits of its response.
+    #[must_use]
+    pub fn preflight() -> Self {
+        Self {
+            body: Bytes::new(),
+            ..Self::error(Reason::CorsPreflight)
+        }
+    }
+
     /// A rule's fixed response.
     #[must_use]
     pub fn fixed(status: StatusCode, content_type: HeaderValue, body: Bytes) -> Self {
@@ -281,7 +330,7 @@ impl Answer {
             reason: Reason::FixedResponse,
             status,
             content_type,
-            location: None,
+            field: None,
             finding: None,
             body,
             close: false,
@@ -295,7 +344,7 @@ impl Answer {
             reason: Reason::Redirect,
             status,
             content_type: HeaderValue::from_static("text/html"),
-            location: Some(location),
+            field: Some(Box::new(("location", location))),
             finding: None,
             body: page(status),
             close: false,
@@ -304,7 +353,7 @@ impl Answer {
 
     /// Its fields for `dress`, without the ones that frame it.
     pub fn fields(&self, dress: &Dress<'_>, mut put: impl FnMut(&str, &[u8])) {
-        let is_error = !matches!(self.reason, Reason::FixedResponse | Reason::Redirect);
+        let is_error = self.is_error();
         let mut field = |name: &str, value: &[u8]| {
             if !dress.edits.is_some_and(|edits| edits.drops(name)) {
                 put(name, value);
@@ -324,8 +373,8 @@ impl Answer {
         if self.reason == Reason::MethodNotAllowed {
             field("allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
         }
-        if let Some(location) = &self.location {
-            field("location", location.as_bytes());
+        if let Some(more) = &self.field {
+            field(more.0, more.1.as_bytes());
         }
         if is_error && dress.is_grpc {
             let (code, message) = grpc::status(self.status);
@@ -345,12 +394,20 @@ impl Answer {
     /// Its body for `dress`; empty for gRPC, whose answer is all in the head.
     #[must_use]
     pub fn body(&self, dress: &Dress<'_>) -> &[u8] {
-        let is_error = !matches!(self.reason, Reason::FixedResponse | Reason::Redirect);
+        let is_error = self.is_error();
         if self.has_body() && !(is_error && dress.is_grpc) {
             &self.body
         } else {
             &[]
         }
+    }
+
+    /// It says that something is wrong.
+    fn is_error(&self) -> bool {
+        !matches!(
+            self.reason,
+            Reason::FixedResponse | Reason::Redirect | Reason::CorsPreflight
+        )
     }
 
     /// RFC 9110 §8.6: not with a status that has no body.

@@ -12,7 +12,7 @@ use super::desync::Finding;
 use super::download::{Download, DownloadError};
 use super::headers::{self, Delivery, push_field, push_status};
 use super::link::Link;
-use super::policy::Policy;
+use super::policy::Terms;
 use super::sticky::{Setting, Sticky};
 use super::upload::{Upload, UploadError};
 use crate::clock;
@@ -57,7 +57,7 @@ pub(crate) struct Inbound<'s> {
     /// It is gRPC, as far as its fields tell.
     pub(crate) is_grpc: bool,
     /// What its rule does besides the action. None if nothing.
-    pub(crate) policy: Option<&'s Policy>,
+    pub(crate) terms: Option<&'s Terms>,
 }
 
 impl Inbound<'_> {
@@ -116,6 +116,9 @@ pub(crate) async fn ask(
                 }
                 Poll::Ready(Err(UploadError::Body(error))) => {
                     return Poll::Ready(Err(AttemptError::RequestBody(error.0)));
+                }
+                Poll::Ready(Err(UploadError::TooLarge)) => {
+                    return Poll::Ready(Err(AttemptError::RequestBodyTooLarge));
                 }
                 // A target that answers before it has read all may have closed already: its answer
                 // is still to be read.
@@ -297,7 +300,7 @@ fn take_head(
         &understood,
         delivery,
         &date,
-        inbound.policy.and_then(|policy| policy.response.as_ref()),
+        inbound.terms.and_then(Terms::response_edits),
         |out| {
             if switches {
                 push_field(out, "Upgrade", WEBSOCKET.as_bytes());
@@ -385,7 +388,7 @@ pub(crate) async fn relay(
                 Poll::Ready(Err(UploadError::Gone)) => {
                     return Poll::Ready(Err(RelayError::Client));
                 }
-                Poll::Ready(Err(UploadError::Body(_))) => {
+                Poll::Ready(Err(UploadError::Body(_) | UploadError::TooLarge)) => {
                     return Poll::Ready(Err(RelayError::RequestBody));
                 }
                 Poll::Pending => false,

@@ -37,21 +37,28 @@ impl HashKey {
     /// The hash of a request. None if it has no such field or cookie.
     #[must_use]
     pub fn of(&self, facts: &Facts<'_>) -> Option<u64> {
-        let mut hash = Hasher::default();
-        match self {
+        self.with_value(facts, |value| {
+            let mut hash = Hasher::default();
+            hash.write(value);
+            hash.finish()
+        })
+    }
+
+    /// What a function makes of that part of a request. None if it has no such field or cookie.
+    pub fn with_value<R>(&self, facts: &Facts<'_>, with: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        Some(match self {
             Self::Header(name) => {
                 let field = facts.fields.iter().find(|field| is(field.name, name))?;
-                hash.write(field.value);
+                with(field.value)
             }
-            Self::Cookie(name) => hash.write(cookie(facts.fields, name)?),
-            Self::Path => hash.write(facts.path.as_bytes()),
+            Self::Cookie(name) => with(cookie(facts.fields, name)?),
+            Self::Path => with(facts.path.as_bytes()),
             // An IPv4 client of a socket for both is the same client.
             Self::SourceAddress => match facts.source.to_canonical() {
-                IpAddr::V4(address) => hash.write(&address.octets()),
-                IpAddr::V6(address) => hash.write(&address.octets()),
+                IpAddr::V4(address) => with(&address.octets()),
+                IpAddr::V6(address) => with(&address.octets()),
             },
-        }
-        Some(hash.finish())
+        })
     }
 }
 

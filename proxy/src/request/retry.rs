@@ -169,6 +169,7 @@ pub fn decide(failed: Failed<'_>, known: Known, policy: &Policy) -> Verdict {
             | AttemptError::Overdue
             | AttemptError::RequestTimeout
             | AttemptError::RequestBody(_)
+            | AttemptError::RequestBodyTooLarge
             | AttemptError::ClientGone => Verdict::Stop,
         },
     }

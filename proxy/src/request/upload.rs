@@ -24,6 +24,8 @@ pub(crate) struct Upload {
     stopped: bool,
     /// All that was read of it is in `output`, which may grow up to this; 0 when it is not.
     kept: usize,
+    /// How much of a body in chunks may still come.
+    allowance: u64,
 }
 
 /// Why an upload stopped.
@@ -33,6 +35,8 @@ pub(crate) enum UploadError {
     Gone,
     /// What the client sent is no body.
     Body(BadChunk),
+    /// It is larger than allowed.
+    TooLarge,
     /// The target takes no more. It may have answered before.
     Target(io::Error),
 }
@@ -53,6 +57,16 @@ impl Upload {
             touched: false,
             expects_continue,
             stopped: false,
+            allowance: u64::MAX,
+        }
+    }
+
+    /// The same, with a body of at most so many bytes. One that states its length is refused before
+    /// it is made.
+    pub(crate) fn with_limit(self, limit: Option<u64>) -> Self {
+        Self {
+            allowance: limit.unwrap_or(u64::MAX),
+            ..self
         }
     }
 
@@ -156,7 +170,7 @@ impl Upload {
             if self.body.is_done() {
                 return Poll::Ready(Ok(()));
             }
-            if self.encode(link).map_err(UploadError::Body)? {
+            if self.encode(link)? {
                 continue;
             }
             if std::mem::take(&mut self.expects_continue) && link.wire.input.is_empty() {
@@ -178,7 +192,7 @@ impl Upload {
     }
 
     /// Turns the chunks that came into chunks to send. False if there are none.
-    fn encode(&mut self, link: &mut Link) -> Result<bool, BadChunk> {
+    fn encode(&mut self, link: &mut Link) -> Result<bool, UploadError> {
         let Body::Chunked(chunks) = &mut self.body else {
             return Ok(false);
         };
@@ -192,9 +206,11 @@ impl Upload {
         let before = self.output.len();
         let input = &mut link.wire.input;
         while self.output.len() - before < LARGE {
-            match chunks.next(input.data())? {
+            match chunks.next(input.data()).map_err(UploadError::Body)? {
                 Part::Framing(count) => input.consume(count),
                 Part::Data(count) => {
+                    let left = self.allowance.checked_sub(count as u64);
+                    self.allowance = left.ok_or(UploadError::TooLarge)?;
                     push(&mut self.output, &input.data()[..count]);
                     input.consume(count);
                 }

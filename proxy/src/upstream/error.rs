@@ -50,6 +50,9 @@ pub enum AttemptError {
     /// The client's request body ended early or was malformed.
     #[error("the client's request body: {0}")]
     RequestBody(&'static str),
+    /// The client's request body is larger than its rule allows.
+    #[error("the client's request body is too large")]
+    RequestBodyTooLarge,
     /// The client is gone, and nobody waits for a response.
     #[error("the client is gone")]
     ClientGone,
@@ -80,6 +83,7 @@ impl AttemptError {
             | Self::Overdue
             | Self::RequestTimeout
             | Self::RequestBody(_)
+            | Self::RequestBodyTooLarge
             | Self::ClientGone => None,
         }
     }
