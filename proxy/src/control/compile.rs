@@ -84,13 +84,16 @@ pub fn rule_table(
     let own = listener.rules.iter();
     let own = own.map(|config| (config, rule(listener, config, group)));
     let more = more.iter();
-    let more = more
-        .map(|(priority, config)| (config, rule_at(*priority, listener, config, group)));
+    let more = more.map(|(priority, config)| (config, rule_at(*priority, listener, config, group)));
     let rules = own
         .chain(more)
         .map(|(config, rule)| Rule {
             policy: match &config.policy {
-                Some(_) => policy(listener, config.policy.as_ref(), policy_of_listener.as_deref()),
+                Some(_) => policy(
+                    listener,
+                    config.policy.as_ref(),
+                    policy_of_listener.as_deref(),
+                ),
                 None => policy_of_listener.clone(),
             },
             ..rule

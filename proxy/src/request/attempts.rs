@@ -63,6 +63,7 @@ impl Attempts {
         match error {
             AttemptError::RequestTimeout
             | AttemptError::RequestBody(_)
+            | AttemptError::RequestBodyTooLarge
             | AttemptError::ClientGone => {}
             AttemptError::Doubtful => self.doubtful = true,
             AttemptError::Closed { sent, reused, .. } => {

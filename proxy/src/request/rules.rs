@@ -10,7 +10,7 @@ use longshore_config::Timeouts;
 use super::condition::Condition;
 use super::policy::Policy;
 use super::redirect::Redirect;
-use super::retry::Policy;
+use super::retry::Policy as RetryPolicy;
 use super::rule_index::RuleIndex;
 use super::sticky::Keeps;
 use super::transform::Transforms;
@@ -73,7 +73,7 @@ pub struct Split {
 #[derive(Debug, Clone, Default)]
 pub struct Own {
     /// What is tried again.
-    pub retry: Option<Arc<Policy>>,
+    pub retry: Option<Arc<RetryPolicy>>,
     /// Time limits.
     pub timeouts: Timeouts,
 }

@@ -138,6 +138,8 @@ impl Client {
             since: Cell::new(now),
             moved: Cell::new(now),
             phase: Cell::new(Phase::Idle),
+            total: Cell::new(NEVER),
+            deadline: Cell::new(NEVER),
             slot: self.worker.timers.slot(),
         }
     }

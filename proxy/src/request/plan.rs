@@ -1,0 +1,297 @@
+//! What is to be done with a request, as far as its head, the rules and their policies tell. One look
+//! at one snapshot, without waiting for anything.
+
+use std::sync::Arc;
+
+use longshore_config::ProxyProtocol;
+
+use super::admit::{self, Admitted, admit};
+use super::answer::{Answer, Reason};
+use super::basic::Verdict;
+use super::desync::{self, Measure};
+use super::exchange::Inbound;
+use super::grpc;
+use super::headers::{self, Outgoing};
+use super::link::Link;
+use super::normal;
+use super::policy::Terms;
+use super::retry::{self, Policy as RetryPolicy};
+use super::rules::{Action, Facts, Found};
+use super::sticky::{self, Sticky};
+use super::transform::Rewritten;
+use super::upload::Upload;
+use crate::clock;
+use crate::control::ids::GroupId;
+use crate::control::snapshot::{Limits, Snapshot};
+use crate::http1::body::Body;
+use crate::http1::buffer::LARGE;
+use crate::http1::head::{HeadError, RequestHead, room};
+use crate::serve::connection::Client;
+
+/// What becomes of a request, as far as its head and the rules tell.
+pub(super) enum Plan {
+    More,
+    Answer(Inbound<'static>, Body, Answer, Option<Box<Terms>>),
+    Forward(Inbound<'static>, Upload, Route),
+}
+
+impl Plan {
+    pub(super) fn terms(&mut self) -> Option<&mut Terms> {
+        match self {
+            Self::More => None,
+            Self::Answer(.., terms) => terms.as_deref_mut(),
+            Self::Forward(.., route) => route.terms.as_deref_mut(),
+        }
+    }
+
+    /// The same plan, or the answer to credentials that are not right.
+    pub(super) fn admit(mut self, verdict: Verdict) -> Self {
+        let Some(Err(answer)) = self.terms().map(|terms| terms.admit(verdict)) else {
+            return self;
+        };
+        match self {
+            Self::More => Self::More,
+            Self::Answer(inbound, body, _, terms) => Self::Answer(inbound, body, answer, terms),
+            Self::Forward(mut inbound, upload, route) => {
+                inbound.close |= upload.is_held_back();
+                Self::Answer(inbound, upload.body, answer, route.terms)
+            }
+        }
+    }
+}
+
+/// Where a request goes.
+pub(super) struct Route {
+    pub(super) destination: Destination,
+    pub(super) limits: Limits,
+    /// What is tried again; none: [`RetryPolicy::DEFAULT`].
+    pub(super) retry: Option<Arc<RetryPolicy>>,
+    /// None without sticky sessions.
+    pub(super) sticky: Option<Box<Sticky>>,
+    /// None if its rule does nothing besides its action.
+    pub(super) terms: Option<Box<Terms>>,
+    /// With which PROXY header its targets are connected to.
+    announced: Option<ProxyProtocol>,
+}
+
+/// A group, and what of the request its choice of a target depends on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Destination {
+    pub(super) group: GroupId,
+    /// With `consistent_hash`, if the request has what is hashed.
+    pub(super) hash: Option<u64>,
+}
+
+/// Reads a head, lets it in or not, finds its rule, and writes it for the target.
+pub(super) fn plan(client: &Client, link: &mut Link) -> Plan {
+    let mut inbound = Inbound {
+        is_head: false,
+        is_1_1: true,
+        close: true,
+        replayable: false,
+        idempotent: false,
+        websocket: false,
+        alone: false,
+        announced: None,
+        finding: None,
+        sticky: None,
+        is_grpc: false,
+        terms: None,
+    };
+    let snapshot = client.worker.shared.load();
+    let listener = snapshot.listener(client.listener);
+    let refuse = |inbound: Inbound<'static>, reason| {
+        let policy = listener.and_then(|listener| listener.policy.as_ref());
+        let terms = policy.map(|policy| Box::new(Terms::new(policy)));
+        let answer = Answer::refusal(reason, inbound.finding);
+        Plan::Answer(inbound, Body::NONE, answer, terms)
+    };
+    let bytes = link.wire.input.data();
+    let mut room = room();
+    let head = match RequestHead::parse(bytes, &mut room) {
+        Ok(Some(head)) => head,
+        Ok(None) if bytes.len() < LARGE => return Plan::More,
+        Ok(None) | Err(HeadError::TooManyFields) => {
+            let reason = admit::long_line(bytes).unwrap_or(Reason::RequestHeaderTooLarge);
+            return refuse(inbound, reason);
+        }
+        Err(HeadError::Malformed(_)) if admit::is_other_version(bytes) => {
+            inbound.finding = desync::judge(bytes);
+            return refuse(inbound, Reason::VersionNotSupported);
+        }
+        Err(HeadError::Malformed(_)) => {
+            inbound.finding = desync::judge(bytes);
+            return refuse(inbound, Reason::MalformedRequest);
+        }
+    };
+    if let Some(reason) = admit::long_line(&bytes[..head.len]) {
+        return refuse(inbound, reason);
+    }
+    inbound.is_head = head.method == "HEAD";
+    inbound.is_1_1 = head.is_1_1;
+    let admitted = match admit(&head) {
+        Ok(admitted) => admitted,
+        Err(reason) => {
+            inbound.finding = desync::judge(&bytes[..head.len]);
+            return refuse(inbound, reason);
+        }
+    };
+    // Only POST can be gRPC.
+    inbound.is_grpc = head.method == "POST" && grpc::asks(head.fields);
+    if !(admitted.is_clean && desync::has_clean_lines(&head, bytes)) {
+        inbound.finding = desync::judge(&bytes[..head.len]);
+    }
+    match desync::measure(snapshot.desync_mitigation, inbound.finding) {
+        Measure::Pass => {}
+        Measure::PassAlone => inbound.alone = true,
+        Measure::Block => return refuse(inbound, Reason::DesyncMitigation),
+    }
+    // What rules see is what the target gets.
+    let Ok(path) = normal::path(admitted.path, snapshot.path_normalization) else {
+        return refuse(inbound, Reason::BadTarget);
+    };
+    let attributes = &snapshot.attributes;
+    let host = match admitted.host_field {
+        Some(field) if attributes.preserve_host => Some(field),
+        _ => admitted.host,
+    };
+    let host = host.map(normal::host);
+    let admitted = Admitted {
+        path: &path,
+        host: host.as_deref(),
+        // What follows a request that is not clear is not let through unseen.
+        websocket: admitted.websocket && !inbound.alone,
+        ..admitted
+    };
+    inbound.close = admitted.close || inbound.alone;
+    inbound.websocket = admitted.websocket;
+    inbound.idempotent = retry::is_idempotent(head.method);
+    inbound.replayable = inbound.idempotent && admitted.body.is_done();
+    let host = admitted.host.unwrap_or_default();
+    let facts = Facts {
+        method: head.method,
+        host,
+        host_name: normal::without_port(host),
+        path: admitted.path,
+        query: admitted.query,
+        fields: head.fields,
+        source: client.peer.ip(),
+    };
+    let Some(listener) = listener else {
+        return refuse(inbound, Reason::ListenerRemoved);
+    };
+    let found = listener.rules.find(&facts);
+    let policy = found.policy;
+    let mut terms = policy.map(|policy| Box::new(Terms::new(policy)));
+    let judged = terms.as_mut().map_or(Ok(()), |terms| {
+        let length = match admitted.body {
+            Body::Length(length) => Some(length),
+            Body::Chunked(_) | Body::UntilClose => None,
+        };
+        terms.judge(&facts, length, clock::micros(clock::now()))
+    });
+    let routed = judged.and_then(|()| route(client, &snapshot, &facts, &found));
+    let plan = match routed {
+        Ok((route, rewritten)) => {
+            let outgoing = Outgoing {
+                forwarded: &client.forwarded,
+                local: client.local,
+                attributes,
+                trace: attributes
+                    .makes_traces()
+                    .then(|| client.worker.trace_seed()),
+                edits: policy.and_then(|policy| policy.request.as_ref()),
+                host_is_ours: rewritten.host().is_some(),
+            };
+            let admitted = rewritten.apply(admitted);
+            let mut out = client.worker.buffers.output();
+            headers::write_request(&mut out, &head, &admitted, &outgoing);
+            inbound.announced = route.announced;
+            let body_max = route.retry.as_ref().map_or(0, |retry| retry.body_max);
+            let upload = Upload::new(out, admitted.body, admitted.expects_continue, body_max)
+                .with_limit(policy.and_then(|policy| policy.body_limit));
+            Plan::Forward(inbound, upload, Route { terms, ..route })
+        }
+        Err(answer) => {
+            // A client that waits for `100 Continue` may send its body or not: nobody can tell
+            // where its next request begins.
+            inbound.close |= admitted.expects_continue;
+            Plan::Answer(inbound, admitted.body, answer, terms)
+        }
+    };
+    let len = head.len;
+    link.wire.input.consume(len);
+    plan
+}
+
+/// The group for a request, or the answer of a rule.
+fn route(
+    client: &Client,
+    snapshot: &Snapshot,
+    facts: &Facts<'_>,
+    found: &Found<'_>,
+) -> Result<(Route, Rewritten), Answer> {
+    match found.action {
+        // RFC 9110 §9.3.8: the target would send back what the client cannot see otherwise.
+        Action::Forward(_) if facts.method == "TRACE" => {
+            Err(Answer::error(Reason::MethodNotAllowed))
+        }
+        Action::Forward(split) => {
+            let keys = &*snapshot.cookie_keys;
+            let rule = split.keeps().map(|keeps| {
+                let found = sticky::of_rule(keys, keeps, facts.fields, clock::wall_millis());
+                (keeps, found)
+            });
+            let kept = rule.and_then(|(keeps, found)| keeps.group(found.there?));
+            let is_healthy = |group| {
+                snapshot
+                    .group(group)
+                    .is_some_and(|group| group.is_healthy())
+            };
+            let group = split.route(kept, |sum| client.worker.draw(sum), is_healthy);
+            let Some(group) = group else {
+                return Err(Answer::error(Reason::GroupRemoved));
+            };
+            let Ok(rewritten) = found.transforms.apply(facts.host, facts.path, facts.query) else {
+                return Err(Answer::error(Reason::TransformFailed));
+            };
+            let known = snapshot.group(group);
+            let target = known
+                .and_then(|known| known.stickiness.as_ref())
+                .map(|with| sticky::of_group(keys, with, facts.fields, clock::wall_millis()));
+            let hash = known
+                .and_then(|known| known.hash.as_ref())
+                .and_then(|key| key.of(facts));
+            let own = split.own();
+            let mut limits = snapshot.limits;
+            for timeouts in [
+                known.and_then(|known| known.timeouts.as_ref()),
+                own.map(|own| &own.timeouts),
+            ] {
+                limits = timeouts.map_or(limits, |timeouts| limits.with(timeouts));
+            }
+            let own = own.and_then(|own| own.retry.as_ref());
+            let retry = own.or_else(|| known.and_then(|known| known.retry.as_ref()));
+            let route = Route {
+                destination: Destination { group, hash },
+                limits,
+                retry: retry.cloned(),
+                announced: known.and_then(|known| known.proxy_protocol),
+                sticky: Sticky::new(group, rule, target, facts.fields),
+                terms: None,
+            };
+            Ok((route, rewritten))
+        }
+        Action::Redirect(redirect) => Err(
+            match redirect.location(facts, client.scheme(), client.local.port()) {
+                Ok(location) => Answer::redirect(redirect.status, location),
+                Err(reason) => Answer::error(reason),
+            },
+        ),
+        Action::Fixed(fixed) => Err(Answer::fixed(
+            fixed.status,
+            fixed.content_type.clone(),
+            fixed.body.clone(),
+        )),
+    }
+}
