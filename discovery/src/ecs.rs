@@ -21,6 +21,7 @@ pub mod range;
 pub mod resolve;
 mod sdk;
 pub mod service;
+pub mod services;
 mod trust;
 mod watch;
 

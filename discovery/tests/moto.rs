@@ -13,6 +13,9 @@
 //!
 //! `tests/run` installs moto and runs this.
 
+#[path = "moto/calls.rs"]
+mod calls;
+
 use std::env;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, TcpStream};

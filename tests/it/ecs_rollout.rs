@@ -347,3 +347,76 @@ async fn a_host_that_was_refused_is_asked_for_again_while_events_are_relied_on()
     balancer.wait_for("healthy", 2).await;
     assert_eq!(cluster.calls(&["ListTasks"]), looks, "no look was needed");
 }
+
+#[tokio::test]
+async fn of_a_labelled_service_only_the_primary_task_set_serves_and_at_rest_nobody_asks_about_it() {
+    let cluster = Cluster::start().await;
+    let mut definition = TaskDefinition::bridge("web", 8080);
+    let container = definition.containers.remove(0);
+    let labels = [
+        ("enable", "true"),
+        ("target_group", "web"),
+        ("rule.path_pattern", "/*"),
+        ("health_check.path", "/health"),
+        ("health_check.interval", "1"),
+        ("health_check.timeout", "1"),
+    ];
+    let container = labels
+        .into_iter()
+        .fold(container, |container, (label, value)| {
+            container.label(format!("longshore.{label}"), value)
+        });
+    definition.containers.push(container);
+    cluster.ecs.register_task_definition(definition);
+    cluster
+        .ecs
+        .create_set_service("prod", "web", DeploymentController::External, 2)
+        .expect("created");
+    let blue_set = set(&cluster).await;
+    cluster.serving("web", 2).await;
+    let switch = |set: &str| {
+        let done = cluster.ecs.set_primary_task_set("prod", "web", set);
+        done.expect("it is PRIMARY");
+    };
+    switch(&blue_set);
+    let blue = ids(&cluster);
+    let text = "listeners: [{name: web, address: '127.0.0.1:1', default_action: [{type: fixed_response, fixed_response: {status_code: 404}}]}]
+label_discovery: [{name: prod, ecs: {cluster: prod, poll_interval: 1s}, listeners: [web]}]
+";
+    let endpoint = cluster.ecs.endpoint_url();
+    let balancer = balancer::start_with(text, Aws::Emulator { endpoint }).await;
+    let mut client = Wire::connect(balancer.address()).await;
+    eventually("it serves", async || {
+        (client.get("/").await.status() == 200).then_some(())
+    })
+    .await;
+    only(&balancer, "the first set serves", &blue).await;
+    assert_eq!(cluster.calls(&["DescribeServices"]), 0);
+
+    let green_set = set(&cluster).await;
+    let all = cluster.serving("web", 4).await;
+    let green = all.into_iter().map(|task| task.id);
+    let green: Vec<String> = green.filter(|id| !blue.contains(id)).collect();
+    eventually("the others say why they do not serve", async || {
+        let view = balancer.balancer.targets().await.expect("it runs");
+        let problems = &view.label_discovery[0].not_targets;
+        let reason = format!("its task set {green_set} is ACTIVE, not PRIMARY");
+        let says = |id: &String| {
+            let mut problems = problems.iter();
+            problems.any(|it| it.subject == *id && it.reason == reason)
+        };
+        green.iter().all(says).then_some(())
+    })
+    .await;
+    only(&balancer, "nothing has changed", &blue).await;
+    switch(&green_set);
+    only(&balancer, "the new PRIMARY set serves", &green).await;
+    switch(&blue_set);
+    only(&balancer, "a rollback", &blue).await;
+    switch(&green_set);
+    only(&balancer, "once more", &green).await;
+    let deleted = cluster.ecs.delete_task_set("prod", "web", &blue_set);
+    deleted.expect("it goes");
+    cluster.serving("web", 2).await;
+    only(&balancer, "the other one is gone", &green).await;
+}

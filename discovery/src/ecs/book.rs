@@ -15,6 +15,7 @@ use super::api::{BATCH, Definition, Described, Host, Hosts, Task};
 use super::known::{Known, State};
 use super::resolve::Unresolved;
 use super::service::ServiceBook;
+use super::services::{Services, Serving};
 use crate::target::{Problem, Target};
 pub use told::Told;
 use told::Tombs;
@@ -63,6 +64,8 @@ pub struct Book {
     pub definitions: Known<Definition>,
     /// The service itself.
     pub service: ServiceBook,
+    /// The services of a whole cluster.
+    pub services: Services,
     /// How many tasks are kept by the shrink guard.
     frozen: usize,
     /// Tasks that were told to stop. They never run again, whatever an older answer says.
@@ -374,8 +377,12 @@ impl Book {
         let described = || self.tasks.values().filter_map(|entry| entry.task.as_ref());
         let named = described().filter_map(|task| task.started_by.as_ref());
         let rule = self.service.rule(&named.collect());
+        let serving = self.serving_sets(aim);
         for (arn, entry) in &self.tasks {
-            let standby = entry.task.as_ref().and_then(|task| rule.excludes(task));
+            let standby = entry
+                .task
+                .as_ref()
+                .and_then(|task| rule.excludes(task).or_else(|| serving.excludes(task)));
             let id = arn.rsplit('/').next().unwrap_or(arn);
             let mut problem = |part: Option<&str>, reason| {
                 let subject = match part {
@@ -408,6 +415,19 @@ impl Book {
             }
         }
         (targets, problems)
+    }
+
+    /// Which task sets of a whole cluster serve, as far as there is a question.
+    #[must_use]
+    pub fn serving_sets(&self, aim: &impl Aim) -> Serving<'_> {
+        let all = aim.service().is_none();
+        let entries = self.tasks.values().filter(|_| all);
+        let wanted = entries.filter(|entry| {
+            let parts = self.resolve(entry, aim);
+            parts.is_ok_and(|parts| !parts.is_empty())
+        });
+        self.services
+            .of(wanted.filter_map(|entry| entry.task.as_ref()))
     }
 
     /// Whether a task is all that it is meant to be; if not, what is to be waited for first.

@@ -116,6 +116,7 @@ impl<A: Aim> Watch<A> {
         self.book.listed(&listed, began);
         self.look_up(api).await?;
         self.know_labels()?;
+        self.ask_services(api).await?;
         self.complete = true;
         self.trust.end(&self.book.serving(), now());
         Ok(())
@@ -185,6 +186,31 @@ impl<A: Aim> Watch<A> {
         match self.during(asked).await? {
             Ok((service, at)) => self.book.service.answered(service, at),
             Err(error) => self.book.service.failed(error.to_string(), now()),
+        }
+        Ok(())
+    }
+
+    /// Asks about the services of a cluster of which it is not clear which tasks serve.
+    async fn ask_services(&mut self, api: &impl EcsApi) -> Result<(), Ended> {
+        if self.aim.service().is_some() {
+            return Ok(());
+        }
+        let cluster = self.aim.place().cluster.clone();
+        let poll = self.aim.place().poll_interval.get();
+        let (names, due) = {
+            let serving = self.book.serving_sets(&self.aim);
+            // A look begins a moment earlier or later than the interval says.
+            (serving.names(), serving.due(poll.mul_f64(0.5), now()))
+        };
+        self.book.services.retain(&names);
+        for name in due {
+            let began = now();
+            let since = began.checked_sub(SHARED_LIFE).unwrap_or(began);
+            let asked = api.describe_service(&cluster, &name, since);
+            match self.during(asked).await? {
+                Ok((service, at)) => self.book.services.answered(&name, service, at),
+                Err(error) => self.book.services.failed(&name, error.to_string(), now()),
+            }
         }
         Ok(())
     }

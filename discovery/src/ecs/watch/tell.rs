@@ -56,6 +56,7 @@ impl<A: Aim> Watch<A> {
         let mut problems = self.problems.clone();
         problems.extend(more);
         problems.extend(self.book.service.problem());
+        problems.extend(self.book.services.problems());
         let reason = self
             .events
             .as_ref()

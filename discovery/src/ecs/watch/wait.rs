@@ -95,10 +95,15 @@ impl<A: Aim> Watch<A> {
     /// motion: its counts tell when there is something to describe. With events, only about task
     /// sets, as no event tells which one is PRIMARY.
     fn next_step(&mut self, now: Instant) -> Option<Instant> {
-        // Between two looks at a whole cluster there is nothing so cheap to ask.
-        self.aim.service()?;
         let poll = self.aim.place().poll_interval.get();
-        if self.relies(now) {
+        let relies = self.relies(now);
+        if self.aim.service().is_none() {
+            // Between two looks at a whole cluster there is nothing else so cheap to ask, and
+            // looks without events ask this themselves.
+            let asks = relies && self.complete;
+            return asks.then(|| self.book.serving_sets(&self.aim).next(poll, now))?;
+        }
+        if relies {
             let sets = self.book.service.has_sets();
             return sets.then(|| self.book.service.due(true, poll, now));
         }
@@ -115,6 +120,10 @@ impl<A: Aim> Watch<A> {
 
     /// Asks about the service, and describes the tasks on their way up if it has more that run.
     async fn step(&mut self, api: &impl EcsApi) -> Result<(), Ended> {
+        if self.aim.service().is_none() {
+            self.ask_services(api).await?;
+            return self.send_change().await;
+        }
         let relies = self.relies(now());
         let primary = self.book.service.primary().cloned();
         self.ask_service(api, true, Duration::ZERO).await?;
