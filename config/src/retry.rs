@@ -27,6 +27,9 @@ pub struct Retry {
     /// How long to wait before the first retry, about; twice as long before each further one
     /// (0 to 10 s, default 0).
     pub backoff: Span<0, 10_000, 0>,
+    /// After so long without the head of a response, another target is asked too, and whoever
+    /// answers first serves (1 ms to 60 s; default: never).
+    pub hedge_after: Option<Span<1, 60_000, 0>>,
 }
 
 impl Default for Retry {
@@ -38,6 +41,7 @@ impl Default for Retry {
             body_buffer: const { crate::values::ranged(0) },
             per_try_timeout: None,
             backoff: Span::default(),
+            hedge_after: None,
         }
     }
 }

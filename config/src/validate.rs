@@ -266,10 +266,17 @@ fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
 
 fn retry(scope: &mut Scope<'_, '_>, retry: &Retry) {
     let waits = !retry.backoff.get().is_zero() || retry.per_try_timeout.is_some();
-    if waits && retry.attempts.get() == 1 {
+    if (waits || retry.hedge_after.is_some()) && retry.attempts.get() == 1 {
         scope.fault_at(
             "attempts",
-            "with one attempt nothing is tried again; remove this key, or `backoff` and `per_try_timeout`",
+            "with one attempt nothing is tried again; remove this key, or `backoff`, `per_try_timeout` and `hedge_after`",
+        );
+    }
+    let limits = (retry.hedge_after, retry.per_try_timeout);
+    if matches!(limits, (Some(hedge), Some(limit)) if hedge.get() >= limit.get()) {
+        scope.fault_at(
+            "hedge_after",
+            "at that time the first attempt has ended by `per_try_timeout`; set this one below it",
         );
     }
     if retry.per_try_timeout.is_some() && !retry.on.contains(&RetryOn::Timeout) {

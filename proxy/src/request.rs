@@ -19,6 +19,7 @@ mod exchange;
 pub mod grpc;
 pub mod hash;
 pub mod headers;
+mod hedge;
 pub(crate) mod link;
 pub mod networks;
 pub mod normal;
@@ -59,6 +60,7 @@ use attempts::Attempts;
 use choose::{Choice, choose, wait_for_target};
 pub(crate) use exchange::Quiet;
 use exchange::{Inbound, RelayError, Response};
+use hedge::Hedged;
 use link::Link;
 pub(crate) use plan::Destination;
 use plan::{Plan, Route, plan};
@@ -168,16 +170,34 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         };
         queued = None;
         client.limit_attempt(retry.per_try);
-        let attempted = attempt(
-            client,
-            link,
-            &lease,
-            &mut upload,
-            &inbound,
-            &attempts,
-            &limits,
-        );
-        match attempted.await {
+        let (lease, attempted) = match hedge::delay(retry, &inbound, &upload, stays) {
+            None => {
+                let attempted = attempt(
+                    client,
+                    link,
+                    &lease,
+                    &mut upload,
+                    &inbound,
+                    &attempts,
+                    &limits,
+                );
+                let attempted = attempted.await;
+                (lease, attempted)
+            }
+            Some(delay) => {
+                let hedged = Hedged {
+                    client,
+                    inbound: &inbound,
+                    limits: &limits,
+                    destination,
+                    policy: retry,
+                };
+                // In a box: requests without it, which are most, need not be as large.
+                let attempted = hedged.attempt(delay, link, lease, &mut upload, &mut attempts);
+                Box::pin(attempted).await
+            }
+        };
+        match attempted {
             Ok((response, connection)) => {
                 lease.answered(response.status);
                 if response.switches {
@@ -299,35 +319,12 @@ async fn attempt(
     attempts: &Attempts,
     limits: &Limits,
 ) -> Result<(Response, Connection), AttemptError> {
-    let pool = &client.worker.pool;
-    let pooled = if attempts.wants_fresh_connection() || inbound.announced.is_some() {
-        None
-    } else {
-        let now = client.worker.timers.now();
-        pool.take(lease.local(), !inbound.replayable, now)
-    };
-    let mut connection = match pooled {
+    let mut connection = match pooled(client, lease, inbound, attempts) {
         Some(connection) => connection,
         None => {
-            let header = inbound
-                .announced
-                .map(|version| client.proxy_header(version));
-            let trusts = attempts.trusts();
-            let connected = connect(
-                pool,
-                lease.local(),
-                client.left_of(limits.connect),
-                trusts,
-                header.as_deref(),
-            );
-            let connected = unless_gone(client, link, connected).await;
-            match connected.ok_or(AttemptError::ClientGone)? {
-                // It had what was left of the request's time, which says nothing of the target.
-                Err(AttemptError::ConnectTimeout) if client.is_overdue() => {
-                    return Err(AttemptError::Overdue);
-                }
-                connected => connected?,
-            }
+            let opened = open(client, lease, inbound, attempts, limits);
+            let opened = unless_gone(client, link, opened).await;
+            opened.ok_or(AttemptError::ClientGone)??
         }
     };
     let asked = exchange::ask(
@@ -340,6 +337,46 @@ async fn attempt(
         limits,
     );
     Ok((asked.await?, connection))
+}
+
+/// An idle connection to the target, if one may be used.
+fn pooled(
+    client: &Client,
+    lease: &Lease,
+    inbound: &Inbound<'_>,
+    attempts: &Attempts,
+) -> Option<Connection> {
+    if attempts.wants_fresh_connection() || inbound.announced.is_some() {
+        return None;
+    }
+    let now = client.worker.timers.now();
+    let pool = &client.worker.pool;
+    pool.take(lease.local(), !inbound.replayable, now)
+}
+
+/// A new connection to the target.
+async fn open(
+    client: &Client,
+    lease: &Lease,
+    inbound: &Inbound<'_>,
+    attempts: &Attempts,
+    limits: &Limits,
+) -> Result<Connection, AttemptError> {
+    let header = inbound
+        .announced
+        .map(|version| client.proxy_header(version));
+    let connected = connect(
+        &client.worker.pool,
+        lease.local(),
+        client.left_of(limits.connect),
+        attempts.trusts(),
+        header.as_deref(),
+    );
+    match connected.await {
+        // It had what was left of the request's time, which says nothing of the target.
+        Err(AttemptError::ConnectTimeout) if client.is_overdue() => Err(AttemptError::Overdue),
+        connected => connected,
+    }
 }
 
 /// What comes of a future, or nothing if the client leaves before.

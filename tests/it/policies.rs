@@ -27,6 +27,8 @@ async fn ask(address: SocketAddr, request: &str) -> (u16, Option<String>, String
     (got.status(), got.reason().map(str::to_owned), got.text())
 }
 
+const ADMIN: &str = "admin: {address: '127.0.0.1:2'}";
+
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 #[tokio::test]
@@ -421,4 +423,143 @@ async fn a_sticky_client_waits_for_its_own_target_and_others_pass_it() {
     for one in both {
         within("the first two", one).await.expect("a text");
     }
+}
+
+/// An origin that never answers what it is asked.
+async fn mute() -> Origin {
+    Origin::at(([127, 0, 0, 1], 0).into(), |mut wire, seen| async move {
+        while let Some(request) = read(&mut wire).await {
+            seen.lock().expect("not poisoned").push(request);
+        }
+    })
+    .await
+}
+
+async fn metric(balancer: &Running, name: &str) -> u64 {
+    let admin = balancer.balancer.admin_address().expect("it has one");
+    let text = Wire::connect(admin).await.get("/metrics").await.text();
+    let name = format!("longshore_{name}_total ");
+    let found = text.lines().find_map(|line| line.strip_prefix(&name));
+    found.and_then(|count| count.parse().ok()).expect("counted")
+}
+
+#[tokio::test]
+async fn a_second_target_is_asked_when_the_first_is_slow_and_the_slow_connection_is_closed() {
+    let slow = mute().await;
+    let good = Origin::ok("good").await;
+    let keys = group("retry: {hedge_after: 50ms, body_buffer: 1000}");
+    let balancer = start(&fixed(&[slow.address, good.address], &keys, ADMIN)).await;
+    let mut client = Wire::connect(balancer.address()).await;
+    for _ in 0..4 {
+        assert_eq!(client.get("/").await.text(), "good");
+    }
+    // A body that was kept goes to both, whole.
+    for _ in 0..2 {
+        client
+            .send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+            .await;
+        assert_eq!(within("an answer", client.response()).await.text(), "good");
+    }
+    let begun = slow.seen().len();
+    assert!(
+        begun >= 3,
+        "no more than every second began elsewhere: {begun}"
+    );
+    let bodies = slow.seen().into_iter().map(|seen| seen.body);
+    assert!(bodies.into_iter().any(|body| body == b"hello"), "kept");
+    eventually("its connections are closed", async || {
+        (slow.open() == 0).then_some(())
+    })
+    .await;
+    assert_eq!(metric(&balancer, "hedges").await, begun as u64);
+    assert_eq!(metric(&balancer, "hedges_won").await, begun as u64);
+    // The requests were not failures of anybody.
+    assert_eq!(metric(&balancer, "retries").await, 0);
+}
+
+#[tokio::test]
+async fn what_may_not_be_done_twice_is_not_asked_of_two_targets() {
+    let slow = mute().await;
+    let good = Origin::ok("good").await;
+    let keys = group("retry: {hedge_after: 20ms}\ntimeouts: {response_header: 300ms}");
+    let balancer = start(&fixed(&[slow.address, good.address], &keys, ADMIN)).await;
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n";
+        let (status, reason, _) = ask(balancer.address(), post).await;
+        answers.push((status, reason));
+    }
+    answers.sort();
+    let wanted = [(200, None), (504, Some("target_timeout".to_owned()))];
+    assert_eq!(answers, wanted);
+    // Nor one whose body is not kept.
+    let mut statuses = Vec::new();
+    for _ in 0..2 {
+        let put = "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi";
+        statuses.push(ask(balancer.address(), put).await.0);
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 504]);
+    assert_eq!(metric(&balancer, "hedges").await, 0);
+}
+
+#[tokio::test]
+async fn the_first_target_serves_if_it_is_sooner_or_if_the_second_fails() {
+    let gate = gate("slow").await;
+    let broken = Origin::raw(|mut wire| async move {
+        read(&mut wire).await;
+    })
+    .await;
+    let keys = group("retry: {hedge_after: 30ms}");
+    let balancer = start(&fixed(&[gate.origin.address, broken.address], &keys, ADMIN)).await;
+    for count in 1..=4 {
+        let address = balancer.address();
+        let request = tokio::spawn(async move { ask(address, GET).await });
+        eventually("both were asked", async || {
+            let waits = gate.working.load(Ordering::SeqCst) == 1;
+            (waits && broken.connections() == count).then_some(())
+        })
+        .await;
+        gate.open.add_permits(1);
+        let (status, _, text) = request.await.expect("it ends");
+        assert_eq!((status, &*text), (200, "slow"));
+    }
+    assert!(metric(&balancer, "hedges").await > 0);
+    assert_eq!(metric(&balancer, "hedges_won").await, 0);
+}
+
+#[tokio::test]
+async fn second_targets_are_asked_within_the_budget() {
+    let slow = mute().await;
+    let good = Origin::ok("good").await;
+    let keys = group(
+        "retry: {hedge_after: 20ms}\nretry_budget: {percent: 0, min_per_second: 0}\ntimeouts: {response_header: 200ms}",
+    );
+    let balancer = start(&fixed(&[slow.address, good.address], &keys, ADMIN)).await;
+    let mut statuses = Vec::new();
+    for _ in 0..2 {
+        statuses.push(ask(balancer.address(), GET).await.0);
+    }
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 504]);
+    assert_eq!(metric(&balancer, "hedges").await, 0);
+    assert_eq!(metric(&balancer, "retries_refused").await, 1);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_two_targets_work_ends_both() {
+    let (one, two) = (mute().await, mute().await);
+    let keys = group("retry: {hedge_after: 20ms}");
+    let balancer = start(&fixed(&[one.address, two.address], &keys, ADMIN)).await;
+    let mut client = Wire::connect(balancer.address()).await;
+    client.send(GET).await;
+    eventually("both are asked", async || {
+        ([one.seen().len(), two.seen().len()] == [1, 1]).then_some(())
+    })
+    .await;
+    drop(client);
+    eventually("both connections are closed", async || {
+        ([one.open(), two.open()] == [0, 0]).then_some(())
+    })
+    .await;
 }

@@ -85,6 +85,10 @@ pub struct WorkerMetrics {
     pub retries: Counter,
     /// Attempts that the group's budget did not allow.
     pub retries_refused: Counter,
+    /// Requests for which a second target was asked at the same time.
+    pub hedges: Counter,
+    /// How many of them the second one answered first.
+    pub hedges_won: Counter,
     /// Requests whose client left before the end of the response.
     pub client_aborts: Counter,
     /// Responses of targets that ended before their end.
@@ -264,7 +268,7 @@ impl Collector for Scrape {
             ];
             count.encode(findings.encode_family(&labels)?)?;
         }
-        let counters: [(&str, &str, u64); 14] = [
+        let counters: [(&str, &str, u64); 16] = [
             (
                 "retries",
                 "Attempts that were followed by another",
@@ -274,6 +278,16 @@ impl Collector for Scrape {
                 "retries_refused",
                 "Attempts that the budget did not allow",
                 self.sum(|w| &w.retries_refused),
+            ),
+            (
+                "hedges",
+                "Requests for which a second target was asked at the same time",
+                self.sum(|w| &w.hedges),
+            ),
+            (
+                "hedges_won",
+                "Requests that the second of two targets answered first",
+                self.sum(|w| &w.hedges_won),
             ),
             (
                 "client_aborts",

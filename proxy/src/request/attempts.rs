@@ -107,6 +107,11 @@ impl Attempts {
         self.second_chance = true;
     }
 
+    /// Notes a target that still has time to answer while another one is asked too.
+    pub(crate) fn note_hedged(&mut self, lease: &Lease) {
+        self.tried.push(lease.endpoint().id);
+    }
+
     /// Whether the latest attempt at an endpoint met a connection that it had closed meanwhile, idle
     /// for long. The next one is made on a new connection, so this holds only once.
     pub(crate) fn was_stale(&self, endpoint: u64) -> bool {

@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use longshore_config::ProxyProtocol;
 
@@ -90,6 +91,36 @@ pub(crate) struct Response {
     pub(crate) until_close: bool,
 }
 
+/// How far the wait for the head of a response has come.
+pub(crate) struct Asking {
+    /// The connection was used before.
+    reused: bool,
+    /// Why the target took no more of the request.
+    failure: Option<io::Error>,
+    interims: usize,
+    /// From the end of the request to the head, until that time runs.
+    head_limit: Option<Duration>,
+}
+
+impl Asking {
+    /// An attempt begins.
+    pub(crate) fn begin(
+        client: &Client,
+        connection: &mut Connection,
+        lease: &Lease,
+        limits: &Limits,
+    ) -> Self {
+        connection.begin();
+        client.attempt_begins(lease.local(), limits.idle);
+        Self {
+            reused: connection.served > 1,
+            failure: None,
+            interims: 0,
+            head_limit: limits.response_header,
+        }
+    }
+}
+
 /// Sends the request and waits for the head of the response.
 pub(crate) async fn ask(
     client: &Client,
@@ -100,81 +131,103 @@ pub(crate) async fn ask(
     lease: &Lease,
     limits: &Limits,
 ) -> Result<Response, AttemptError> {
-    connection.begin();
-    let reused = connection.served > 1;
-    client.attempt_begins(lease.local(), limits.idle);
-    let buffers = &client.worker.buffers;
-    let mut failure = None;
-    let mut interims = 0;
-    let mut head_limit = limits.response_header;
+    let mut asking = Asking::begin(client, connection, lease, limits);
     poll_fn(|cx| {
-        if !upload.is_over() {
-            let moved = || client.bytes_moved();
-            match upload.poll(link, &mut connection.wire, buffers, moved, cx) {
-                Poll::Ready(Err(UploadError::Gone)) => {
-                    return Poll::Ready(Err(AttemptError::ClientGone));
-                }
-                Poll::Ready(Err(UploadError::Body(error))) => {
-                    return Poll::Ready(Err(AttemptError::RequestBody(error.0)));
-                }
-                Poll::Ready(Err(UploadError::TooLarge)) => {
-                    return Poll::Ready(Err(AttemptError::RequestBodyTooLarge));
-                }
-                // A target that answers before it has read all may have closed already: its answer
-                // is still to be read.
-                Poll::Ready(Err(UploadError::Target(error))) => failure = Some(error),
-                Poll::Ready(Ok(())) | Poll::Pending => {}
-            }
-        }
-        if head_limit.is_some()
-            && upload.is_over()
-            && let Some(limit) = head_limit.take()
-        {
-            client.limit_head(limit, limits.idle);
-        }
-        // The body that a client holds back may never come after a final response.
-        let close = inbound.close || upload.is_held_back();
-        let inbound = Inbound { close, ..*inbound };
-        let head = poll_head(client, link, connection, &inbound, &mut interims, cx);
-        if let Poll::Ready(response) = head {
-            if upload.is_held_back() && response.is_ok() {
-                upload.stop();
-            }
-            if !upload.is_over() && matches!(&response, Ok(response) if response.switches) {
-                let what = "101 before it had the request";
-                return Poll::Ready(Err(AttemptError::Malformed(what)));
-            }
-            return Poll::Ready(response.map_err(|error| match error {
-                HeadError::Malformed(what) => AttemptError::Malformed(what),
-                HeadError::Closed(cause) => {
-                    connection.lost(Loss::Sudden);
-                    AttemptError::Closed {
-                        reused,
-                        stale: connection.may_be_stale(),
-                        sent: upload.is_touched(),
-                        cause: failure.take().unwrap_or(cause),
-                    }
-                }
-            }));
-        }
-        if upload.is_over() && link.poll_gone(buffers, cx).is_ready() {
-            return Poll::Ready(Err(AttemptError::ClientGone));
-        }
-        client
-            .poll_quiet(lease.endpoint(), limits.idle, cx)
-            .map(|quiet| {
-                let input = link.wire.input.len();
-                Err(match quiet {
-                    Quiet::TooLong if upload.waits_for_client(input) => {
-                        AttemptError::RequestTimeout
-                    }
-                    Quiet::TooLong | Quiet::Late => AttemptError::ResponseTimeout,
-                    Quiet::Overdue => AttemptError::Overdue,
-                    Quiet::Expired => AttemptError::Expired,
-                })
-            })
+        poll_ask(
+            client,
+            link,
+            connection,
+            upload,
+            inbound,
+            lease,
+            limits,
+            &mut asking,
+            cx,
+        )
     })
     .await
+}
+
+/// The same, one step of it.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "each is one thing that moves, or that limits how"
+)]
+pub(crate) fn poll_ask(
+    client: &Client,
+    link: &mut Link,
+    connection: &mut Connection,
+    upload: &mut Upload,
+    inbound: &Inbound<'_>,
+    lease: &Lease,
+    limits: &Limits,
+    asking: &mut Asking,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Response, AttemptError>> {
+    let buffers = &client.worker.buffers;
+    if !upload.is_over() {
+        let moved = || client.bytes_moved();
+        match upload.poll(link, &mut connection.wire, buffers, moved, cx) {
+            Poll::Ready(Err(UploadError::Gone)) => {
+                return Poll::Ready(Err(AttemptError::ClientGone));
+            }
+            Poll::Ready(Err(UploadError::Body(error))) => {
+                return Poll::Ready(Err(AttemptError::RequestBody(error.0)));
+            }
+            Poll::Ready(Err(UploadError::TooLarge)) => {
+                return Poll::Ready(Err(AttemptError::RequestBodyTooLarge));
+            }
+            // A target that answers before it has read all may have closed already: its answer
+            // is still to be read.
+            Poll::Ready(Err(UploadError::Target(error))) => asking.failure = Some(error),
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+    }
+    if asking.head_limit.is_some()
+        && upload.is_over()
+        && let Some(limit) = asking.head_limit.take()
+    {
+        client.limit_head(limit, limits.idle);
+    }
+    // The body that a client holds back may never come after a final response.
+    let close = inbound.close || upload.is_held_back();
+    let inbound = Inbound { close, ..*inbound };
+    let head = poll_head(client, link, connection, &inbound, &mut asking.interims, cx);
+    if let Poll::Ready(response) = head {
+        if upload.is_held_back() && response.is_ok() {
+            upload.stop();
+        }
+        if !upload.is_over() && matches!(&response, Ok(response) if response.switches) {
+            let what = "101 before it had the request";
+            return Poll::Ready(Err(AttemptError::Malformed(what)));
+        }
+        return Poll::Ready(response.map_err(|error| match error {
+            HeadError::Malformed(what) => AttemptError::Malformed(what),
+            HeadError::Closed(cause) => {
+                connection.lost(Loss::Sudden);
+                AttemptError::Closed {
+                    reused: asking.reused,
+                    stale: connection.may_be_stale(),
+                    sent: upload.is_touched(),
+                    cause: asking.failure.take().unwrap_or(cause),
+                }
+            }
+        }));
+    }
+    if upload.is_over() && link.poll_gone(buffers, cx).is_ready() {
+        return Poll::Ready(Err(AttemptError::ClientGone));
+    }
+    client
+        .poll_quiet(lease.endpoint(), limits.idle, cx)
+        .map(|quiet| {
+            let input = link.wire.input.len();
+            Err(match quiet {
+                Quiet::TooLong if upload.waits_for_client(input) => AttemptError::RequestTimeout,
+                Quiet::TooLong | Quiet::Late => AttemptError::ResponseTimeout,
+                Quiet::Overdue => AttemptError::Overdue,
+                Quiet::Expired => AttemptError::Expired,
+            })
+        })
 }
 
 /// Why an exchange in which nothing moves is over.

@@ -28,6 +28,8 @@ pub struct Policy {
     pub per_try: Option<Duration>,
     /// The wait before the first retry.
     pub backoff: Duration,
+    /// After so long without an answer, another target is asked too.
+    pub hedge_after: Option<Duration>,
 }
 
 impl Policy {
@@ -42,6 +44,7 @@ impl Policy {
         body_max: 0,
         per_try: None,
         backoff: Duration::ZERO,
+        hedge_after: None,
     };
 
     /// As the file says.
@@ -67,6 +70,7 @@ impl Policy {
             body_max: count(retry.body_buffer.get()),
             per_try: retry.per_try_timeout.map(config::Span::get),
             backoff: retry.backoff.get(),
+            hedge_after: retry.hedge_after.map(config::Span::get),
         }
     }
 

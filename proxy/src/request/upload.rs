@@ -78,6 +78,21 @@ impl Upload {
         self.stopped = false;
     }
 
+    /// The whole request once more, for a second target at the same time. Right only if it is done
+    /// and [`Self::is_repeatable`].
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            body: Body::NONE,
+            output: self.output.clone(),
+            sent: 0,
+            touched: false,
+            expects_continue: false,
+            stopped: false,
+            kept: self.kept,
+            allowance: self.allowance,
+        }
+    }
+
     /// All of it can be sent again: it has no body, or what was read of it is kept.
     pub(crate) fn is_repeatable(&self) -> bool {
         self.kept > 0

@@ -1,0 +1,272 @@
+//! A second target is asked while the first one still has time to answer; whoever answers first
+//! serves. It costs targets a little work, and takes the slowest of them out of a client's wait.
+//!
+//! Only what may be done twice without harm: requests with an idempotent method that were sent
+//! whole and can be sent again, and clients that stay at no target.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::attempts::Attempts;
+use super::choose::{Choice, choose};
+use super::exchange::{self, Asking, Inbound, Response};
+use super::link::Link;
+use super::plan::Destination;
+use super::retry::Policy;
+use super::upload::Upload;
+use super::{blame, open, pooled, unless_gone};
+use crate::clock;
+use crate::control::snapshot::Limits;
+use crate::serve::connection::Client;
+use crate::upstream::error::AttemptError;
+use crate::upstream::identity::Identity;
+use crate::upstream::lease::Lease;
+use crate::upstream::pool::Connection;
+
+/// After what time a second target is asked. None: never, for this request.
+pub(super) fn delay(
+    policy: &Policy,
+    inbound: &Inbound<'_>,
+    upload: &Upload,
+    stays: Option<Identity>,
+) -> Option<Duration> {
+    let may_be_doubled = inbound.idempotent && !inbound.websocket && upload.is_repeatable();
+    policy
+        .hedge_after
+        .filter(|_| may_be_doubled && stays.is_none())
+}
+
+/// What one request brings to it.
+pub(super) struct Hedged<'a> {
+    pub(super) client: &'a Client,
+    pub(super) inbound: &'a Inbound<'a>,
+    pub(super) limits: &'a Limits,
+    pub(super) destination: Destination,
+    pub(super) policy: &'a Policy,
+}
+
+/// One of the two.
+struct Runner {
+    lease: Lease,
+    connection: Connection,
+    asking: Asking,
+}
+
+type Attempted = (Lease, Result<(Response, Connection), AttemptError>);
+
+enum First<T> {
+    Answered(Result<Response, AttemptError>),
+    Other(T),
+}
+
+impl Hedged<'_> {
+    /// An attempt at one target, and after `delay` at another one too. Returns the one whose
+    /// response it is, or that failed last; then `attempts` has the other one.
+    pub(super) async fn attempt(
+        &self,
+        delay: Duration,
+        link: &mut Link,
+        lease: Lease,
+        upload: &mut Upload,
+        attempts: &mut Attempts,
+    ) -> Attempted {
+        let connection = match pooled(self.client, &lease, self.inbound, attempts) {
+            Some(connection) => Ok(connection),
+            None => {
+                let opened = open(self.client, &lease, self.inbound, attempts, self.limits);
+                let opened = unless_gone(self.client, link, opened).await;
+                opened.unwrap_or(Err(AttemptError::ClientGone))
+            }
+        };
+        let mut first = match connection {
+            Ok(connection) => self.begin(lease, connection),
+            Err(error) => return (lease, Err(error)),
+        };
+        let timer = tokio::time::sleep(self.client.left_of(delay));
+        match self.race(link, &mut first, upload, timer).await {
+            First::Answered(answer) => return first.end(answer),
+            First::Other(()) => {}
+        }
+        let Some(lease) = self.second(&first, upload, attempts) else {
+            let answer = self.alone(link, &mut first, upload).await;
+            return first.end(answer);
+        };
+        self.client.worker.metrics.hedges.add(1);
+        let connection = match pooled(self.client, &lease, self.inbound, attempts) {
+            Some(connection) => Ok(connection),
+            None => {
+                let opened = open(self.client, &lease, self.inbound, attempts, self.limits);
+                match self.race(link, &mut first, upload, opened).await {
+                    First::Answered(answer) => return first.end(answer),
+                    First::Other(opened) => opened,
+                }
+            }
+        };
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(error) => {
+                self.failed(&lease, &error, attempts);
+                drop(lease);
+                let answer = self.alone(link, &mut first, upload).await;
+                return first.end(answer);
+            }
+        };
+        let second = self.begin(lease, connection);
+        self.both(link, first, second, upload, attempts).await
+    }
+
+    fn begin(&self, lease: Lease, mut connection: Connection) -> Runner {
+        let asking = Asking::begin(self.client, &mut connection, &lease, self.limits);
+        Runner {
+            lease,
+            connection,
+            asking,
+        }
+    }
+
+    /// The second target, if one is to be asked and the budget of the group has room for it.
+    fn second(&self, first: &Runner, upload: &Upload, attempts: &mut Attempts) -> Option<Lease> {
+        if !upload.is_done() || attempts.lost() + 2 > self.policy.attempts {
+            return None;
+        }
+        let snapshot = self.client.worker.shared.load();
+        let group = snapshot.group(self.destination.group)?;
+        attempts.note_hedged(&first.lease);
+        let replayable = self.inbound.replayable;
+        let chosen = choose(
+            self.client,
+            self.destination,
+            None,
+            replayable,
+            false,
+            attempts,
+        );
+        let Choice::Lease(lease) = chosen else {
+            return None;
+        };
+        if lease.endpoint().id == first.lease.endpoint().id {
+            return None;
+        }
+        if !group.budget.take(clock::micros(clock::now())) {
+            self.client.worker.metrics.retries_refused.add(1);
+            return None;
+        }
+        Some(lease)
+    }
+
+    /// The first one's answer, or what comes of something else if that is sooner.
+    async fn race<T>(
+        &self,
+        link: &mut Link,
+        first: &mut Runner,
+        upload: &mut Upload,
+        other: impl Future<Output = T>,
+    ) -> First<T> {
+        let mut other = pin!(other);
+        poll_fn(|cx| {
+            if let Poll::Ready(answer) = self.poll(link, first, upload, cx) {
+                return Poll::Ready(First::Answered(answer));
+            }
+            other.as_mut().poll(cx).map(First::Other)
+        })
+        .await
+    }
+
+    async fn alone(
+        &self,
+        link: &mut Link,
+        runner: &mut Runner,
+        upload: &mut Upload,
+    ) -> Result<Response, AttemptError> {
+        poll_fn(|cx| self.poll(link, runner, upload, cx)).await
+    }
+
+    fn poll(
+        &self,
+        link: &mut Link,
+        runner: &mut Runner,
+        upload: &mut Upload,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Result<Response, AttemptError>> {
+        exchange::poll_ask(
+            self.client,
+            link,
+            &mut runner.connection,
+            upload,
+            self.inbound,
+            &runner.lease,
+            self.limits,
+            &mut runner.asking,
+            cx,
+        )
+    }
+
+    /// The first of two to answer. If one fails, the other one has all the time that is left.
+    async fn both(
+        &self,
+        link: &mut Link,
+        mut first: Runner,
+        mut second: Runner,
+        upload: &mut Upload,
+        attempts: &mut Attempts,
+    ) -> Attempted {
+        let mut copy = upload.again();
+        let (is_first, answer) = poll_fn(|cx| {
+            if let Poll::Ready(answer) = self.poll(link, &mut first, upload, cx) {
+                return Poll::Ready((true, answer));
+            }
+            let second = self.poll(link, &mut second, &mut copy, cx);
+            second.map(|answer| (false, answer))
+        })
+        .await;
+        let (mut winner, mut other) = match is_first {
+            true => (first, second),
+            false => (second, first),
+        };
+        match answer {
+            Ok(_) | Err(AttemptError::ClientGone) => {
+                other.connection.ended_by_us();
+                if !is_first {
+                    self.client.worker.metrics.hedges_won.add(1);
+                    // Its target's end is to be heard of from here on.
+                    let idle = self.limits.idle;
+                    self.client.attempt_begins(winner.lease.local(), idle);
+                    std::mem::swap(upload, &mut copy);
+                }
+                self.client.worker.buffers.put_output(copy.into_output());
+                winner.end(answer)
+            }
+            Err(error) => {
+                self.failed(&winner.lease, &error, attempts);
+                if is_first {
+                    std::mem::swap(upload, &mut copy);
+                }
+                std::mem::swap(&mut winner, &mut other);
+                drop(other);
+                let idle = self.limits.idle;
+                self.client.attempt_begins(winner.lease.local(), idle);
+                let answer = self.alone(link, &mut winner, upload).await;
+                winner.end(answer)
+            }
+        }
+    }
+
+    /// Notes that one of two has failed.
+    fn failed(&self, lease: &Lease, error: &AttemptError, attempts: &mut Attempts) {
+        attempts.note(lease, error);
+        if let Some(fault) = error.fault() {
+            blame(self.client, self.destination.group, lease, fault);
+        }
+    }
+}
+
+impl Runner {
+    fn end(self, answer: Result<Response, AttemptError>) -> Attempted {
+        let Self {
+            lease, connection, ..
+        } = self;
+        (lease, answer.map(|response| (response, connection)))
+    }
+}
