@@ -37,6 +37,7 @@ mod http2_limits;
 mod http2_tls;
 mod labels;
 mod limits;
+mod metrics;
 mod picking;
 mod policies;
 mod proxy_protocol;
