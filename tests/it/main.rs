@@ -36,6 +36,7 @@ mod http2_clients;
 mod http2_limits;
 mod labels;
 mod limits;
+mod packaging;
 mod picking;
 mod policies;
 mod proxy_protocol;
