@@ -34,6 +34,7 @@ mod histories;
 mod http2;
 mod http2_clients;
 mod http2_limits;
+mod http2_tls;
 mod labels;
 mod limits;
 mod packaging;

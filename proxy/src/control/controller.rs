@@ -82,6 +82,7 @@ pub struct Controller {
     path_normalization: PathNormalization,
     attributes: Attributes,
     tls_headers: bool,
+    http2: bool,
     pub(super) secure: Secure,
     desync_mitigation: DesyncMitigationMode,
     /// The configuration in force.
@@ -127,6 +128,7 @@ impl Controller {
             path_normalization: PathNormalization::default(),
             attributes: Attributes::default(),
             tls_headers: false,
+            http2: true,
             secure: Secure::default(),
             desync_mitigation: DesyncMitigationMode::default(),
             file: Arc::new(Config::empty()),
@@ -178,6 +180,7 @@ impl Controller {
         self.path_normalization = lb.path_normalization;
         self.attributes = Attributes::from(lb);
         self.tls_headers = lb.enable_tls_version_and_cipher_suite_headers;
+        self.http2 = lb.enable_http2.0;
         self.desync_mitigation = lb.desync_mitigation_mode;
         let gone: Vec<GroupId> = self
             .groups
@@ -303,6 +306,7 @@ impl Controller {
         snapshot.path_normalization = self.path_normalization;
         snapshot.attributes = self.attributes;
         snapshot.tls_headers = self.tls_headers;
+        snapshot.http2 = self.http2;
         snapshot.desync_mitigation = self.desync_mitigation;
         Some(snapshot)
     }
