@@ -38,6 +38,7 @@ mod http2_tls;
 mod labels;
 mod limits;
 mod metrics;
+mod packaging;
 mod picking;
 mod policies;
 mod proxy_protocol;
