@@ -70,10 +70,10 @@ fn encode_requests(groups: &[GroupFigures], out: &mut Out<'_>) -> fmt::Result {
 }
 
 fn encode_times(groups: &[GroupFigures], out: &mut Out<'_>) -> fmt::Result {
-    fn each<'g, const B: usize>(
-        groups: &'g [GroupFigures],
+    fn each<const B: usize>(
+        groups: &[GroupFigures],
         pick: fn(&GroupSide) -> &Histogram<B>,
-    ) -> impl Iterator<Item = ([(&'g str, &'g str); 1], Times<B>)> {
+    ) -> impl Iterator<Item = ([(&str, &str); 1], Times<B>)> {
         groups.iter().map(move |group| {
             let times = Times::sum(group.ledger.iter().map(pick));
             ([("target_group", group.name.as_str())], times)
