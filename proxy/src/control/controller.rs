@@ -84,6 +84,7 @@ pub struct Controller {
     tls_headers: bool,
     pub(super) secure: Secure,
     desync_mitigation: DesyncMitigationMode,
+    allow_get_body: bool,
     /// The configuration in force.
     pub(super) file: Arc<Config>,
     /// The ids of its listeners, in its order.
@@ -129,6 +130,7 @@ impl Controller {
             tls_headers: false,
             secure: Secure::default(),
             desync_mitigation: DesyncMitigationMode::default(),
+            allow_get_body: false,
             file: Arc::new(Config::empty()),
             listener_ids: Vec::new(),
             labels: BTreeMap::new(),
@@ -179,6 +181,7 @@ impl Controller {
         self.attributes = Attributes::from(lb);
         self.tls_headers = lb.enable_tls_version_and_cipher_suite_headers;
         self.desync_mitigation = lb.desync_mitigation_mode;
+        self.allow_get_body = lb.allow_get_body;
         let gone: Vec<GroupId> = self
             .groups
             .iter()
@@ -304,6 +307,7 @@ impl Controller {
         snapshot.attributes = self.attributes;
         snapshot.tls_headers = self.tls_headers;
         snapshot.desync_mitigation = self.desync_mitigation;
+        snapshot.allow_get_body = self.allow_get_body;
         Some(snapshot)
     }
 
