@@ -240,6 +240,8 @@ pub struct LoadBalancer {
     pub enable_x_amzn_trace_id: OnByDefault,
     /// W3C trace context (default `preserve`).
     pub traceparent: TraceParent,
+    /// ALB `routing.http2.enabled`: clients may speak HTTP/2 (default true).
+    pub enable_http2: OnByDefault,
     /// The `server` field of answers that Longshore makes itself (default `longshore`; ALB says
     /// `awselb/2.0`).
     pub server_header: ServerHeader,

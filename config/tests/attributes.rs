@@ -22,7 +22,7 @@ fn defaults_are_those_of_alb() {
     let lb = &config.load_balancer;
     assert_eq!(lb.xff_header_processing_mode, XffMode::Append);
     assert_eq!(lb.traceparent, TraceParent::Preserve);
-    assert!(lb.enable_x_amzn_trace_id.0);
+    assert!(lb.enable_x_amzn_trace_id.0 && lb.enable_http2.0);
     assert!(!lb.preserve_host_header && !lb.drop_invalid_header_fields);
     assert!(!lb.enable_xff_client_port);
     let listener = &config.listeners[0];

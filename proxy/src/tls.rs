@@ -4,6 +4,7 @@
 //! handshakes with the snapshot. `stream.rs` is what carries bytes afterwards.
 
 pub(crate) mod accept;
+pub mod anybody;
 pub mod certificate;
 pub mod choice;
 mod clients;
@@ -55,11 +56,12 @@ impl Material {
         if keys.is_empty() {
             keys.push(own_key.clone());
         }
+        let http2 = config.load_balancer.enable_http2.0;
         for (index, listener) in config.listeners.iter().enumerate() {
             let has_tls = listener.protocol == ListenerProtocol::Https;
             material
                 .listeners
-                .push(has_tls.then(|| ListenerFiles::read(index, listener, &keys, now)));
+                .push(has_tls.then(|| ListenerFiles::read(index, listener, &keys, http2, now)));
         }
         for (index, group) in config.target_groups.iter().enumerate() {
             match TargetTls::read(index, group, now) {

@@ -1,7 +1,6 @@
 //! From a choice to a target.
 
 pub mod admission;
-pub(crate) mod any_certificate;
 pub mod budget;
 pub(crate) mod connect;
 pub mod cursors;

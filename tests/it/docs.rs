@@ -1,5 +1,7 @@
 //! The documents tell the truth, and the rules of the house hold.
 
+mod book;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use longshore_tests::balancer::{self, Running};
-use longshore_tests::certificates::{Folder, Key};
+use longshore_tests::certificates::{Folder, Key, run};
 use longshore_tests::origin::Origin;
+use longshore_tests::process::free_port;
 use longshore_tests::wire::Wire;
 
 fn made() -> Folder {
@@ -140,4 +141,48 @@ async fn a_target_that_asks_for_a_certificate_gets_it() {
         seen[0].head.get("x-amzn-mtls-clientcert-subject"),
         Some("CN=balancer")
     );
+}
+
+/// Software that is old enough makes certificates of version 1 for itself, which rustls cannot
+/// read. Checks and traffic accept the same targets.
+#[tokio::test]
+async fn a_target_with_a_certificate_of_version_1_is_healthy_and_served() {
+    let folder = Folder::default();
+    let (cert, key) = (folder.path("old.pem"), folder.path("old.key"));
+    let request = folder.path("old.csr");
+    for arguments in [
+        &[
+            "req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=old", "-keyout", &key,
+            "-out", &request,
+        ][..],
+        &[
+            "x509", "-req", "-in", &request, "-signkey", &key, "-out", &cert,
+        ],
+    ] {
+        assert!(run("openssl", arguments).status.success(), "{arguments:?}");
+    }
+    let text = run("openssl", &["x509", "-in", &cert, "-noout", "-text"]);
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    if !text.contains("Version: 1 ") {
+        println!("not looked at: this openssl makes none of version 1");
+        return;
+    }
+    let port = free_port();
+    let at = port.to_string();
+    let mut server = std::process::Command::new("openssl")
+        .args([
+            "s_server", "-quiet", "-www", "-accept", &at, "-cert", &cert, "-key", &key,
+        ])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("openssl is needed for this test");
+    let target = SocketAddr::from(([127, 0, 0, 1], port));
+    let group = "protocol: HTTPS\nhealth_check: {protocol: HTTPS, path: /, interval: 500ms, timeout: 400ms, healthy_threshold: 1}";
+    let running = balancer::start(&balancer::fixed(&[target], group, "")).await;
+    running.wait_for("healthy", 1).await;
+    let response = Wire::connect(running.address()).await.get("/").await;
+    assert_eq!(response.status(), 200);
+    server.kill().expect("it runs");
+    server.wait().expect("it ends");
 }

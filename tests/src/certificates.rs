@@ -234,14 +234,14 @@ pub fn s_client(address: SocketAddr, arguments: &[&str]) -> String {
 }
 
 /// What `curl` gets of `https://HOST/` at an address: its output, and whether it was satisfied.
-/// `-i` and a time limit are among its arguments.
+/// `-i`, a time limit and `--http1.1` are among its arguments; a later `--http2` counts instead.
 #[must_use]
 pub fn curl(address: SocketAddr, host: &str, arguments: &[&str]) -> (String, bool) {
     let port = address.port();
     let resolve = format!("{host}:{port}:{}", address.ip());
     let url = format!("https://{host}:{port}/");
     let all = [
-        &["-sSi", "-m", "15", "--resolve", &resolve, &url][..],
+        &["-sSi", "-m", "15", "--http1.1", "--resolve", &resolve, &url][..],
         arguments,
     ]
     .concat();

@@ -1,11 +1,14 @@
-//! TLS for scripted targets, with a certificate that nobody has signed.
+//! TLS for scripted targets, with a certificate that nobody has signed, and for scripted clients.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::PrivateKeyDer;
-use tokio_rustls::TlsAcceptor;
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// Accepts TLS with a certificate made for this call: self-signed, for a name that is not the
 /// target's, and over since 1975. `protocols`: for ALPN.
@@ -25,4 +28,21 @@ pub fn acceptor(protocols: &[&[u8]]) -> TlsAcceptor {
         .expect("the key is that of the certificate");
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     TlsAcceptor::from(Arc::new(config))
+}
+
+/// Makes a connection with TLS to a server with any certificate. `protocols`: for ALPN.
+///
+/// # Panics
+/// If there is none.
+pub async fn connect(
+    address: SocketAddr,
+    name: &'static str,
+    protocols: &[&str],
+) -> TlsStream<TcpStream> {
+    let protocols: Vec<_> = protocols.iter().map(|name| name.as_bytes()).collect();
+    let config = longshore::tls::anybody::client_config(&protocols);
+    let connector = TlsConnector::from(Arc::new(config.expect("ciphers")));
+    let stream = TcpStream::connect(address).await.expect("connected");
+    let name = ServerName::try_from(name).expect("a name");
+    connector.connect(name, stream).await.expect("a handshake")
 }

@@ -82,6 +82,7 @@ pub struct Controller {
     path_normalization: PathNormalization,
     attributes: Attributes,
     tls_headers: bool,
+    http2: bool,
     pub(super) secure: Secure,
     desync_mitigation: DesyncMitigationMode,
     allow_get_body: bool,
@@ -128,6 +129,7 @@ impl Controller {
             path_normalization: PathNormalization::default(),
             attributes: Attributes::default(),
             tls_headers: false,
+            http2: true,
             secure: Secure::default(),
             desync_mitigation: DesyncMitigationMode::default(),
             allow_get_body: false,
@@ -180,6 +182,7 @@ impl Controller {
         self.path_normalization = lb.path_normalization;
         self.attributes = Attributes::from(lb);
         self.tls_headers = lb.enable_tls_version_and_cipher_suite_headers;
+        self.http2 = lb.enable_http2.0;
         self.desync_mitigation = lb.desync_mitigation_mode;
         self.allow_get_body = lb.allow_get_body;
         let gone: Vec<GroupId> = self
@@ -306,6 +309,7 @@ impl Controller {
         snapshot.path_normalization = self.path_normalization;
         snapshot.attributes = self.attributes;
         snapshot.tls_headers = self.tls_headers;
+        snapshot.http2 = self.http2;
         snapshot.desync_mitigation = self.desync_mitigation;
         snapshot.allow_get_body = self.allow_get_body;
         Some(snapshot)

@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub cookie_keys: Arc<Keyring>,
     /// Targets are told the version and the cipher of a client's TLS.
     pub tls_headers: bool,
+    /// Clients may speak HTTP/2.
+    pub http2: bool,
     /// How paths are spelt.
     pub path_normalization: PathNormalization,
     /// How requests are written for targets.

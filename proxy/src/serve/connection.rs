@@ -19,7 +19,7 @@ use super::worker::Worker;
 use crate::control::ids::ListenerId;
 use crate::control::snapshot::Limits;
 use crate::http1::body::Body;
-use crate::http1::buffer::LARGE;
+use crate::http1::buffer::{Buffer, LARGE};
 use crate::http1::stream::Stream;
 use crate::http2::{Beginning, beginning};
 use crate::proxy_protocol::{self, Ends};
@@ -29,6 +29,7 @@ use crate::request::link::Link;
 use crate::request::policy::Policy;
 use crate::request::{self, Next, Quiet};
 use crate::tls::accept::accept;
+use crate::tls::policy;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Local;
 
@@ -536,8 +537,9 @@ pub(crate) async fn serve(
         listener.and_then(|listener| listener.tls.clone())
     };
     let Some(tls) = tls else {
+        let http2 = worker.shared.load().http2;
         let client = Client::new(worker, listener, peer, local, None);
-        talk(&client, Stream::Plain(stream)).await;
+        talk(&client, Stream::Plain(stream), http2).await;
         return;
     };
     // In a box, so that connections without TLS have no room for it.
@@ -550,15 +552,23 @@ pub(crate) async fn serve(
         // From here on it is not needed, and its certificates may be replaced.
         drop(tls);
         let client = Client::new(worker, listener, peer, local, Some(&lines));
-        talk(&client, Stream::Tls(Box::new(stream))).await;
+        // RFC 9113 §3.2: inside of TLS, ALPN alone decides.
+        let http2 = stream.tls().alpn_protocol() == Some(policy::H2);
+        let stream = Stream::Tls(Box::new(stream));
+        if http2 {
+            http2::serve(&client, stream, Buffer::default()).await;
+        } else {
+            talk(&client, stream, false).await;
+        }
     })
     .await;
 }
 
-/// Serves what comes on a stream that carries HTTP/1.1, to its end.
-async fn talk(client: &Client, stream: Stream) {
+/// Serves what comes on a stream that carries HTTP/1.1, to its end. `http2`: the client may begin
+/// with HTTP/2 instead.
+async fn talk(client: &Client, stream: Stream, http2: bool) {
     let mut link = Link::new(stream);
-    let last = converse(client, &mut link).await;
+    let last = converse(client, &mut link, http2).await;
     if last == Next::Http2 {
         return http2::serve(client, link.wire.stream, link.wire.input).await;
     }
@@ -576,8 +586,8 @@ async fn talk(client: &Client, stream: Stream) {
 }
 
 /// Requests and responses in turn. Tells how the connection is to end.
-async fn converse(client: &Client, link: &mut Link) -> Next {
-    let mut first = true;
+async fn converse(client: &Client, link: &mut Link, http2: bool) -> Next {
+    let mut first = http2;
     loop {
         match client.read_head(link).await {
             Ok(()) => {}

@@ -47,6 +47,8 @@ pub struct ListenerFiles {
     provider: Arc<CryptoProvider>,
     versions: Vec<&'static rustls::SupportedProtocolVersion>,
     tickets: Arc<Tickets>,
+    /// HTTP/2 is offered.
+    http2: bool,
     pairs: Vec<Pair>,
     mutual: MutualAuthentication,
     stores: Vec<Watched>,
@@ -105,11 +107,13 @@ impl Pair {
 
 impl ListenerFiles {
     /// Reads the files of a listener with TLS. `ticket_keys` are the keys of session tickets.
+    /// `http2`: clients are offered HTTP/2.
     #[must_use]
     pub fn read(
         index: usize,
         listener: &Listener,
         ticket_keys: &[CookieKey],
+        http2: bool,
         now: Duration,
     ) -> Self {
         let ssl_policy = listener.ssl_policy.unwrap_or_default();
@@ -119,6 +123,7 @@ impl ListenerFiles {
             provider: policy::provider(ssl_policy),
             versions: policy::versions(ssl_policy),
             tickets: Arc::new(Tickets::new(ticket_keys, &listener.name)),
+            http2,
             pairs: listener
                 .certificates
                 .iter()
@@ -265,7 +270,7 @@ impl ListenerFiles {
             .ok()?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::<Certificates>::clone(&certificates));
-        config.alpn_protocols = policy::alpn();
+        config.alpn_protocols = policy::alpn(self.http2);
         // The server's order counts, as at ALB.
         config.ignore_client_order = true;
         // Nothing is kept for sessions but tickets, which every worker and replica can open.

@@ -60,10 +60,15 @@ pub fn versions(policy: SslPolicy) -> Vec<&'static SupportedProtocolVersion> {
     versions
 }
 
+/// HTTP/2 in ALPN (RFC 9113 §3.1).
+pub const H2: &[u8] = b"h2";
+
 /// The protocols that a client is offered inside of TLS, the preferred first.
 #[must_use]
-pub fn alpn() -> Vec<Vec<u8>> {
-    vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()]
+pub fn alpn(http2: bool) -> Vec<Vec<u8>> {
+    let all: [&[u8]; 3] = [H2, b"http/1.1", b"http/1.0"];
+    let offered = if http2 { &all[..] } else { &all[1..] };
+    offered.iter().map(|name| name.to_vec()).collect()
 }
 
 /// OpenSSL's name of a suite, which ALB's headers and logs use.

@@ -22,7 +22,7 @@ use super::super::threshold::Failure;
 use super::body::{self, Wanted};
 use super::grpc;
 use crate::proxy_protocol;
-use crate::upstream::any_certificate;
+use crate::tls::anybody;
 
 /// How long what is left of an answer that fails anyway is read, so that the target does not see a
 /// reset and log an error for each check.
@@ -76,7 +76,7 @@ impl Probe {
         let is_h2 = check.version != ProtocolVersion::Http1;
         let tls = if check.protocol == CheckProtocol::Https {
             let protocol: &[u8] = if is_h2 { b"h2" } else { b"http/1.1" };
-            let config = any_certificate::client_config(&[protocol]).map_err(|e| internal(&e))?;
+            let config = anybody::client_config(&[protocol]).map_err(|e| internal(&e))?;
             Some(TlsConnector::from(Arc::new(config)))
         } else {
             None
