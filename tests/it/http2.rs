@@ -432,11 +432,6 @@ async fn a_malformed_request_is_reset_alone_and_reaches_no_target() {
             fields.push((":scheme", "http\r\nx: y"));
             fields
         }),
-        ("an empty scheme", {
-            let mut fields = without(":scheme");
-            fields.push((":scheme", ""));
-            fields
-        }),
         (
             "a pseudo-field in capital letters",
             with(&[(":Path", "/b")]),

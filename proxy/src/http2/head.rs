@@ -65,10 +65,6 @@ pub(crate) fn push_request(
         return Err(Malformed("two hosts"));
     }
     // §8.3.1: both may be there, and must say the same.
-    // With an authority, the library passes the scheme on unless it is empty.
-    if uri.authority().is_some() && uri.scheme().is_none() && request.method() != Method::CONNECT {
-        return Err(Malformed("an empty scheme"));
-    }
     let authority = uri
         .authority()
         .map(|authority| authority.as_str().as_bytes());
