@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod alb_examples;
 mod attributes;
 mod bodies;
 mod checks;
@@ -37,6 +38,8 @@ mod http2_limits;
 mod http2_tls;
 mod labels;
 mod limits;
+mod metrics;
+mod packaging;
 mod picking;
 mod policies;
 mod proxy_protocol;

@@ -19,6 +19,7 @@ use super::upload::Upload;
 use super::{blame, open, pooled, unless_gone};
 use crate::clock;
 use crate::control::snapshot::Limits;
+use crate::observe::outcome::Outcome;
 use crate::serve::connection::Client;
 use crate::upstream::error::AttemptError;
 use crate::upstream::identity::Identity;
@@ -71,13 +72,19 @@ impl Hedged<'_> {
         lease: Lease,
         upload: &mut Upload,
         attempts: &mut Attempts,
+        outcome: &mut Outcome<'_>,
     ) -> Attempted {
+        outcome.attempts();
         let connection = match pooled(self.client, &lease, self.inbound, attempts) {
-            Some(connection) => Ok(connection),
+            Some(connection) => {
+                outcome.reuses();
+                Ok(connection)
+            }
             None => {
                 let opened = open(self.client, &lease, self.inbound, attempts, self.limits);
                 let opened = unless_gone(self.client, link, opened).await;
-                opened.unwrap_or(Err(AttemptError::ClientGone))
+                let opened = opened.unwrap_or(Err(AttemptError::ClientGone));
+                opened.inspect(|_| outcome.connected())
             }
         };
         let mut first = match connection {

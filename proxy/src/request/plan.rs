@@ -26,6 +26,7 @@ use crate::control::snapshot::{Limits, Snapshot};
 use crate::http1::body::Body;
 use crate::http1::buffer::LARGE;
 use crate::http1::head::{HeadError, RequestHead, room};
+use crate::observe::ledger::Matched;
 use crate::serve::connection::Client;
 
 /// What becomes of a request, as far as its head and the rules tell.
@@ -93,6 +94,7 @@ pub(super) fn plan(client: &Client, link: &mut Link) -> Plan {
         websocket: false,
         alone: false,
         announced: None,
+        matched: Matched::Nothing,
         finding: None,
         sticky: None,
         is_grpc: false,
@@ -138,10 +140,13 @@ pub(super) fn plan(client: &Client, link: &mut Link) -> Plan {
     };
     // Only POST can be gRPC.
     inbound.is_grpc = head.method == "POST" && grpc::asks(head.fields);
-    if !(admitted.is_clean && desync::has_clean_lines(&head, bytes)) {
+    let clean_lines = desync::has_clean_lines(&head, bytes);
+    if !(admitted.is_clean && clean_lines) {
         inbound.finding = desync::judge(&bytes[..head.len]);
     }
-    match desync::measure(snapshot.desync_mitigation, inbound.finding) {
+    // A finding hides others of its class, of which only this one can be left here.
+    let get_body = snapshot.allow_get_body && clean_lines;
+    match desync::measure(snapshot.desync_mitigation, inbound.finding, get_body) {
         Measure::Pass => {}
         Measure::PassAlone => inbound.alone = true,
         Measure::Block => return refuse(inbound, Reason::DesyncMitigation),
@@ -181,6 +186,7 @@ pub(super) fn plan(client: &Client, link: &mut Link) -> Plan {
         return refuse(inbound, Reason::ListenerRemoved);
     };
     let found = listener.rules.find(&facts);
+    inbound.matched = found.rule.map_or(Matched::Default, Matched::Rule);
     let policy = found.policy;
     let mut terms = policy.map(|policy| Box::new(Terms::new(policy)));
     let judged = terms.as_mut().map_or(Ok(()), |terms| {
