@@ -8,14 +8,17 @@ import json
 import re
 import sys
 
-PAGES = {"config/README.md": "reference.md"}
-LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+|examples\b)([^)#]*)(#[^)]*)?\)")
+PAGES = {"config/README.md": "reference.md", "packaging/README.md": "deploy.md"}
+LINK = re.compile(r"\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)")
 
 
 def mend(match):
-    text, up, path, anchor = match.groups()
-    page = PAGES.get(path)
-    return f"[{text}]({page}{anchor or ''})" if page and up != "examples" else text
+    text, target, anchor = match.groups()
+    in_book = not target or "://" in target or re.fullmatch(r"[a-z-]+\.md", target)
+    if in_book:
+        return match.group(0)
+    page = PAGES.get(re.sub(r"^(\.\./)+", "", target))
+    return f"[{text}]({page}{anchor or ''})" if page else text
 
 
 def walk(value):

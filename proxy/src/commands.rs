@@ -4,6 +4,8 @@ pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod events_policy;
 pub(crate) mod explain;
+pub(crate) mod health;
+mod notify;
 pub(crate) mod run;
 mod table;
 pub(crate) mod targets;

@@ -29,6 +29,8 @@ enum Command {
     Targets(commands::targets::Arguments),
     /// Say which rule a request meets and why, and where it goes. Sends nothing.
     Explain(commands::explain::Arguments),
+    /// Ask the admin server of a running process whether it works. For health checks.
+    Health(commands::health::Arguments),
     /// Print the event rule and the policies that AWS needs for the ECS sources of a file.
     EventsPolicy(commands::events_policy::Arguments),
     /// Show it at work, without AWS and without a file.
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => commands::check::run(&arguments),
         Command::Targets(arguments) => commands::targets::run(&arguments),
         Command::Explain(arguments) => commands::explain::run(&arguments),
+        Command::Health(arguments) => commands::health::run(&arguments),
         Command::EventsPolicy(arguments) => commands::events_policy::run(&arguments),
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Schema => commands::schema(),

@@ -236,3 +236,56 @@ async fn targets_lists_what_discovery_sees_and_why_a_task_is_none() {
         "it takes no event from the process that serves"
     );
 }
+
+#[tokio::test]
+async fn health_says_whether_a_process_works_and_whether_it_should_get_requests() {
+    let (port, admin) = (free_port(), free_port());
+    let file = TempFile::new(&format!(
+        "admin: {{address: '127.0.0.1:{admin}'}}
+runtime: {{drain_timeout: 20s}}
+listeners: [{{name: web, address: '127.0.0.1:{port}', default_action: [{{type: forward, target_group: app}}]}}]
+target_groups:
+  - name: app
+    targets: [{{address: 127.0.0.1, port: 9}}]
+    health_check: {{enabled: false}}
+    target_group_health: {{dns_failover: {{minimum_healthy_targets_count: 2}}}}
+"
+    ));
+    let path = file.path().to_str().expect("text").to_owned();
+    let asked = |more: &[&str]| {
+        let got = output(&[&["health", "-c", &path], more].concat());
+        (
+            got.status.success(),
+            String::from_utf8_lossy(&got.stderr).into_owned(),
+        )
+    };
+    let (good, error) = asked(&[]);
+    assert!(!good && error.contains("/livez at 127.0.0.1"), "{error}");
+    let (process, _) = Process::run(&file);
+    assert_eq!(asked(&[]), (true, String::new()));
+    let (good, error) = asked(&["--ready"]);
+    assert!(
+        !good && error.contains("answers 503: not ready: target group app"),
+        "{error}"
+    );
+    let bare = output(&["health", "--admin", &format!("127.0.0.1:{admin}")]);
+    assert_eq!(bare.stdout, b"ok\n");
+    drop(process);
+    assert!(!asked(&[]).0);
+    // Somebody who takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+    let at = silent.local_addr().expect("bound").to_string();
+    let got = output(&["health", "--admin", &at, "--timeout", "200ms"]);
+    assert_eq!(got.status.code(), Some(1));
+}
+
+#[test]
+fn health_without_an_admin_server_says_what_is_missing() {
+    let file = TempFile::new(
+        "listeners: [{name: web, port: 80, default_action: [{type: forward, target_group: a}]}]\ntarget_groups: [{name: a}]\n",
+    );
+    let got = output(&["health", "-c", file.path().to_str().expect("text")]);
+    assert_eq!(got.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&got.stderr).contains("admin.address"));
+    assert_eq!(output(&["health"]).status.code(), Some(2));
+}

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod alb_examples;
 mod attributes;
 mod bodies;
 mod checks;
@@ -39,6 +40,7 @@ mod http2_targets;
 mod http2_tls;
 mod labels;
 mod limits;
+mod packaging;
 mod picking;
 mod policies;
 mod proxy_protocol;

@@ -111,6 +111,14 @@ impl Process {
         Self::spawn(command)
     }
 
+    /// Starts `longshore` with arguments and one more environment variable.
+    #[must_use]
+    pub fn start_with(name: &str, value: &std::ffi::OsStr, arguments: &[&str]) -> Self {
+        let mut command = Command::new(binary());
+        command.args(arguments).env(name, value);
+        Self::spawn(command)
+    }
+
     /// Starts `longshore` with arguments and at most that many open files.
     #[must_use]
     pub fn start_with_files(files: u32, arguments: &[&str]) -> Self {

@@ -7,6 +7,7 @@ use longshore::app::{Balancer, Options};
 use longshore_discovery::ecs::Aws;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::notify::{self, Manager};
 use super::{block_on, seed, start_log};
 
 #[derive(Debug, clap::Args)]
@@ -47,11 +48,17 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             }
         };
         print_addresses(&balancer);
+        let manager = Manager::new();
+        manager.tell(notify::READY);
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => reload(&mut balancer, &arguments.config).await,
+                _ = hangup.recv() => {
+                    manager.tell(notify::RELOADING);
+                    reload(&mut balancer, &arguments.config).await;
+                    manager.tell(notify::READY);
+                }
                 () = balancer.failed() => {
                     eprintln!("longshore: a part of the process has ended; ending too");
                     return ExitCode::FAILURE;
@@ -59,6 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             }
         }
         tracing::info!("draining");
+        manager.tell(notify::STOPPING);
         tokio::select! {
             complete = balancer.drain() => if !complete {
                 tracing::warn!("the drain timeout ended requests in flight");

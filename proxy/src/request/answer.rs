@@ -292,6 +292,8 @@ impl Answer {
                     | Reason::RequestHeaderTooLarge
                     | Reason::UriTooLong
                     | Reason::VersionNotSupported
+                    | Reason::TooManyForwardedAddresses
+                    | Reason::ListenerRemoved
                     | Reason::RequestHeaderTimeout
                     | Reason::RequestBodyTimeout
                     | Reason::BadHost

@@ -114,6 +114,7 @@ fn every_link_of_the_documents_leads_somewhere() {
         "tests/README.md",
         "discovery/README.md",
         "benches/README.md",
+        "packaging/README.md",
     ] {
         documents.insert(name.to_owned(), read(name));
     }
