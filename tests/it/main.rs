@@ -40,6 +40,7 @@ mod http2_targets;
 mod http2_tls;
 mod labels;
 mod limits;
+mod metrics;
 mod packaging;
 mod picking;
 mod policies;

@@ -21,6 +21,7 @@ use crate::http1::body::Body;
 use crate::http1::field::{Field, Kind, is_named, kind};
 use crate::http1::head::{ResponseHead, room};
 use crate::http2::outbound;
+use crate::observe::ledger::Matched;
 use crate::serve::connection::Client;
 use crate::upstream::endpoint::{Endpoint, Loss};
 use crate::upstream::error::AttemptError;
@@ -51,6 +52,8 @@ pub(crate) struct Inbound<'s> {
     /// With which PROXY header its target is connected to. Then its connection serves it alone: the
     /// header speaks of one client.
     pub(crate) announced: Option<ProxyProtocol>,
+    /// Which rule it met.
+    pub(crate) matched: Matched,
     /// By what it was classified; none if it is compliant.
     pub(crate) finding: Option<Finding>,
     /// What cookies its response sets; none without sticky sessions.
