@@ -6,7 +6,11 @@
 //! all requests that it made late. All targets are one origin in this process, at 10,000 addresses
 //! of the loopback network.
 
-use std::fmt::Write as _;
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a measurement is about real time"
+)]
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -52,9 +56,9 @@ struct Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         // Nothing can be done about an error here, and the process ends soon anyway.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_file(&self.config);
+        drop(self.child.kill());
+        drop(self.child.wait());
+        drop(std::fs::remove_file(&self.config));
     }
 }
 
@@ -105,8 +109,7 @@ fn write_config(path: &Path, listen: SocketAddr, origin: u16, number: u32) -> io
     );
     for index in number..number + TARGETS {
         let address = Ipv4Addr::from(0x7f01_0001 + index);
-        // To a string, which does not fail.
-        let _ = writeln!(text, "      - {{address: {address}, port: {origin}}}");
+        text += &format!("      - {{address: {address}, port: {origin}}}\n");
     }
     std::fs::write(path, text)
 }

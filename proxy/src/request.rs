@@ -26,6 +26,7 @@ pub mod normal;
 pub mod pattern;
 mod plan;
 pub mod policy;
+pub mod protocol;
 mod queue;
 pub mod rate;
 pub mod redirect;
@@ -401,6 +402,7 @@ async fn open(
         client.left_of(limits.connect),
         attempts.trusts(),
         header.as_deref(),
+        || client.worker.timers.now(),
     );
     match connected.await {
         // It had what was left of the request's time, which says nothing of the target.
@@ -625,8 +627,9 @@ fn reason_for(error: &AttemptError) -> Reason {
     match error {
         AttemptError::Connect(_) | AttemptError::Doubtful => Reason::ConnectFailed,
         AttemptError::Tls(_) => Reason::TargetTlsFailed,
+        AttemptError::NotHttp2(_) => Reason::TargetNotHttp2,
         AttemptError::ConnectTimeout => Reason::ConnectTimeout,
-        AttemptError::Closed { .. } => Reason::TargetClosed,
+        AttemptError::Closed { .. } | AttemptError::Refused(_) => Reason::TargetClosed,
         AttemptError::Malformed(_) => Reason::TargetMalformed,
         AttemptError::ResponseTimeout => Reason::TargetTimeout,
         AttemptError::RequestTimeout => Reason::RequestBodyTimeout,

@@ -102,7 +102,7 @@ impl Serving<'_> {
         every: Duration,
         now: Instant,
     ) -> impl Iterator<Item = (Instant, &Arc<str>)> {
-        let asked = self.starters.iter().filter_map(move |(name, starters)| {
+        self.starters.iter().filter_map(move |(name, starters)| {
             let book = self.services.known.get(*name);
             // None of the one that was told to serve: that may have changed.
             let sets = book.filter(|book| book.has_sets());
@@ -112,8 +112,7 @@ impl Serving<'_> {
             let every = if gone { every.min(URGENT) } else { every };
             let due = book.map_or(now, |book| book.due(true, every, now));
             (starters.all.len() > 1 || other).then_some((due, *name))
-        });
-        asked
+        })
     }
 
     /// When to ask next. None: not at all.
