@@ -12,6 +12,7 @@ mod attributes;
 mod bodies;
 mod checks;
 mod command;
+mod compression;
 mod consul;
 mod dashboard;
 mod differential;

@@ -16,6 +16,7 @@ use crate::control::outlier::Cause;
 use crate::control::secure::CertificateFigures;
 use crate::http2::watch::Abuse;
 use crate::request::answer::Reason;
+use crate::request::compress::Coding;
 use crate::request::desync::Finding;
 use crate::tls::accept::Ended;
 
@@ -81,6 +82,8 @@ pub struct WorkerMetrics {
     reasons: Reasons,
     /// Requests that are not compliant.
     findings: [Counter; Finding::ALL.len()],
+    /// Responses that were compressed, by their coding.
+    pub compressed: [Counter; Coding::ALL.len()],
     /// Attempts that were followed by another.
     pub retries: Counter,
     /// Attempts that the group's budget did not allow.
@@ -239,6 +242,16 @@ impl Collector for Scrape {
         for (index, abuse) in Abuse::ALL.into_iter().enumerate() {
             let count = ConstCounter::new(self.sum(|worker| &worker.abuses[index]));
             count.encode(abuses.encode_family(&[("limit", abuse.name())])?)?;
+        }
+        let mut compressed = encoder.encode_descriptor(
+            "compressed_responses",
+            "Responses that were compressed, by coding",
+            None,
+            MetricType::Counter,
+        )?;
+        for (index, coding) in Coding::ALL.into_iter().enumerate() {
+            let count = ConstCounter::new(self.sum(|worker| &worker.compressed[index]));
+            count.encode(compressed.encode_family(&[("coding", coding.name())])?)?;
         }
         let mut bytes = encoder.encode_descriptor(
             "tunnel_bytes",
