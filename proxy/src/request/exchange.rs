@@ -22,6 +22,7 @@ use crate::control::snapshot::Limits;
 use crate::http1::body::Body;
 use crate::http1::field::{Field, Kind, is_named, kind};
 use crate::http1::head::{ResponseHead, room};
+use crate::observe::ledger::Matched;
 use crate::serve::connection::Client;
 use crate::upstream::endpoint::{Endpoint, Loss};
 use crate::upstream::error::AttemptError;
@@ -52,6 +53,8 @@ pub(crate) struct Inbound<'s> {
     /// With which PROXY header its target is connected to. Then its connection serves it alone: the
     /// header speaks of one client.
     pub(crate) announced: Option<ProxyProtocol>,
+    /// Which rule it met.
+    pub(crate) matched: Matched,
     /// By what it was classified; none if it is compliant.
     pub(crate) finding: Option<Finding>,
     /// What cookies its response sets; none without sticky sessions.
@@ -365,7 +368,7 @@ fn compress(
     // The head of a response to HEAD is that of one to GET.
     let coding = coding.filter(|_| inbound.is_head || coder.is_some());
     if let Some(coding) = coding.filter(|_| coder.is_some()) {
-        worker.metrics.compressed[coding as usize].add(1);
+        worker.metrics.compressed.count(coding as usize);
     }
     let coded = Coded {
         coding,
