@@ -37,6 +37,7 @@ mod http2_limits;
 mod http2_tls;
 mod labels;
 mod limits;
+mod observability;
 mod packaging;
 mod picking;
 mod policies;
