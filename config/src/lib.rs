@@ -223,6 +223,9 @@ pub struct LoadBalancer {
     /// ALB `routing.http.desync_mitigation_mode`: what happens to requests that readers could
     /// understand differently (`monitor`, `defensive`, `strictest`; default `defensive`).
     pub desync_mitigation_mode: DesyncMitigationMode,
+    /// In `defensive`, GET and HEAD requests may have a body, as at ALB; both connections end with
+    /// them (default false).
+    pub allow_get_body: bool,
     /// What becomes of `X-Forwarded-For` (default `append`).
     pub xff_header_processing_mode: XffMode,
     /// With `append`: the client's port stands behind its address (default false).

@@ -173,3 +173,32 @@ async fn an_absolute_target_becomes_a_path_with_its_host() {
         Some(format!("real.example:{}", balancer.address().port()).as_str())
     );
 }
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_reads_why_it_was_refused() {
+    let origin = Origin::ok("ok").await;
+    let running = start(&fixed(
+        &[origin.address],
+        "health_check: {enabled: false}",
+        "",
+    ))
+    .await;
+    let many = "1.2.3.4,".repeat(31);
+    for (fields, status) in [
+        (format!("X-Forwarded-For: {many}"), 463),
+        ("Content-Length: 1".to_owned(), 400),
+    ] {
+        let mut client = Wire::connect(running.address()).await;
+        let length = 8 * 1024 * 1024;
+        client
+            .send(format!(
+                "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n{fields}\r\n\r\n"
+            ))
+            .await;
+        // More than all buffers on the way hold: a reset would overtake the answer.
+        client.send(vec![b'x'; length]).await;
+        let answer = within("an answer", client.response()).await;
+        assert_eq!(answer.status(), status, "{fields}");
+    }
+    assert!(origin.seen().is_empty());
+}

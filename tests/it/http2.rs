@@ -377,6 +377,82 @@ async fn a_malformed_request_is_reset_alone_and_reaches_no_target() {
             fields
         }),
         ("a line end in a value", with(&[("x", "a\r\nb: c")])),
+        ("a method with a space", {
+            let mut fields = without(":method");
+            fields.push((":method", "GET /x"));
+            fields
+        }),
+        ("a method with a line end", {
+            let mut fields = without(":method");
+            fields.push((":method", "GET\r\nx: y"));
+            fields
+        }),
+        ("an empty method", {
+            let mut fields = without(":method");
+            fields.push((":method", ""));
+            fields
+        }),
+        ("a method with a colon", {
+            let mut fields = without(":method");
+            fields.push((":method", "G:T"));
+            fields
+        }),
+        ("a path with a line end alone", {
+            let mut fields = without(":path");
+            fields.push((":path", "/a\nx: y"));
+            fields
+        }),
+        ("a path with a zero", {
+            let mut fields = without(":path");
+            fields.push((":path", "/a\0"));
+            fields
+        }),
+        ("a path with a tab", {
+            let mut fields = without(":path");
+            fields.push((":path", "/a\tb"));
+            fields
+        }),
+        ("another URL as path", {
+            let mut fields = without(":path");
+            fields.push((":path", "http://b.test/"));
+            fields
+        }),
+        ("an authority with a line end", {
+            let mut fields = without(":authority");
+            fields.push((":authority", "a\r\nx: y"));
+            fields
+        }),
+        ("an authority with a space", {
+            let mut fields = without(":authority");
+            fields.push((":authority", "a b"));
+            fields
+        }),
+        ("a scheme with a line end", {
+            let mut fields = without(":scheme");
+            fields.push((":scheme", "http\r\nx: y"));
+            fields
+        }),
+        (
+            "a pseudo-field in capital letters",
+            with(&[(":Path", "/b")]),
+        ),
+        ("a CR alone in a value", with(&[("x", "a\rb")])),
+        ("an LF alone in a value", with(&[("x", "a\nb")])),
+        ("a space in a name", with(&[("x b", "c")])),
+        ("a zero in a name", with(&[("x\0b", "c")])),
+        (
+            "a name with a length in it",
+            with(&[("x\ncontent-length", "5")]),
+        ),
+        (
+            "HTTP2-Settings with Upgrade",
+            with(&[("upgrade", "h2c"), ("http2-settings", "AAMAAABk")]),
+        ),
+        ("a negative length", with(&[("content-length", "-1")])),
+        ("a length with a plus", with(&[("content-length", "+0")])),
+        ("a length as a list", with(&[("content-length", "0, 0")])),
+        ("a status", with(&[(":status", "200")])),
+        ("a protocol", with(&[(":protocol", "websocket")])),
         ("a zero in a value", with(&[("x", "a\0b")])),
         ("a line end in a name", with(&[("x\r\nb", "c")])),
         ("a colon in a name", with(&[("x:b", "c")])),
@@ -408,6 +484,48 @@ async fn a_malformed_request_is_reset_alone_and_reaches_no_target() {
             }
         });
         assert_eq!(refused.await, Some(PROTOCOL_ERROR), "{what}");
+    }
+    // What HTTP/2 has no word for is judged as HTTP/1.1 is.
+    for (what, fields) in [
+        ("an authority with user information", {
+            let mut fields = without(":authority");
+            fields.push((":authority", "u@a.test"));
+            fields
+        }),
+        ("an authority with a path", {
+            let mut fields = without(":authority");
+            fields.push((":authority", "a.test/x"));
+            fields
+        }),
+        ("an empty authority", {
+            let mut fields = without(":authority");
+            fields.push((":authority", ""));
+            fields
+        }),
+        ("a length in disguise", with(&[("content_length", "5")])),
+        (
+            "a coding in disguise",
+            with(&[("transfer_encoding", "chunked")]),
+        ),
+    ] {
+        let mut client = Frames::connect(running.address(), &[]).await;
+        let block = frames::block(&fields);
+        let flags = END_HEADERS | END_STREAM;
+        client.send(&frames::frame(HEADERS, flags, 1, &block)).await;
+        let answer = within(what, async {
+            loop {
+                let frame = client.next().await.expect(what);
+                if matches!(frame.kind, HEADERS | RST_STREAM) {
+                    return frame;
+                }
+            }
+        });
+        let answer = answer.await;
+        assert!(
+            answer.kind == RST_STREAM || !answer.begins_with_200(),
+            "{what}"
+        );
+        assert!(client.is_alive().await, "{what}");
     }
     assert_eq!(origin.seen().len(), 0);
 }

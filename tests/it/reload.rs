@@ -3,7 +3,7 @@
 use longshore_tests::origin::Origin;
 use longshore_tests::process::{Process, TempFile, free_port};
 use longshore_tests::wire::Wire;
-use longshore_tests::{balancer, eventually};
+use longshore_tests::{balancer, eventually, within};
 
 fn text(port: u16, target: &Origin) -> String {
     format!(
@@ -75,7 +75,8 @@ async fn listeners_come_and_go_without_touching_the_others() {
     let addresses = running.balancer.addresses();
     assert_eq!(addresses[0].1, first);
     let second = addresses[1].1;
-    assert_eq!(Wire::connect(second).await.get("/").await.status(), 200);
+    let mut left_over = Wire::connect(second).await;
+    assert_eq!(left_over.get("/").await.status(), 200);
 
     running
         .balancer
@@ -89,6 +90,15 @@ async fn listeners_come_and_go_without_touching_the_others() {
             .then_some(())
     })
     .await;
+    // What is still connected there is told once, whatever it sends, and what it sends as a body is
+    // no request.
+    left_over
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 33\r\n\r\nGET /hidden HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await;
+    let answer = within("an answer", left_over.response()).await;
+    assert_eq!(answer.reason(), Some("listener_removed"));
+    assert_eq!(answer.head.get("connection"), Some("close"));
+    assert_eq!(within("the end", left_over.rest()).await, b"");
     assert_eq!(
         client.get("/").await.status(),
         200,

@@ -85,6 +85,7 @@ pub struct Controller {
     http2: bool,
     pub(super) secure: Secure,
     desync_mitigation: DesyncMitigationMode,
+    allow_get_body: bool,
     /// The configuration in force.
     pub(super) file: Arc<Config>,
     /// The ids of its listeners, in its order.
@@ -131,6 +132,7 @@ impl Controller {
             http2: true,
             secure: Secure::default(),
             desync_mitigation: DesyncMitigationMode::default(),
+            allow_get_body: false,
             file: Arc::new(Config::empty()),
             listener_ids: Vec::new(),
             labels: BTreeMap::new(),
@@ -182,6 +184,7 @@ impl Controller {
         self.tls_headers = lb.enable_tls_version_and_cipher_suite_headers;
         self.http2 = lb.enable_http2.0;
         self.desync_mitigation = lb.desync_mitigation_mode;
+        self.allow_get_body = lb.allow_get_body;
         let gone: Vec<GroupId> = self
             .groups
             .iter()
@@ -308,6 +311,7 @@ impl Controller {
         snapshot.tls_headers = self.tls_headers;
         snapshot.http2 = self.http2;
         snapshot.desync_mitigation = self.desync_mitigation;
+        snapshot.allow_get_body = self.allow_get_body;
         Some(snapshot)
     }
 

@@ -38,6 +38,8 @@ pub struct Snapshot {
     pub attributes: Attributes,
     /// What happens to requests that readers could understand differently.
     pub desync_mitigation: DesyncMitigationMode,
+    /// A body of GET or HEAD passes in `defensive`.
+    pub allow_get_body: bool,
     listeners: Vec<Option<Arc<Listener>>>,
     groups: Vec<Option<Arc<TargetGroup>>>,
 }

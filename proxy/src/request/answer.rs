@@ -282,6 +282,8 @@ impl Answer {
                     | Reason::RequestHeaderTooLarge
                     | Reason::UriTooLong
                     | Reason::VersionNotSupported
+                    | Reason::TooManyForwardedAddresses
+                    | Reason::ListenerRemoved
                     | Reason::RequestHeaderTimeout
                     | Reason::RequestBodyTimeout
                     | Reason::BadHost

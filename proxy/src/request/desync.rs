@@ -211,11 +211,18 @@ pub enum Measure {
 }
 
 /// What a mode does. Stricter than ALB: what is ambiguous passes only in `monitor`, and what is
-/// severe never does.
+/// severe never does. `get_body`: in `defensive`, a body of GET or HEAD passes as it does at ALB.
+/// Its length is one number that every reader of HTTP/1.1 finds (RFC 9112 §6.3), so that only a
+/// target which does not read bodies of these methods can take it for the next request.
 #[must_use]
-pub fn measure(mode: DesyncMitigationMode, finding: Option<Finding>) -> Measure {
+pub fn measure(mode: DesyncMitigationMode, finding: Option<Finding>, get_body: bool) -> Measure {
     let class = finding.map_or(Class::Compliant, Finding::class);
     match (class, mode) {
+        (Class::Ambiguous, DesyncMitigationMode::Defensive)
+            if get_body && finding == Some(Finding::UndefinedContentLengthSemantics) =>
+        {
+            Measure::PassAlone
+        }
         (Class::Compliant, _) => Measure::Pass,
         (Class::Acceptable, DesyncMitigationMode::Strictest) => Measure::Block,
         (Class::Acceptable, _) => Measure::Pass,

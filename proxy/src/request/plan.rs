@@ -138,10 +138,13 @@ pub(super) fn plan(client: &Client, link: &mut Link) -> Plan {
     };
     // Only POST can be gRPC.
     inbound.is_grpc = head.method == "POST" && grpc::asks(head.fields);
-    if !(admitted.is_clean && desync::has_clean_lines(&head, bytes)) {
+    let clean_lines = desync::has_clean_lines(&head, bytes);
+    if !(admitted.is_clean && clean_lines) {
         inbound.finding = desync::judge(&bytes[..head.len]);
     }
-    match desync::measure(snapshot.desync_mitigation, inbound.finding) {
+    // A finding hides others of its class, of which only this one can be left here.
+    let get_body = snapshot.allow_get_body && clean_lines;
+    match desync::measure(snapshot.desync_mitigation, inbound.finding, get_body) {
         Measure::Pass => {}
         Measure::PassAlone => inbound.alone = true,
         Measure::Block => return refuse(inbound, Reason::DesyncMitigation),

@@ -311,5 +311,9 @@ impl RuleTable {
 }
 
 #[cfg(test)]
+#[path = "rules_naive_tests.rs"]
+mod naive_tests;
+
+#[cfg(test)]
 #[path = "rules_tests.rs"]
 mod tests;

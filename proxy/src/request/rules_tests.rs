@@ -228,6 +228,37 @@ fn each_condition_matches_what_alb_says() {
 }
 
 #[test]
+fn rules_that_labels_make_have_the_policy_of_their_listener() {
+    let text = "listeners:
+  - name: l
+    port: 80
+    policy: {request_body_limit: 5}
+    default_action: [{type: forward, target_group: none}]
+    rules:
+      - {priority: 9, condition: [{path_pattern: {values: [/own]}}], action: [{type: forward, target_group: none}], policy: {request_body_limit: 7}}
+      - {priority: 5, condition: [{path_pattern: {values: [/label]}}], action: [{type: forward, target_group: none}]}
+target_groups: [{name: none}]
+";
+    let mut config = longshore_config::parse("test", text, &|_| None).expect("valid");
+    // As labels do: a rule of nobody's file, with a priority of its own.
+    let made = config.listeners[0].rules.remove(1);
+    let table = compile::rule_table(&config.listeners[0], &[(5, made)], &|_| Some(GroupId(1)));
+    let limit = |path| {
+        let found = table.find(&request("GET", "h", path, &[]));
+        found.policy.and_then(|policy| policy.body_limit)
+    };
+    assert_eq!(limit("/label"), Some(5));
+    assert_eq!(limit("/own"), Some(7));
+    assert_eq!(limit("/else"), Some(5));
+    let policy = table.find(&request("GET", "h", "/label", &[])).policy;
+    let of_listener = table.default_policy();
+    assert!(
+        std::sync::Arc::ptr_eq(policy.expect("one"), of_listener.expect("one")),
+        "what is counted for the listener is counted together"
+    );
+}
+
+#[test]
 fn the_lowest_priority_number_wins_wherever_it_stands() {
     let rules = "    - {priority: 20, condition: [{path_pattern: {values: ['/*']}}], action: [{type: forward, target_group: a}]}
     - {priority: 10, condition: [{path_pattern: {values: ['/x*']}}], action: [{type: forward, target_group: b}]}";
@@ -250,8 +281,6 @@ fn weights_share_requests_and_a_weight_of_0_gets_none() {
     assert_eq!(Split::new([]).choose(|_| 0), None);
 }
 
-/// Random rules and requests from few pieces, so that they meet often: the index finds what a look
-/// at all rules in their order finds.
 #[test]
 fn groups_that_fail_over_take_the_share_of_those_that_are_not_healthy() {
     let (a, b, c) = (GroupId(0), GroupId(1), GroupId(2));
@@ -306,6 +335,8 @@ fn groups_that_fail_over_take_the_share_of_those_that_are_not_healthy() {
     );
 }
 
+/// Random rules and requests from few pieces, so that they meet often: the index finds what a look
+/// at all rules in their order finds.
 #[test]
 fn the_index_finds_the_first_rule_that_holds() {
     let seed = std::env::var("LONGSHORE_SEED")
