@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use longshore_config::{Config, ConfigErrors, CookieKey};
 use longshore_discovery::ecs::Aws;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::clock;
 use crate::control::ids::ListenerId;
@@ -158,6 +158,7 @@ impl Balancer {
                 control: control.clone(),
                 workers: Arc::clone(&workers),
                 ready: Arc::clone(&ready),
+                scrapes: Arc::new(Semaphore::new(1)),
             };
             thread("control".to_owned(), move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()

@@ -89,8 +89,16 @@ pub(crate) enum Next {
     Http2,
 }
 
-/// Answers the request whose head begins the link's input.
+/// Answers the request whose head begins the link's input, and records what became of it.
 pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
+    let mut outcome = Outcome::new(client, link);
+    let next = lead(client, link, &mut outcome).await;
+    outcome.end(link);
+    next
+}
+
+/// Leads a request from its head to its end.
+async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Next {
     let mut plan = plan(client, link);
     if let Some(login) = plan.terms().and_then(|terms| terms.login.take()) {
         let Some(verdict) = unless_gone(client, link, login.verify()).await else {
@@ -98,17 +106,17 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         };
         plan = plan.admit(verdict);
     }
-    let (inbound, mut upload, route, outcome) = match plan {
+    let (inbound, mut upload, route) = match plan {
         Plan::More => return Next::More,
         Plan::Answer(inbound, body, answer, terms) => {
-            let outcome = Outcome::start(client, inbound.finding);
+            outcome.start(inbound.matched, inbound.finding);
             let terms = terms.as_deref();
             let inbound = Inbound { terms, ..inbound };
             return respond(client, link, outcome, &inbound, body, answer).await;
         }
         Plan::Forward(inbound, upload, route) => {
-            let outcome = Outcome::start(client, inbound.finding);
-            (inbound, upload, route, outcome)
+            outcome.start(inbound.matched, inbound.finding);
+            (inbound, upload, route)
         }
     };
     let Route {
@@ -119,6 +127,7 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         terms,
         ..
     } = route;
+    outcome.goes_to(destination.group);
     let retry = retry.as_deref().unwrap_or(&RetryPolicy::DEFAULT);
     client.limit_request(limits.total);
     let (sticky, terms) = (sticky.as_deref(), terms.as_deref());
@@ -142,8 +151,11 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
         let lease = match choice {
             Choice::Lease(lease) => lease,
             Choice::Queue { pinned } => {
+                let since = clock::now();
                 let turn = queue::wait(client, destination.group, pinned, &mut queued);
-                match unless_gone(client, link, turn).await {
+                let turn = unless_gone(client, link, turn).await;
+                outcome.waited(since);
+                match turn {
                     None => return Next::Close,
                     Some(Ok(())) => continue,
                     Some(Err(reason)) => {
@@ -154,8 +166,11 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
                 }
             }
             Choice::Wait => {
+                let since = clock::now();
                 let waited = wait_for_target(client, destination.group, &mut attempts);
-                if unless_gone(client, link, waited).await.is_none() {
+                let waited = unless_gone(client, link, waited).await;
+                outcome.waited(since);
+                if waited.is_none() {
                     return Next::Close;
                 }
                 continue;
@@ -176,10 +191,11 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
             &inbound,
             &attempts,
             &limits,
+            outcome,
         );
         match attempted.await {
             Ok((response, connection)) => {
-                lease.answered(response.status);
+                lease.answered(response.status, outcome.answered());
                 if response.switches {
                     let group = destination.group;
                     client.worker.buffers.put_output(upload.into_output());
@@ -203,6 +219,7 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
                         }
                         drop((connection, lease));
                         upload.rewind();
+                        outcome.failed();
                         outcome.retried();
                         if !back_off(client, link, retry, &attempts).await {
                             return Next::Close;
@@ -227,6 +244,7 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
             }
             Err(AttemptError::ClientGone) => return Next::Close,
             Err(error) => {
+                outcome.failed();
                 attempts.note(&lease, &error);
                 if let Some(fault) = error.fault() {
                     blame(client, destination.group, &lease, fault);
@@ -290,6 +308,10 @@ async fn back_off(
 }
 
 /// One attempt at one target, up to the head of its response.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "each is one thing that an attempt needs"
+)]
 async fn attempt(
     client: &Client,
     link: &mut Link,
@@ -298,7 +320,9 @@ async fn attempt(
     inbound: &Inbound<'_>,
     attempts: &Attempts,
     limits: &Limits,
+    outcome: &mut Outcome<'_>,
 ) -> Result<(Response, Connection), AttemptError> {
+    outcome.attempts();
     let pool = &client.worker.pool;
     let pooled = if attempts.wants_fresh_connection() || inbound.announced.is_some() {
         None
@@ -307,7 +331,10 @@ async fn attempt(
         pool.take(lease.local(), !inbound.replayable, now)
     };
     let mut connection = match pooled {
-        Some(connection) => connection,
+        Some(connection) => {
+            outcome.reuses();
+            connection
+        }
         None => {
             let header = inbound
                 .announced
@@ -326,7 +353,11 @@ async fn attempt(
                 Err(AttemptError::ConnectTimeout) if client.is_overdue() => {
                     return Err(AttemptError::Overdue);
                 }
-                connected => connected?,
+                connected => {
+                    let connected = connected?;
+                    outcome.connected();
+                    connected
+                }
             }
         }
     };
@@ -373,7 +404,7 @@ async fn relay(
     group: GroupId,
     lease: Lease,
     limits: &Limits,
-    mut outcome: Outcome<'_>,
+    outcome: &mut Outcome<'_>,
 ) -> Next {
     outcome.respond(response.status);
     let relayed = exchange::relay(
@@ -385,7 +416,7 @@ async fn relay(
         &lease,
         limits,
     );
-    let next = match relayed.await {
+    let next = match flow(relayed, outcome).await {
         Ok(()) => {
             outcome.complete();
             let worker = &client.worker;
@@ -434,6 +465,19 @@ async fn relay(
     next
 }
 
+/// Drives a relay to its end. Notes when what there was of the response at first is on its way.
+async fn flow<T>(relayed: impl Future<Output = T>, outcome: &mut Outcome<'_>) -> T {
+    let mut relayed = pin!(relayed);
+    let first = poll_fn(|cx| Poll::Ready(relayed.as_mut().poll(cx)));
+    match first.await {
+        Poll::Ready(relayed) => relayed,
+        Poll::Pending => {
+            outcome.flows();
+            relayed.await
+        }
+    }
+}
+
 /// Relays a connection that became a WebSocket, to its end.
 async fn switch(
     client: &Client,
@@ -442,7 +486,7 @@ async fn switch(
     group: GroupId,
     lease: Lease,
     limits: &Limits,
-    mut outcome: Outcome<'_>,
+    outcome: &mut Outcome<'_>,
 ) -> Next {
     outcome.respond(101);
     praise(client, group, &lease);
@@ -500,14 +544,13 @@ fn blame(client: &Client, group: GroupId, lease: &Lease, fault: Fault) {
 async fn respond(
     client: &Client,
     link: &mut Link,
-    mut outcome: Outcome<'_>,
+    outcome: &mut Outcome<'_>,
     inbound: &Inbound<'_>,
     mut body: Body,
     answer: Answer,
 ) -> Next {
     client.attempts_end();
-    client.worker.metrics.answered(answer.reason);
-    outcome.respond(answer.status.as_u16());
+    outcome.respond_because(answer.reason, answer.status.as_u16());
     let discardable =
         body.is_done() || matches!(body, Body::Length(length) if length <= DISCARD_MAX);
     let close = answer.close || inbound.close || !discardable || client.should_close();

@@ -39,6 +39,7 @@ mod http2_tls;
 mod labels;
 mod limits;
 mod observability;
+mod metrics;
 mod packaging;
 mod picking;
 mod policies;

@@ -8,6 +8,7 @@ use longshore_config as config;
 
 use super::ids::GroupId;
 use super::snapshot::Listener;
+use crate::observe::ledger::ListenerLedger;
 use crate::request::basic::BasicAuth;
 use crate::request::condition::{Condition, HostPattern, TextPattern};
 use crate::request::cors::Cors;
@@ -25,16 +26,20 @@ use crate::request::transform::{Rewriter, Transforms};
 use crate::upstream::identity::Identity;
 
 /// A listener as requests see it, with `more` rules than its own. `server` is what its answers say
-/// of themselves.
+/// of themselves, `before` what was counted of it.
 #[must_use]
 pub fn listener(
     listener: &config::Listener,
     more: &[(u64, config::Rule)],
     server: &str,
     group: &dyn Fn(&str) -> Option<GroupId>,
+    workers: usize,
+    before: Option<&ListenerLedger>,
 ) -> Listener {
     let rules = rule_table(listener, more, group);
+    let priorities = rules.rules().iter().map(|rule| rule.priority);
     Listener {
+        ledger: Arc::new(ListenerLedger::new(workers, priorities, before)),
         name: listener.name.as_str().into(),
         server: listener
             .routing_http_response_server_enabled

@@ -26,7 +26,7 @@ use super::secure::{Secure, Secured};
 use super::slow_start;
 use super::snapshot::{Limits, Listener, Snapshot};
 use super::threshold::{Failure, State};
-use crate::observe::metrics::PerWorker;
+use crate::observe::counters::{PerWorker, Sides};
 use crate::request::attributes::Attributes;
 use crate::request::sticky::ticket::Keyring;
 use crate::tls::target::TargetTls;
@@ -398,6 +398,7 @@ impl Controller {
                 superseded: BTreeMap::new(),
                 cursors: Arc::new(Cursors::new(self.workers)),
                 unhealthy_routing: Arc::new(PerWorker::new(self.workers)),
+                ledger: Arc::new(Sides::new(self.workers)),
                 look_now: Arc::default(),
                 admission: Arc::new(Admission::new(self.workers)),
                 budget: Group::new_budget(&config.retry_budget),

@@ -20,7 +20,8 @@ use super::slow_start::SlowStart;
 use super::threshold::{Health, State};
 use super::verdicts::Watched;
 use super::zones;
-use crate::observe::metrics::PerWorker;
+use crate::observe::counters::{PerWorker, Sides};
+use crate::observe::ledger::GroupSide;
 use crate::request::answer::Reason;
 use crate::request::hash::HashKey;
 use crate::request::retry::Policy;
@@ -56,6 +57,8 @@ pub(super) struct Group {
     pub(super) cursors: Arc<Cursors>,
     /// Requests that came while it was open to unhealthy targets.
     pub(super) unhealthy_routing: Arc<PerWorker>,
+    /// What is counted of its requests.
+    pub(super) ledger: Arc<Sides<GroupSide>>,
     pub(super) look_now: Arc<Notify>,
     pub(super) admission: Arc<Admission>,
     pub(super) budget: Arc<Budget>,
@@ -223,6 +226,7 @@ impl Group {
             unhealthy_routing: routing
                 .fail_open
                 .then(|| Arc::clone(&self.unhealthy_routing)),
+            ledger: Arc::clone(&self.ledger),
             stickiness: Stickiness::new(&self.config, &candidates),
             candidates,
             empty: if self.counted().next().is_none() {

@@ -314,9 +314,10 @@ impl Controller {
             .map(|(listener, id)| {
                 let by_labels = self.verdict.rules.get(&listener.name);
                 let by_labels = by_labels.map_or(&[][..], Vec::as_slice);
+                let before = self.listeners.get(id).map(|before| &*before.ledger);
                 let compiled = Listener {
                     tls: self.listener_tls(*id),
-                    ..compile::listener(listener, by_labels, server, &find)
+                    ..compile::listener(listener, by_labels, server, &find, self.workers, before)
                 };
                 (*id, Arc::new(compiled))
             })

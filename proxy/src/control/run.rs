@@ -10,7 +10,7 @@ use longshore_config::{Check, Config, EcsDiscovery, LabelDiscovery, TargetGroup}
 use longshore_discovery::docker::aim::Aim as _;
 use longshore_discovery::docker::{self, Engine};
 use longshore_discovery::ecs::aim::Aim as _;
-use longshore_discovery::ecs::{self, Aws, Feeds, QueueFigures, Region, SdkApi, Subscription};
+use longshore_discovery::ecs::{self, Aws, Feeds, Region, SdkApi, Subscription};
 use longshore_discovery::{Target, Update, consul, dns, file};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -22,11 +22,11 @@ use super::controller::{Controller, Effect, Event};
 use super::health::{self, Checker, Told};
 use super::ids::{GroupId, ListenerId};
 use super::remembered::{Place, Remembered};
-use super::secure::{CertificateFigures, Secured};
+use super::secure::Secured;
 use super::snapshot::Shared;
 use super::view::TargetsView;
 use crate::clock;
-use crate::observe::metrics::GroupFigures;
+use crate::observe::scrape::Figures;
 use crate::tls::Material;
 use crate::tls::listener::{Fault, ListenerFiles};
 
@@ -60,19 +60,6 @@ pub(crate) enum Message {
     Ready(oneshot::Sender<Option<String>>),
     View(oneshot::Sender<TargetsView>),
     Figures(oneshot::Sender<Figures>),
-}
-
-/// What a scrape wants to know of the control half.
-#[derive(Debug)]
-pub(crate) struct Figures {
-    pub(crate) generation: u64,
-    pub(crate) groups: Vec<GroupFigures>,
-    /// AWS calls of discovery, and those that AWS refused as too many.
-    pub(crate) api_calls: (u64, u64),
-    /// Health checks that run.
-    pub(crate) checks: u64,
-    pub(crate) queues: Vec<QueueFigures>,
-    pub(crate) certificates: Vec<CertificateFigures>,
 }
 
 /// A task that ends when nobody holds it any more.
@@ -147,7 +134,9 @@ pub(crate) async fn run(
                 Message::Figures(reply) => {
                     drop(reply.send(Figures {
                         generation: controller.generation(),
+                        listeners: controller.ledgers(),
                         groups: controller.figures(now),
+                        targets: controller.target_figures(),
                         api_calls: hands.api_calls(),
                         checks: controller.checks_running(),
                         queues: hands.feeds.figures(),

@@ -11,6 +11,7 @@ use longshore_config::{DesyncMitigationMode, PathNormalization, Span, Timeouts};
 use tokio::sync::watch;
 
 use super::ids::{GroupId, ListenerId};
+use crate::observe::ledger::ListenerLedger;
 use crate::request::attributes::Attributes;
 use crate::request::headers::Renamed;
 use crate::request::policy::Policy;
@@ -92,6 +93,8 @@ pub struct Listener {
     pub name: Arc<str>,
     /// Its rules.
     pub rules: Arc<RuleTable>,
+    /// What is counted of its requests, and of those of each rule.
+    pub ledger: Arc<ListenerLedger>,
     /// None: plain HTTP.
     pub tls: Option<Arc<ListenerTls>>,
     /// Other names for fields about TLS. None if they have ALB's.

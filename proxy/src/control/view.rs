@@ -1,9 +1,10 @@
 //! What operators see of the controller, as plain data.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
-use longshore_discovery::TargetKey;
+use longshore_discovery::{Target, TargetKey};
 use serde::Serialize;
 
 use super::controller::Controller;
@@ -13,7 +14,9 @@ use super::routing::Facts;
 use super::secure::ListenerView;
 use super::status::{Standing, Status};
 use super::threshold::State;
-use crate::observe::metrics::GroupFigures;
+use crate::observe::ledger::ListenerLedger;
+use crate::observe::scrape::{GroupFigures, TARGETS_MAX, TargetFigures};
+use crate::upstream::endpoint::Endpoint;
 
 /// `/targets`.
 #[derive(Debug, Clone, Serialize)]
@@ -219,6 +222,24 @@ impl Controller {
         self.checks.len() as u64
     }
 
+    /// What is counted of listeners, for a scrape.
+    pub(super) fn ledgers(&self) -> Vec<(Arc<str>, Arc<ListenerLedger>)> {
+        let listeners = self.listeners.values();
+        listeners
+            .map(|listener| (Arc::clone(&listener.name), Arc::clone(&listener.ledger)))
+            .collect()
+    }
+
+    /// The targets that have figures of their own in a scrape.
+    pub(super) fn target_figures(&self) -> Vec<TargetFigures> {
+        let all = self.groups.values().flat_map(Group::endpoints);
+        let all = all.map(|(endpoint, target)| TargetFigures {
+            endpoint: Arc::clone(endpoint),
+            zone: target.zone.clone(),
+        });
+        all.take(TARGETS_MAX).collect()
+    }
+
     /// The figures for a scrape.
     pub(super) fn figures(&self, now: Instant) -> Vec<GroupFigures> {
         self.groups
@@ -235,6 +256,8 @@ impl Controller {
                 unhealthy_routing: group.unhealthy_routing.sum(),
                 ejected: group.ejected(),
                 waiting: group.admission.waiting() as u64,
+                in_flight: group.endpoints().map(|(it, _)| it.in_flight()).sum(),
+                ledger: Arc::clone(&group.ledger),
                 ejections: group.ejections,
                 discovery_failures: group.source.failures,
                 discovery_age: group.age(now).map_or(0.0, |age| age.as_secs_f64()),
@@ -337,6 +360,14 @@ impl Member {
 }
 
 impl Group {
+    /// Its registered targets, and those that drain.
+    fn endpoints(&self) -> impl Iterator<Item = (&Arc<Endpoint>, &Target)> {
+        let members = self.members.iter();
+        let members = members.map(|member| (&member.endpoint, &member.target));
+        let draining = self.draining.iter();
+        members.chain(draining.map(|draining| (&draining.endpoint, &draining.target)))
+    }
+
     /// How many targets are out or on trial.
     fn ejected(&self) -> u64 {
         let members = self.members.iter();

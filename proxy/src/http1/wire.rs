@@ -17,6 +17,9 @@ pub(crate) const COPY_MAX: usize = 4096;
 pub(crate) struct Wire {
     pub(crate) stream: Stream,
     pub(crate) input: Buffer,
+    /// How many bytes came, and how many were sent.
+    pub(crate) received: u64,
+    pub(crate) sent: u64,
 }
 
 impl Wire {
@@ -24,6 +27,8 @@ impl Wire {
         Self {
             stream,
             input: Buffer::default(),
+            received: 0,
+            sent: 0,
         }
     }
 
@@ -44,6 +49,7 @@ impl Wire {
         match polled {
             Poll::Ready(Ok(())) => {
                 self.input.filled(count);
+                self.received += count as u64;
                 Poll::Ready(Ok(count))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
@@ -63,7 +69,11 @@ impl Wire {
     ) -> Poll<io::Result<usize>> {
         match self.stream.poll_write(first, second, cx) {
             Poll::Ready(Ok(0)) => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            sent => sent,
+            Poll::Ready(Ok(count)) => {
+                self.sent += count as u64;
+                Poll::Ready(Ok(count))
+            }
+            other => other,
         }
     }
 

@@ -14,11 +14,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::dashboard;
 use super::journal::{self, Entry};
-use super::metrics::Scrape;
+use super::scrape::Scrape;
 use crate::control::run::Message;
 use crate::serve::worker::Handle;
 
@@ -29,6 +29,8 @@ pub(crate) struct Admin {
     pub(crate) workers: Arc<[Handle]>,
     /// Traffic is accepted, and the process does not drain.
     pub(crate) ready: Arc<AtomicBool>,
+    /// Whose turn it is to scrape.
+    pub(crate) scrapes: Arc<Semaphore>,
 }
 
 /// Serves until the process ends.
@@ -60,34 +62,37 @@ async fn readyz(State(admin): State<Admin>) -> Response {
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
+    // One after the other: each takes memory for its text.
+    let Ok(_turn) = admin.scrapes.acquire().await else {
+        return gone();
+    };
     let Some(figures) = ask(&admin, Message::Figures).await else {
         return gone();
     };
+    let workers = admin.workers.iter();
     let scrape = Scrape {
-        workers: admin
-            .workers
-            .iter()
-            .map(|worker| Arc::clone(&worker.metrics))
+        workers: workers
+            .clone()
+            .map(|one| Arc::clone(&one.metrics))
             .collect(),
-        connections: admin
-            .workers
-            .iter()
-            .map(|worker| worker.connections.get() as u64)
-            .sum(),
-        generation: figures.generation,
-        groups: figures.groups,
-        api_calls: figures.api_calls,
-        checks: figures.checks,
-        queues: figures.queues,
-        certificates: figures.certificates,
+        connections: workers.map(|one| one.connections.get() as u64).collect(),
+        figures,
     };
-    match scrape.render() {
-        Ok(text) => {
+    // On a thread of its own: with thousands of targets it is work for tens of milliseconds, and
+    // the control task has to go on meanwhile.
+    let rendered = tokio::task::spawn_blocking(move || scrape.render()).await;
+    match rendered {
+        Ok(Ok(text)) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(CONTENT_TYPE, kind)], text).into_response()
         }
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+        Ok(Err(error)) => failed(&error),
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &dyn std::error::Error) -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
 }
 
 async fn targets(State(admin): State<Admin>) -> Response {

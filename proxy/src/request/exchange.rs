@@ -20,6 +20,7 @@ use crate::control::snapshot::Limits;
 use crate::http1::body::Body;
 use crate::http1::field::{Field, Kind, is_named, kind};
 use crate::http1::head::{ResponseHead, room};
+use crate::observe::ledger::Matched;
 use crate::serve::connection::Client;
 use crate::upstream::endpoint::{Endpoint, Loss};
 use crate::upstream::error::AttemptError;
@@ -50,6 +51,8 @@ pub(crate) struct Inbound<'s> {
     /// With which PROXY header its target is connected to. Then its connection serves it alone: the
     /// header speaks of one client.
     pub(crate) announced: Option<ProxyProtocol>,
+    /// Which rule it met.
+    pub(crate) matched: Matched,
     /// By what it was classified; none if it is compliant.
     pub(crate) finding: Option<Finding>,
     /// What cookies its response sets; none without sticky sessions.

@@ -48,6 +48,12 @@ impl Link {
         input.is_empty()
     }
 
+    /// How many bytes of requests came, without what is not read yet, and how many were sent.
+    pub(crate) fn moved(&self) -> (u64, u64) {
+        let unread = self.wire.input.len() as u64;
+        (self.wire.received.saturating_sub(unread), self.wire.sent)
+    }
+
     /// How much of what waits was sent.
     pub(crate) fn sent(&self) -> usize {
         self.sent

@@ -26,6 +26,7 @@ use crate::control::snapshot::{Limits, Snapshot};
 use crate::http1::body::Body;
 use crate::http1::buffer::LARGE;
 use crate::http1::head::{HeadError, RequestHead, room};
+use crate::observe::ledger::Matched;
 use crate::serve::connection::Client;
 
 /// What becomes of a request, as far as its head and the rules tell.
@@ -93,6 +94,7 @@ pub(super) fn plan(client: &Client, link: &mut Link) -> Plan {
         websocket: false,
         alone: false,
         announced: None,
+        matched: Matched::Nothing,
         finding: None,
         sticky: None,
         is_grpc: false,
@@ -184,6 +186,7 @@ pub(super) fn plan(client: &Client, link: &mut Link) -> Plan {
         return refuse(inbound, Reason::ListenerRemoved);
     };
     let found = listener.rules.find(&facts);
+    inbound.matched = found.rule.map_or(Matched::Default, Matched::Rule);
     let policy = found.policy;
     let mut terms = policy.map(|policy| Box::new(Terms::new(policy)));
     let judged = terms.as_mut().map_or(Ok(()), |terms| {

@@ -206,6 +206,8 @@ pub struct Rule {
 /// What a request gets.
 #[derive(Debug, Clone, Copy)]
 pub struct Found<'t> {
+    /// The priority of the rule; none for the default action.
+    pub rule: Option<u64>,
     /// The action.
     pub action: &'t Action,
     /// What is written anew for the target.
@@ -272,12 +274,14 @@ impl RuleTable {
             Some(number) => {
                 let rule = &self.rules[number];
                 Found {
+                    rule: Some(rule.priority),
                     action: &rule.action,
                     transforms: &rule.transforms,
                     policy: rule.policy.as_ref(),
                 }
             }
             None => Found {
+                rule: None,
                 action: &self.default,
                 transforms: &Transforms::NONE,
                 policy: self.policy.as_ref(),

@@ -22,6 +22,8 @@ use crate::http1::body::Body;
 use crate::http1::buffer::{Buffer, LARGE};
 use crate::http1::stream::Stream;
 use crate::http2::{Beginning, beginning};
+use crate::observe::ledger::Matched;
+use crate::observe::outcome::Outcome;
 use crate::proxy_protocol::{self, Ends};
 use crate::request::answer::{Answer, Dress, Reason};
 use crate::request::headers::Forwarded;
@@ -593,8 +595,9 @@ async fn converse(client: &Client, link: &mut Link, http2: bool) -> Next {
             Ok(()) => {}
             Err(End::Limit(Phase::Head)) => {
                 let reason = Reason::RequestHeaderTimeout;
-                client.worker.metrics.answered(reason);
-                client.worker.metrics.responded(reason.status().as_u16());
+                let mut outcome = Outcome::new(client, link);
+                outcome.start(Matched::Nothing, None);
+                outcome.respond_because(reason, reason.status().as_u16());
                 let (server, policy) = client.dressing();
                 let dress = Dress {
                     to_head: false,
@@ -605,8 +608,10 @@ async fn converse(client: &Client, link: &mut Link, http2: bool) -> Next {
                     edits: policy.as_ref().and_then(|policy| policy.response.as_ref()),
                 };
                 Answer::error(reason).write(&mut link.output, &dress);
-                client.response_begins();
-                client.flush(link).await;
+                if client.flush(link).await {
+                    outcome.complete();
+                }
+                outcome.end(link);
                 return Next::Linger;
             }
             Err(End::Closed | End::Limit(_)) => return Next::Close,

@@ -21,6 +21,8 @@ use tokio::sync::Semaphore;
 
 use super::listener::ListenerTls;
 use super::stream::TlsStream;
+use crate::clock;
+use crate::observe::counters::TIMES;
 use crate::serve::worker::Worker;
 
 /// The most handshakes of one worker at a time. Each takes some 10 KB. A core makes a few thousand
@@ -149,10 +151,11 @@ pub(crate) async fn accept(
         Ok(connection) => TlsStream::new(socket, connection),
         Err(error) => {
             tracing::error!(%error, "no handshake can be made");
-            worker.metrics.handshakes[Ended::Failed as usize].add(1);
+            worker.metrics.handshakes.count(Ended::Failed as usize);
             return None;
         }
     };
+    let begun = clock::now();
     let handshakes = &worker.handshakes;
     let seated = handshakes.sit();
     let slot = worker.timers.slot();
@@ -176,7 +179,11 @@ pub(crate) async fn accept(
         Ok(()) => Ended::Full,
         Err(ended) => ended,
     };
-    worker.metrics.handshakes[ended as usize].add(1);
+    worker.metrics.handshakes.count(ended as usize);
+    if driven.is_ok() {
+        let took = clock::now().saturating_duration_since(begun);
+        worker.metrics.handshake_times.note(&TIMES, took);
+    }
     driven.ok().map(|()| stream)
 }
 

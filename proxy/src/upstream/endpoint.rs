@@ -13,6 +13,8 @@ use super::load::Load;
 use super::passive::{Fault, Passive, Runs, Seen, Timed, seen};
 use super::trial::Trial;
 use crate::clock;
+use crate::observe::counters::{TARGET_TIMES, class};
+use crate::observe::ledger::TargetSide;
 use crate::tls::target::TargetTls;
 
 /// How long ECS may take to learn that a task has ended by itself. Until then it confirms a task
@@ -75,6 +77,7 @@ struct WorkerSide {
     failures: AtomicU64,
     errors: AtomicU64,
     passive: Passive,
+    figures: TargetSide,
 }
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -395,6 +398,18 @@ impl Endpoint {
     /// milliseconds. For groups whose algorithm needs to know.
     pub fn observe(&self, micros: u64, failed: bool, now_millis: u64) {
         self.load.observe(micros, failed, now_millis);
+    }
+
+    /// The head of a response to a worker's request is there.
+    pub(crate) fn answered(&self, worker: usize, status: u16, took: Duration) {
+        let figures = &self.side(worker).figures;
+        figures.responses.count(class(status));
+        figures.time.note(&TARGET_TIMES, took);
+    }
+
+    /// What each worker counted of its responses.
+    pub(crate) fn figures(&self) -> impl Iterator<Item = &TargetSide> + Clone {
+        self.workers.iter().map(|side| &side.figures)
     }
 
     /// A request of a worker ended in an error of the target's.

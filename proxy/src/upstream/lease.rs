@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::admission::Admission;
 use super::endpoint::Endpoint;
@@ -99,8 +99,9 @@ impl Lease {
         self.endpoint().failed(self.worker);
     }
 
-    /// The head of the target's response is there.
-    pub(crate) fn answered(&self, status: u16) {
+    /// The head of the target's response is there, after so long.
+    pub(crate) fn answered(&self, status: u16, took: Duration) {
+        self.endpoint().answered(self.worker, status, took);
         self.ended_with(status >= 500);
     }
 

@@ -181,8 +181,9 @@ impl Pool {
     }
 
     /// Closes idle connections that are too old or whose target has left, and forgets endpoints
-    /// that nobody uses. To be called about once a second.
-    pub(crate) fn sweep(&self, timers: &Timers) {
+    /// that nobody uses. Tells how many connections stay. To be called about once a second.
+    pub(crate) fn sweep(&self, timers: &Timers) -> usize {
+        let mut idle = 0;
         let now = timers.now();
         self.locals.borrow_mut().retain(|_, local| {
             let retired = local.endpoint.is_retired();
@@ -194,8 +195,10 @@ impl Pool {
                 }
                 false
             });
+            idle += local.idle.borrow().len();
             !(retired && Rc::strong_count(local) == 1)
         });
+        idle
     }
 
     /// Drops idle connections as their targets close them. Runs as long as the worker.

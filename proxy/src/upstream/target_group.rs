@@ -12,7 +12,8 @@ use super::endpoint::Endpoint;
 use super::identity::Identity;
 use super::picker::{Asked, Picker};
 use super::stickiness::Stickiness;
-use crate::observe::metrics::PerWorker;
+use crate::observe::counters::{PerWorker, Sides};
+use crate::observe::ledger::GroupSide;
 use crate::request::answer::Reason;
 use crate::request::hash::HashKey;
 use crate::request::retry::Policy;
@@ -29,6 +30,8 @@ pub struct TargetGroup {
     /// Where requests are counted that come while too few targets are healthy, so that unhealthy
     /// ones are candidates, too (ALB's `UnhealthyRoutingRequestCount`). None while there are enough.
     pub unhealthy_routing: Option<Arc<PerWorker>>,
+    /// What is counted of its requests.
+    pub ledger: Arc<Sides<GroupSide>>,
     /// Why there are no candidates, if there are none.
     pub empty: Reason,
     /// How one is picked.

@@ -1,0 +1,110 @@
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use longshore_discovery::{Target, TargetKey};
+
+use super::{Figures, RULES_MAX, Scrape, TargetFigures};
+use crate::clock;
+use crate::observe::ledger::{ListenerLedger, Matched};
+use crate::upstream::endpoint::Endpoint;
+
+fn target(number: u32) -> Arc<Endpoint> {
+    let ip = Ipv4Addr::from(0x0A00_0000 + number);
+    let task = format!("arn:aws:ecs:eu-central-1:123456789012:task/prod/{number:032x}");
+    let key = TargetKey {
+        task: task.as_str().into(),
+        container: "web".into(),
+        port: 8080,
+    };
+    let target = Target {
+        key,
+        address: SocketAddr::from((ip, 32_768)),
+        zone: None,
+        weight: 1,
+        instance: None,
+        shared_port: true,
+        started_at: None,
+        claim: None,
+        confirmed_at: clock::now(),
+    };
+    Endpoint::new("app".into(), &target, 2)
+}
+
+fn scrape(figures: Figures) -> String {
+    let scrape = Scrape {
+        workers: vec![Arc::default(), Arc::default()],
+        connections: vec![2, 3],
+        figures,
+    };
+    scrape.render().expect("text in memory")
+}
+
+fn figures() -> Figures {
+    Figures {
+        generation: 7,
+        listeners: Vec::new(),
+        groups: Vec::new(),
+        targets: Vec::new(),
+        api_calls: (0, 0),
+        checks: 0,
+        queues: Vec::new(),
+        certificates: Vec::new(),
+    }
+}
+
+#[test]
+fn ten_thousand_targets_are_scraped_in_little_time() {
+    let targets: Vec<TargetFigures> = (0..10_000)
+        .map(|number| {
+            let endpoint = target(number);
+            endpoint.begin(1, false);
+            endpoint.answered(1, 200, Duration::from_micros(1_500));
+            TargetFigures {
+                endpoint,
+                zone: None,
+            }
+        })
+        .collect();
+    let begun: Instant = clock::now();
+    let text = scrape(Figures {
+        targets,
+        ..figures()
+    });
+    let took = clock::now().saturating_duration_since(begun);
+    println!("{} bytes in {took:?}", text.len());
+    // Unoptimised, and on a machine that does other things: some ten times what is meant.
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let lines = text
+        .lines()
+        .filter(|line| line.contains("/web:8080"))
+        .count();
+    assert_eq!(lines, 10_000 * 13, "requests, responses, in flight, times");
+    let one = format!(
+        "longshore_target_responses_total{{target_group=\"app\",target=\"{:032x}/web:8080\",address=\"10.0.0.3:32768\",zone=\"\",code=\"2xx\"}} 1",
+        3
+    );
+    assert!(text.contains(&one), "{one}");
+}
+
+#[test]
+fn rules_beyond_the_bound_are_one_series() {
+    let count = RULES_MAX as u64 + 20;
+    let ledger = Arc::new(ListenerLedger::new(2, 1..=count, None));
+    for priority in 1..=count {
+        let rule = ledger.rule(Matched::Rule(priority)).expect("there is one");
+        rule.of(0).responses.count(4);
+    }
+    let text = scrape(Figures {
+        listeners: vec![("web".into(), ledger)],
+        ..figures()
+    });
+    let rules = text
+        .lines()
+        .filter(|line| line.starts_with("longshore_rule_responses_total{"));
+    assert_eq!(rules.count(), RULES_MAX + 1);
+    let others = "longshore_rule_responses_total{listener=\"web\",rule=\"others\",code=\"4xx\"} 20";
+    assert!(text.contains(others));
+    assert!(text.contains("longshore_worker_connections{worker=\"1\"} 3"));
+    assert!(text.contains("longshore_connections 5"));
+}
