@@ -116,6 +116,42 @@ target_groups:
     drop(process);
 }
 
+#[tokio::test]
+async fn targets_tell_which_rules_lead_to_which_groups() {
+    let text = "admin: {address: '127.0.0.1:2'}
+listeners:
+  - name: web
+    address: 127.0.0.1:1
+    default_action: [{type: redirect, redirect: {path: /new, status_code: HTTP_302}}]
+    rules:
+      - priority: 20
+        condition: [{host_header: {values: [a.example, b.example]}}, {path_pattern: {regex_values: ['^/x']}}]
+        action: [{type: forward, forward: {target_group: [{name: one, weight: 3}, {name: two, weight: 1}]}}]
+      - priority: 10
+        condition: [{query_string: [{key: v, value: '1'}]}]
+        action: [{type: fixed_response, fixed_response: {status_code: 404}}]
+target_groups: [{name: one}, {name: two}]
+";
+    let running = start(text).await;
+    let admin = running.balancer.admin_address().expect("it has one");
+    let view: serde_json::Value =
+        serde_json::from_str(&get(admin, "/targets").await.text()).expect("JSON");
+    let routes = &view["routes"][0];
+    assert_eq!(routes["listener"], "web");
+    assert_eq!(routes["more"], 0);
+    let rules = serde_json::json!([
+        {"priority": 10, "conditions": ["query_string v=1"], "action": "fixed_response", "target_groups": []},
+        {
+            "priority": 20,
+            "conditions": ["host_header a.example or b.example", "path_pattern regex ^/x"],
+            "action": "forward",
+            "target_groups": [{"name": "one", "weight": 3}, {"name": "two", "weight": 1}]
+        },
+        {"priority": null, "conditions": [], "action": "redirect", "target_groups": []}
+    ]);
+    assert_eq!(routes["rules"], rules);
+}
+
 /// The folder where `tests/run` installed what drives a browser; none if that is to be left out.
 fn browser() -> Option<(String, String)> {
     let Ok(folder) = std::env::var("LONGSHORE_BROWSER") else {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use longshore_config::ProxyProtocol;
+use longshore_config::{ProtocolVersion, ProxyProtocol};
 
 use super::admit::{self, Admitted, admit};
 use super::answer::{Answer, Reason};
@@ -15,6 +15,7 @@ use super::headers::{self, Outgoing};
 use super::link::Link;
 use super::normal;
 use super::policy::Terms;
+use super::protocol;
 use super::retry::{self, Policy as RetryPolicy};
 use super::rules::{Action, Facts, Found};
 use super::sticky::{self, Sticky};
@@ -28,6 +29,10 @@ use crate::http1::buffer::LARGE;
 use crate::http1::head::{HeadError, RequestHead, room};
 use crate::observe::ledger::Matched;
 use crate::serve::connection::Client;
+
+/// Bodies up to so many bytes are kept for targets with HTTP/2: they may say at any time, and as a
+/// matter of course when they go, that they have done nothing of a request.
+const KEPT: usize = 16 * 1024;
 
 /// What becomes of a request, as far as its head and the rules tell.
 pub(super) enum Plan {
@@ -71,6 +76,8 @@ pub(super) struct Route {
     pub(super) sticky: Option<Box<Sticky>>,
     /// None if its rule does nothing besides its action.
     pub(super) terms: Option<Box<Terms>>,
+    /// Bodies up to so many bytes are kept, whatever `retry` says.
+    keeps: usize,
     /// With which PROXY header its targets are connected to.
     announced: Option<ProxyProtocol>,
 }
@@ -214,6 +221,7 @@ pub(super) fn plan(client: &Client, link: &mut Link) -> Plan {
             headers::write_request(&mut out, &head, &admitted, &outgoing);
             inbound.announced = route.announced;
             let body_max = route.retry.as_ref().map_or(0, |retry| retry.body_max);
+            let body_max = body_max.max(route.keeps);
             let upload = Upload::new(out, admitted.body, admitted.expects_continue, body_max)
                 .with_limit(policy.and_then(|policy| policy.body_limit));
             Plan::Forward(inbound, upload, Route { terms, ..route })
@@ -262,6 +270,12 @@ fn route(
                 return Err(Answer::error(Reason::TransformFailed));
             };
             let known = snapshot.group(group);
+            let version = known
+                .map(|known| known.protocol_version)
+                .unwrap_or_default();
+            if !protocol::suits(version, client.is_http2(), facts.method, facts.fields) {
+                return Err(Answer::error(Reason::ProtocolVersionMismatch));
+            }
             let target = known
                 .and_then(|known| known.stickiness.as_ref())
                 .map(|with| sticky::of_group(keys, with, facts.fields, clock::wall_millis()));
@@ -282,6 +296,11 @@ fn route(
                 destination: Destination { group, hash },
                 limits,
                 retry: retry.cloned(),
+                keeps: if version == ProtocolVersion::Http1 {
+                    0
+                } else {
+                    KEPT
+                },
                 announced: known.and_then(|known| known.proxy_protocol),
                 sticky: Sticky::new(group, rule, target, facts.fields),
                 terms: None,

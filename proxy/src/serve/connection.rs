@@ -152,6 +152,11 @@ impl Client {
         self.secure
     }
 
+    /// Whether its requests come over HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
+        self.single
+    }
+
     /// The scheme of the URLs that the client asks for.
     pub(crate) fn scheme(&self) -> &'static str {
         scheme(self.secure)
