@@ -527,7 +527,11 @@ async fn the_first_target_serves_if_it_is_sooner_or_if_the_second_fails() {
         let (status, _, text) = request.await.expect("it ends");
         assert_eq!((status, &*text), (200, "slow"));
         if metric(&balancer, "hedges").await == 0 {
-            assert_eq!(ask(address, post).await.0, 502, "the next one begins elsewhere");
+            assert_eq!(
+                ask(address, post).await.0,
+                502,
+                "the next one begins elsewhere"
+            );
         }
     }
     assert!(metric(&balancer, "hedges").await > 0);
