@@ -10,6 +10,7 @@
 mod alb_examples;
 mod attributes;
 mod bodies;
+mod browsers;
 mod checks;
 mod command;
 mod consul;
@@ -65,3 +66,4 @@ mod tls_targets;
 mod websocket_load;
 mod websocket_peers;
 mod websockets;
+mod websockets_http2;
