@@ -62,6 +62,7 @@ mod sticky_moves;
 mod swaps;
 mod tls;
 mod tls_clients;
+mod tls_many;
 mod tls_targets;
 mod websocket_load;
 mod websocket_peers;
