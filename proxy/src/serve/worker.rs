@@ -22,6 +22,7 @@ use crate::control::run::Message;
 use crate::control::snapshot::Shared;
 use crate::http1::buffer::Buffers;
 use crate::observe::metrics::WorkerMetrics;
+use crate::request::compress::coder::Coders;
 use crate::request::sticky::ticket::NONCE;
 use crate::request::trace::Seed;
 use crate::tls::accept::Handshakes;
@@ -105,6 +106,8 @@ pub(crate) struct Worker {
     /// TLS handshakes with clients.
     pub(crate) handshakes: Rc<Handshakes>,
     pub(crate) metrics: Arc<WorkerMetrics>,
+    /// Responses that are being compressed.
+    pub(crate) coders: Coders,
     /// All workers, to hand connections to; this one stands at `index`.
     pub(crate) peers: Arc<[Handle]>,
     /// To the control task.
@@ -234,6 +237,7 @@ pub(crate) fn run(
         timers: Timers::new(),
         handshakes: Rc::default(),
         metrics: Arc::clone(&peers[index].metrics),
+        coders: Coders::default(),
         peers,
         outbox,
         draining: Cell::new(None),
