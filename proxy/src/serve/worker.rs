@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{connection, listener, timers::TICK, timers::Timers};
@@ -22,6 +22,7 @@ use crate::control::run::Message;
 use crate::control::snapshot::Shared;
 use crate::http1::buffer::Buffers;
 use crate::observe::metrics::WorkerMetrics;
+use crate::observe::recorder::{Recorder, Settings};
 use crate::request::sticky::ticket::NONCE;
 use crate::request::trace::Seed;
 use crate::tls::accept::Handshakes;
@@ -47,6 +48,15 @@ pub(crate) enum Order {
     Unlisten(ListenerId),
     /// Serve a connection that another worker accepted.
     Serve(ListenerId, TcpStream, SocketAddr),
+    /// Note that of requests from now on.
+    Record(Settings),
+    /// Tell what is known of the latest requests: of a trace or a connection, or of any, at most so
+    /// many.
+    Recall(
+        Option<String>,
+        usize,
+        oneshot::Sender<Vec<serde_json::Value>>,
+    ),
     /// Accept nothing new, and tell clients to go.
     Drain,
 }
@@ -105,6 +115,8 @@ pub(crate) struct Worker {
     /// TLS handshakes with clients.
     pub(crate) handshakes: Rc<Handshakes>,
     pub(crate) metrics: Arc<WorkerMetrics>,
+    /// What is noted of requests.
+    pub(crate) recorder: Recorder,
     /// All workers, to hand connections to; this one stands at `index`.
     pub(crate) peers: Arc<[Handle]>,
     /// To the control task.
@@ -150,6 +162,11 @@ impl Worker {
     /// A nonce for a cookie. See [`crate::request::sticky::ticket`] for why it need not come from a
     /// source of ciphers.
     pub(crate) fn nonce(&self) -> [u8; NONCE] {
+        self.rng.borrow_mut().random()
+    }
+
+    /// A random number, to tell connections apart.
+    pub(crate) fn number(&self) -> u64 {
         self.rng.borrow_mut().random()
     }
 
@@ -229,6 +246,7 @@ pub(crate) fn run(
         timers: Timers::new(),
         handshakes: Rc::default(),
         metrics: Arc::clone(&peers[index].metrics),
+        recorder: Recorder::default(),
         peers,
         outbox,
         draining: Cell::new(None),
@@ -255,6 +273,7 @@ async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
             },
             _ = tick.tick() => {
                 worker.timers.tick();
+                worker.recorder.flush();
                 since_sweep += TICK;
                 if since_sweep >= SWEEP {
                     since_sweep = Duration::ZERO;
@@ -274,6 +293,8 @@ async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
         }
     }
     reaper.abort();
+    // What was gathered goes out, and the log's thread may end.
+    worker.recorder.set(Settings::default());
 }
 
 fn obey(worker: &Rc<Worker>, accepting: &mut HashMap<ListenerId, JoinHandle<()>>, order: Order) {
@@ -294,6 +315,11 @@ fn obey(worker: &Rc<Worker>, accepting: &mut HashMap<ListenerId, JoinHandle<()>>
             Ok(stream) => worker.serve(id, stream, peer),
             Err(error) => tracing::error!(%error, "a connection from another worker is lost"),
         },
+        Order::Record(settings) => worker.recorder.set(settings),
+        Order::Recall(about, most, reply) => {
+            // Whoever is gone does not want to know any more.
+            drop(reply.send(worker.recorder.recall(about.as_deref(), most)));
+        }
         Order::Drain => {
             worker.draining.set(Some(worker.timers.now()));
             // Connections that the kernel has completed are requests that clients have sent: the
