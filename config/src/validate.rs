@@ -58,10 +58,6 @@ impl Scope<'_, '_> {
     fn fault_at(&mut self, key: &str, message: impl Into<String>) {
         self.key(key, |scope| scope.fault(message));
     }
-
-    fn not_served(&mut self, key: &str, what: &str) {
-        self.fault_at(key, format!("this version does not serve {what} yet"));
-    }
 }
 
 /// Checks a whole configuration. `groups` holds the names of all groups in the file, also of
@@ -224,9 +220,6 @@ fn listener(scope: &mut Scope<'_, '_>, listener: &Listener) {
 fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
     check_name(scope, &group.name);
     tls::of_group(scope, group);
-    if group.protocol_version != ProtocolVersion::Http1 {
-        scope.not_served("protocol_version", "HTTP/2 and gRPC targets");
-    }
     if group.proxy_protocol.is_some() && group.protocol_version != ProtocolVersion::Http1 {
         scope.fault_at(
             "proxy_protocol",

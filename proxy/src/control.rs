@@ -14,6 +14,7 @@ mod group;
 mod health;
 pub mod ids;
 mod labelled;
+pub mod map;
 pub mod outlier;
 mod registration;
 mod registry;

@@ -400,7 +400,8 @@ fn has(condition: &config::Condition, kind: &str, facts: &Facts<'_>) -> String {
     }
 }
 
-fn wants(condition: &config::Condition, kind: &str) -> String {
+/// The values of a condition, for people.
+pub(crate) fn wants(condition: &config::Condition, kind: &str) -> String {
     let either = |values: &[String], expressions: &[String]| {
         let expressions = expressions.iter().map(|text| format!("regex {text}"));
         values.iter().cloned().chain(expressions).collect()

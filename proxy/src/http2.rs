@@ -5,6 +5,7 @@
 pub(crate) mod flow;
 pub(crate) mod head;
 pub(crate) mod inbound;
+pub(crate) mod outbound;
 pub(crate) mod transport;
 pub(crate) mod watch;
 

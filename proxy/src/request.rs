@@ -25,6 +25,7 @@ pub mod normal;
 pub mod pattern;
 mod plan;
 pub mod policy;
+pub mod protocol;
 mod queue;
 pub mod rate;
 pub mod redirect;
@@ -347,6 +348,7 @@ async fn attempt(
                 client.left_of(limits.connect),
                 trusts,
                 header.as_deref(),
+                || client.worker.timers.now(),
             );
             let connected = unless_gone(client, link, connected).await;
             match connected.ok_or(AttemptError::ClientGone)? {
@@ -590,8 +592,9 @@ fn reason_for(error: &AttemptError) -> Reason {
     match error {
         AttemptError::Connect(_) | AttemptError::Doubtful => Reason::ConnectFailed,
         AttemptError::Tls(_) => Reason::TargetTlsFailed,
+        AttemptError::NotHttp2(_) => Reason::TargetNotHttp2,
         AttemptError::ConnectTimeout => Reason::ConnectTimeout,
-        AttemptError::Closed { .. } => Reason::TargetClosed,
+        AttemptError::Closed { .. } | AttemptError::Refused(_) => Reason::TargetClosed,
         AttemptError::Malformed(_) => Reason::TargetMalformed,
         AttemptError::ResponseTimeout => Reason::TargetTimeout,
         AttemptError::RequestTimeout => Reason::RequestBodyTimeout,

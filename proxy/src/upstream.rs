@@ -8,6 +8,7 @@ pub mod endpoint;
 pub mod error;
 pub mod identity;
 pub(crate) mod lease;
+pub(crate) mod lines;
 pub(crate) mod load;
 pub mod maglev;
 pub mod passive;

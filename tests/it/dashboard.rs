@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use longshore_tests::balancer::{fixed, start};
 use longshore_tests::eventually;
-use longshore_tests::process::{Process, TempFile, free_port};
+use longshore_tests::process::{Process, TempFile, binary, free_port};
 use longshore_tests::wire::{Response, Wire};
 
 async fn get(address: std::net::SocketAddr, path: &str) -> Response {
@@ -114,4 +114,94 @@ target_groups:
         "{later}"
     );
     drop(process);
+}
+
+#[tokio::test]
+async fn targets_tell_which_rules_lead_to_which_groups() {
+    let text = "admin: {address: '127.0.0.1:2'}
+listeners:
+  - name: web
+    address: 127.0.0.1:1
+    default_action: [{type: redirect, redirect: {path: /new, status_code: HTTP_302}}]
+    rules:
+      - priority: 20
+        condition: [{host_header: {values: [a.example, b.example]}}, {path_pattern: {regex_values: ['^/x']}}]
+        action: [{type: forward, forward: {target_group: [{name: one, weight: 3}, {name: two, weight: 1}]}}]
+      - priority: 10
+        condition: [{query_string: [{key: v, value: '1'}]}]
+        action: [{type: fixed_response, fixed_response: {status_code: 404}}]
+target_groups: [{name: one}, {name: two}]
+";
+    let running = start(text).await;
+    let admin = running.balancer.admin_address().expect("it has one");
+    let view: serde_json::Value =
+        serde_json::from_str(&get(admin, "/targets").await.text()).expect("JSON");
+    let routes = &view["routes"][0];
+    assert_eq!(routes["listener"], "web");
+    assert_eq!(routes["more"], 0);
+    let rules = serde_json::json!([
+        {"priority": 10, "conditions": ["query_string v=1"], "action": "fixed_response", "target_groups": []},
+        {
+            "priority": 20,
+            "conditions": ["host_header a.example or b.example", "path_pattern regex ^/x"],
+            "action": "forward",
+            "target_groups": [{"name": "one", "weight": 3}, {"name": "two", "weight": 1}]
+        },
+        {"priority": null, "conditions": [], "action": "redirect", "target_groups": []}
+    ]);
+    assert_eq!(routes["rules"], rules);
+}
+
+/// The folder where `tests/run` installed what drives a browser; none if that is to be left out.
+fn browser() -> Option<(String, String)> {
+    let Ok(folder) = std::env::var("LONGSHORE_BROWSER") else {
+        eprintln!("left out: LONGSHORE_BROWSER is not set; see tests/README.md");
+        return None;
+    };
+    let chromium = std::env::var("LONGSHORE_CHROMIUM").unwrap_or("/usr/bin/chromium".to_owned());
+    Some((folder, chromium))
+}
+
+#[test]
+fn a_user_of_a_browser_sees_a_stopped_task_go_and_its_replacement_come() {
+    let Some((folder, chromium)) = browser() else {
+        return;
+    };
+    let shots = std::env::var("LONGSHORE_SCREENSHOTS");
+    let shots = shots.unwrap_or_else(|_| format!("{folder}/screenshots"));
+    std::fs::create_dir_all(&shots).expect("made");
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/dashboard.mjs");
+    let got = std::process::Command::new("node")
+        .arg(script)
+        .arg(binary())
+        .args([&chromium, &shots])
+        .output()
+        .expect("node runs");
+    let error = String::from_utf8_lossy(&got.stderr).into_owned();
+    assert!(got.status.success(), "{error}");
+    let said: serde_json::Value = serde_json::from_slice(&got.stdout).expect("JSON");
+    let empty = serde_json::json!([]);
+    assert_eq!(said["complaints"], empty, "the console complains");
+    assert_eq!(said["elsewhere"], empty, "it asks for something elsewhere");
+    assert_eq!(said["faults"], empty, "it cannot be used by everybody");
+    // One instance, registered three times.
+    let instances = said["instances"].as_array().expect("a list");
+    assert_eq!(instances.len(), 1, "{said}");
+    let text = instances[0].as_str().expect("a text");
+    assert!(text.contains("registered 3 times, ports"), "{text}");
+    assert_eq!(said["map"], serde_json::json!(["web"]), "{said}");
+    let after = said["stopped_after_ms"].as_u64().expect("a number");
+    assert!(after <= 2_000, "the row changes after {after} ms");
+    assert_eq!(said["replacement"]["state"], "healthy", "{said}");
+    let port = said["replacement"]["port"].as_str().expect("a port");
+    assert!(
+        port.parse::<u16>().is_ok_and(|port| port >= 32_768),
+        "{port}"
+    );
+    // By keyboard, and on a phone.
+    assert_eq!(said["first_focus"], "Skip to target groups");
+    assert_eq!(said["filtered"].as_array().map(Vec::len), Some(1), "{said}");
+    let reached = said["reached"].as_array().expect("a list");
+    assert!(reached.iter().any(|id| id == "events"), "{said}");
+    assert_eq!(said["phone_overflow"], 0, "it is wider than a phone");
 }

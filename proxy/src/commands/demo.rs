@@ -101,7 +101,7 @@ runtime: {{drain_timeout: 1s}}
 target_groups:
   - name: web
     discovery:
-      ecs: {{cluster: demo, service: web, container_port: 8080, poll_interval: 1s}}
+      ecs: {{cluster: demo, service: web, container_port: 8080, poll_interval: 500ms}}
     deregistration_delay: 10
     health_check: {{path: /health, interval: 2, timeout: 1, healthy_threshold: 2}}
 "

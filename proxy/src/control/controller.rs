@@ -198,6 +198,7 @@ impl Controller {
                     true => named.next().is_some(),
                     false => !named.any(|new| {
                         same_source(&new.discovery, &group.config.discovery)
+                            && new.protocol_version == group.config.protocol_version
                             && same_tls(self.secure.groups.get(&new.name), group.tls.as_ref())
                     }),
                 }

@@ -255,6 +255,7 @@ impl Group {
                 .target_control
                 .as_ref()
                 .map(|control| Control::new(control, &self.admission)),
+            protocol_version: self.config.protocol_version,
             is_timed: self.config.outlier_detection.enabled
                 && self.config.outlier_detection.latency_factor.get() > 0,
         }

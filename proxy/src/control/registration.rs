@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use longshore_config::ProtocolVersion;
 use longshore_discovery::{Target, TargetKey};
 
 use super::anomaly::Anomaly;
@@ -89,11 +90,13 @@ impl Controller {
         };
         group.superseded.remove(&target.key);
         tracing::info!(target_group = %group.name, target = %target.key, address = %target.address, "registered");
-        let endpoint = Endpoint::secured(
+        let http2 = group.config.protocol_version != ProtocolVersion::Http1;
+        let endpoint = Endpoint::speaking(
             Arc::clone(&group.name),
             &target,
             workers,
             group.tls.as_deref(),
+            http2,
         );
         let mut member = Member {
             health: Health::new(),

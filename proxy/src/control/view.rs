@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::controller::Controller;
 use super::group::{Draining, Group, Member};
+use super::map::RoutesView;
 use super::outlier::{Cause, Phase};
 use super::routing::Facts;
 use super::secure::ListenerView;
@@ -25,6 +26,8 @@ pub struct TargetsView {
     pub generation: u64,
     /// The listeners with TLS, by id.
     pub listeners: Vec<ListenerView>,
+    /// Which listeners and rules lead to which groups, in the order of the file.
+    pub routes: Vec<RoutesView>,
     /// The groups, by id.
     pub target_groups: Vec<GroupView>,
     /// Where labels of containers make groups and rules.
@@ -168,6 +171,7 @@ impl Controller {
         TargetsView {
             generation: self.generation(),
             listeners: self.listener_views(),
+            routes: self.routes(),
             target_groups: self
                 .groups
                 .values()

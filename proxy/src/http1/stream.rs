@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::http2::inbound::Inbound;
+use crate::http2::outbound::Outbound;
 use crate::tls::stream::TlsStream;
 
 /// A connection to a client or a target. An enum and not a trait object: the plain socket must cost
@@ -23,6 +24,8 @@ pub(crate) enum Stream {
     Tls(Box<TlsStream>),
     /// One request of a client's HTTP/2 connection.
     Http2(Box<Inbound>),
+    /// One request on an HTTP/2 connection to a target.
+    Outbound(Box<Outbound>),
 }
 
 impl Stream {
@@ -36,6 +39,7 @@ impl Stream {
             Self::Plain(socket) => Pin::new(socket).poll_read(cx, room),
             Self::Tls(tls) => tls.poll_read(room, cx),
             Self::Http2(stream) => stream.poll_read(room, cx),
+            Self::Outbound(stream) => stream.poll_read(room, cx),
         }
     }
 
@@ -61,13 +65,14 @@ impl Stream {
             }
             Self::Tls(tls) => tls.poll_write(first, second, cx),
             Self::Http2(stream) => stream.poll_write(first, second, cx),
+            Self::Outbound(stream) => stream.poll_write(first, second, cx),
         }
     }
 
     /// Part of a write that is not ready yet may have reached the other side.
     pub(crate) fn is_writing(&self) -> bool {
         match self {
-            Self::Plain(_) | Self::Http2(_) => false,
+            Self::Plain(_) | Self::Http2(_) | Self::Outbound(_) => false,
             Self::Tls(tls) => tls.is_writing(),
         }
     }
@@ -75,7 +80,7 @@ impl Stream {
     /// Makes the handshake of a stream that begins with one.
     pub(crate) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(_) | Self::Http2(_) => Poll::Ready(Ok(())),
+            Self::Plain(_) | Self::Http2(_) | Self::Outbound(_) => Poll::Ready(Ok(())),
             Self::Tls(tls) => tls.poll_handshake(cx),
         }
     }
@@ -86,7 +91,7 @@ impl Stream {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(tls) => tls.poll_shutdown(cx),
             // Its messages say themselves where they end.
-            Self::Http2(_) => Poll::Ready(Ok(())),
+            Self::Http2(_) | Self::Outbound(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -99,7 +104,7 @@ impl Stream {
                 .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock),
             Self::Tls(tls) => tls.is_quiet(),
             // It serves once, and never waits to be used again.
-            Self::Http2(_) => false,
+            Self::Http2(_) | Self::Outbound(_) => false,
         }
     }
 
@@ -129,6 +134,13 @@ impl Stream {
         self.tcp().map(SockRef::from)
     }
 
+    /// How a stream of HTTP/2 ends that is cut short from now on. Nothing else has words for it.
+    pub(crate) fn end_with(&mut self, reason: h2::Reason) {
+        if let Self::Http2(stream) = self {
+            stream.end_with(reason);
+        }
+    }
+
     /// A second handle on the socket below.
     pub(crate) fn handle(&self) -> io::Result<net::TcpStream> {
         let socket = self.socket().ok_or(io::ErrorKind::Unsupported)?;
@@ -139,7 +151,7 @@ impl Stream {
         match self {
             Self::Plain(socket) => Some(socket),
             Self::Tls(tls) => Some(tls.socket()),
-            Self::Http2(_) => None,
+            Self::Http2(_) | Self::Outbound(_) => None,
         }
     }
 }

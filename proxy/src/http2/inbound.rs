@@ -23,6 +23,8 @@ pub(crate) struct Inbound {
     /// Once the head of the response was sent.
     sender: Option<Sender>,
     to_head: bool,
+    /// What the client is told if the response does not become whole.
+    ends_with: Reason,
     shared: Rc<Shared>,
 }
 
@@ -53,6 +55,7 @@ impl Inbound {
                 respond,
                 sender: None,
                 to_head: request.method() == Method::HEAD,
+                ends_with: Reason::INTERNAL_ERROR,
                 shared,
             }),
             Err(malformed) => {
@@ -75,6 +78,11 @@ impl Inbound {
     /// The client has reset it already.
     pub(crate) fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
         self.poll_gone(cx).is_ready()
+    }
+
+    /// See [`crate::http1::stream::Stream::end_with`].
+    pub(crate) fn end_with(&mut self, reason: Reason) {
+        self.ends_with = reason;
     }
 
     pub(crate) fn poll_read(
@@ -172,8 +180,8 @@ impl Drop for Inbound {
         // 9113 §8.1).
         match &mut self.sender {
             Some(sender) if sender.is_over() => {}
-            Some(sender) => sender.stream().send_reset(Reason::INTERNAL_ERROR),
-            None => self.respond.send_reset(Reason::INTERNAL_ERROR),
+            Some(sender) => sender.stream().send_reset(self.ends_with),
+            None => self.respond.send_reset(self.ends_with),
         }
     }
 }

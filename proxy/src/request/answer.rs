@@ -46,6 +46,8 @@ pub enum Reason {
     UpgradeWithBody,
     /// Readers could understand the request differently, more than the mode allows.
     DesyncMitigation,
+    /// The request's protocol is not one of the group's `protocol_version`.
+    ProtocolVersionMismatch,
     /// TRACE or CONNECT.
     MethodNotAllowed,
     /// The client's address is not allowed, or is denied.
@@ -86,6 +88,8 @@ pub enum Reason {
     ConnectTimeout,
     /// The target and Longshore did not come together on TLS, or its certificate is not trusted.
     TargetTlsFailed,
+    /// The group's targets speak HTTP/2 and the target does not.
+    TargetNotHttp2,
     /// The target closed or reset the connection before its response.
     TargetClosed,
     /// The target's response was no valid HTTP.
@@ -104,7 +108,7 @@ pub enum Reason {
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
@@ -119,6 +123,7 @@ impl Reason {
         Self::UnsupportedTransferEncoding,
         Self::UpgradeWithBody,
         Self::DesyncMitigation,
+        Self::ProtocolVersionMismatch,
         Self::MethodNotAllowed,
         Self::SourceIpDenied,
         Self::RateLimited,
@@ -139,6 +144,7 @@ impl Reason {
         Self::ConnectFailed,
         Self::ConnectTimeout,
         Self::TargetTlsFailed,
+        Self::TargetNotHttp2,
         Self::TargetClosed,
         Self::TargetMalformed,
         Self::TargetTimeout,
@@ -166,6 +172,7 @@ impl Reason {
             Self::UnsupportedTransferEncoding => "unsupported_transfer_encoding",
             Self::UpgradeWithBody => "upgrade_with_body",
             Self::DesyncMitigation => "desync_mitigation",
+            Self::ProtocolVersionMismatch => "protocol_version_mismatch",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::SourceIpDenied => "source_ip_denied",
             Self::RateLimited => "rate_limited",
@@ -186,6 +193,7 @@ impl Reason {
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
             Self::TargetTlsFailed => "target_tls_failed",
+            Self::TargetNotHttp2 => "target_not_http2",
             Self::TargetClosed => "target_closed",
             Self::TargetMalformed => "target_malformed",
             Self::TargetTimeout => "target_timeout",
@@ -216,6 +224,7 @@ impl Reason {
             Self::UriTooLong => StatusCode::URI_TOO_LONG,
             Self::VersionNotSupported => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             Self::TooManyForwardedAddresses => of_alb(463),
+            Self::ProtocolVersionMismatch => of_alb(464),
             Self::RedirectTooLong => StatusCode::INSUFFICIENT_STORAGE,
             Self::UnsupportedTransferEncoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -235,6 +244,7 @@ impl Reason {
             | Self::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectFailed
             | Self::TargetTlsFailed
+            | Self::TargetNotHttp2
             | Self::TargetClosed
             | Self::TargetMalformed
             | Self::DeregistrationDelayElapsed => StatusCode::BAD_GATEWAY,

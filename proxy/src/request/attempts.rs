@@ -26,6 +26,8 @@ pub(crate) struct Attempts {
     trusting: bool,
     fresh: bool,
     second_chance: bool,
+    /// A target has refused it.
+    refused: bool,
     /// The endpoint against which only a stale connection speaks.
     stale: Option<u64>,
     failure: Option<Reason>,
@@ -80,7 +82,15 @@ impl Attempts {
                 lease.failed();
                 lease.erred();
             }
-            AttemptError::Connect(_) | AttemptError::Tls(_) | AttemptError::ConnectTimeout => {
+            AttemptError::Refused(_) => {
+                lease.failed();
+                // Once. A target that refuses twice has no room.
+                self.second_chance |= !std::mem::replace(&mut self.refused, true);
+            }
+            AttemptError::Connect(_)
+            | AttemptError::Tls(_)
+            | AttemptError::NotHttp2(_)
+            | AttemptError::ConnectTimeout => {
                 lease.failed();
                 lease.erred();
             }

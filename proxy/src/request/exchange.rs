@@ -20,6 +20,7 @@ use crate::control::snapshot::Limits;
 use crate::http1::body::Body;
 use crate::http1::field::{Field, Kind, is_named, kind};
 use crate::http1::head::{ResponseHead, room};
+use crate::http2::outbound;
 use crate::observe::ledger::Matched;
 use crate::serve::connection::Client;
 use crate::upstream::endpoint::{Endpoint, Loss};
@@ -149,6 +150,9 @@ pub(crate) async fn ask(
             }
             return Poll::Ready(response.map_err(|error| match error {
                 HeadError::Malformed(what) => AttemptError::Malformed(what),
+                HeadError::Closed(cause) if outbound::is_refusal(&cause) => {
+                    AttemptError::Refused(cause)
+                }
                 HeadError::Closed(cause) => {
                     connection.lost(Loss::Sudden);
                     AttemptError::Closed {
@@ -403,7 +407,10 @@ pub(crate) async fn relay(
                 tracing::debug!(%error, peer = %client.peer, "a response stopped short");
                 return Poll::Ready(Err(match error {
                     DownloadError::Client(_) => RelayError::Client,
-                    DownloadError::Target(_) => {
+                    DownloadError::Target(error) => {
+                        if let Some(reason) = outbound::passed_on(&error) {
+                            link.wire.stream.end_with(reason);
+                        }
                         connection.lost(Loss::Sudden);
                         RelayError::Target
                     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use longshore_config::ProxyProtocol;
+use longshore_config::{ProtocolVersion, ProxyProtocol};
 
 use super::admit::{self, Admitted, admit};
 use super::answer::{Answer, Reason};
@@ -15,6 +15,7 @@ use super::headers::{self, Outgoing};
 use super::link::Link;
 use super::normal;
 use super::policy::Terms;
+use super::protocol;
 use super::retry::{self, Policy as RetryPolicy};
 use super::rules::{Action, Facts, Found};
 use super::sticky::{self, Sticky};
@@ -32,6 +33,10 @@ use crate::observe::ledger::Matched;
 use crate::observe::note::Note;
 use crate::observe::outcome::Outcome;
 use crate::serve::connection::Client;
+
+/// Bodies up to so many bytes are kept for targets with HTTP/2: they may say at any time, and as a
+/// matter of course when they go, that they have done nothing of a request.
+const KEPT: usize = 16 * 1024;
 
 /// What becomes of a request, as far as its head and the rules tell.
 pub(super) enum Plan {
@@ -75,6 +80,8 @@ pub(super) struct Route {
     pub(super) sticky: Option<Box<Sticky>>,
     /// None if its rule does nothing besides its action.
     pub(super) terms: Option<Box<Terms>>,
+    /// Bodies up to so many bytes are kept, whatever `retry` says.
+    keeps: usize,
     /// With which PROXY header its targets are connected to.
     announced: Option<ProxyProtocol>,
 }
@@ -229,6 +236,7 @@ pub(super) fn plan(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) 
             });
             inbound.announced = route.announced;
             let body_max = route.retry.as_ref().map_or(0, |retry| retry.body_max);
+            let body_max = body_max.max(route.keeps);
             let upload = Upload::new(out, admitted.body, admitted.expects_continue, body_max)
                 .with_limit(policy.and_then(|policy| policy.body_limit));
             Plan::Forward(inbound, upload, Route { terms, ..route })
@@ -258,7 +266,7 @@ fn note_line(note: &mut Note, bytes: &[u8]) {
 /// Notes what a request says of itself.
 fn note_head(note: &mut Note, client: &Client, head: &RequestHead<'_>, facts: &Facts<'_>) {
     note.method = note.put(head.method.as_bytes());
-    note.version = match (client.is_stream(), head.is_1_1) {
+    note.version = match (client.is_http2(), head.is_1_1) {
         (true, _) => "HTTP/2.0",
         (false, true) => "HTTP/1.1",
         (false, false) => "HTTP/1.0",
@@ -313,6 +321,12 @@ fn route(
                 return Err(Answer::error(Reason::TransformFailed));
             };
             let known = snapshot.group(group);
+            let version = known
+                .map(|known| known.protocol_version)
+                .unwrap_or_default();
+            if !protocol::suits(version, client.is_http2(), facts.method, facts.fields) {
+                return Err(Answer::error(Reason::ProtocolVersionMismatch));
+            }
             let target = known
                 .and_then(|known| known.stickiness.as_ref())
                 .map(|with| sticky::of_group(keys, with, facts.fields, clock::wall_millis()));
@@ -333,6 +347,11 @@ fn route(
                 destination: Destination { group, hash },
                 limits,
                 retry: retry.cloned(),
+                keeps: if version == ProtocolVersion::Http1 {
+                    0
+                } else {
+                    KEPT
+                },
                 announced: known.and_then(|known| known.proxy_protocol),
                 sticky: Sticky::new(group, rule, target, facts.fields),
                 terms: None,

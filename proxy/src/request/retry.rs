@@ -156,8 +156,12 @@ pub fn decide(failed: Failed<'_>, known: Known, policy: &Policy) -> Verdict {
             // Nothing was sent.
             AttemptError::Connect(_)
             | AttemptError::Tls(_)
+            | AttemptError::NotHttp2(_)
             | AttemptError::ConnectTimeout
             | AttemptError::Doubtful => Verdict::Retry,
+            // It was not processed (RFC 9113 §8.7).
+            AttemptError::Refused(_) if known.untouched || known.repeatable => Verdict::Retry,
+            AttemptError::Refused(_) => Verdict::Stop,
             AttemptError::Closed { sent: false, .. } if known.untouched => Verdict::Retry,
             AttemptError::Closed { reused: true, .. } if again && known.idempotent => {
                 Verdict::Retry

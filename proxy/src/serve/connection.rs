@@ -185,8 +185,8 @@ impl Client {
         self.secure
     }
 
-    /// Whether it is one of several requests at a time.
-    pub(crate) fn is_stream(&self) -> bool {
+    /// Whether its requests come over HTTP/2.
+    pub(crate) fn is_http2(&self) -> bool {
         self.single
     }
 

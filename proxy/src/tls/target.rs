@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use longshore_config::{TargetGroup, TargetProtocol, TargetTls as Settings, TargetVerification};
+use longshore_config::{
+    ProtocolVersion, TargetGroup, TargetProtocol, TargetTls as Settings, TargetVerification,
+};
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::ServerName;
@@ -16,6 +18,7 @@ use super::anybody::Anybody;
 use super::certificate::{self, Part, chain};
 use super::file::Watched;
 use super::listener::Fault;
+use super::policy;
 
 /// How many names a target has sessions for: it is reached by one.
 const NAMES: usize = 1;
@@ -40,7 +43,7 @@ impl TargetTls {
             return Ok(None);
         }
         let settings = group.tls.clone().unwrap_or_default();
-        make(&settings, now)
+        make(&settings, group.protocol_version, now)
             .map(Some)
             .map_err(|(key, message)| Fault {
                 key: format!("target_groups[{index}].tls.{key}"),
@@ -92,7 +95,11 @@ impl TargetTls {
     }
 }
 
-fn make(settings: &Settings, now: Duration) -> Result<TargetTls, (&'static str, String)> {
+fn make(
+    settings: &Settings,
+    version: ProtocolVersion,
+    now: Duration,
+) -> Result<TargetTls, (&'static str, String)> {
     let mut digest = Context::new(&SHA256);
     digest.update(format!("{settings:?}").as_bytes());
     let mut read = |key: &'static str, path: &std::path::Path| {
@@ -141,7 +148,10 @@ fn make(settings: &Settings, now: Duration) -> Result<TargetTls, (&'static str, 
             )))
         }
     };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![match version {
+        ProtocolVersion::Http1 => b"http/1.1".to_vec(),
+        ProtocolVersion::Http2 | ProtocolVersion::Grpc => policy::H2.to_vec(),
+    }];
     let name = settings.server_name.clone().map(ServerName::try_from);
     let name = name.transpose().map_err(|_| {
         let message = "expected the name of a host".to_owned();

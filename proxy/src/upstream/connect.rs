@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
@@ -9,24 +10,36 @@ use tokio::net::TcpStream;
 
 use super::endpoint::Loss;
 use super::error::AttemptError;
+use super::lines::Lines;
 use super::pool::{Connection, Local, Pool};
 use crate::clock;
 use crate::http1::stream::Stream;
 use crate::tls::stream::TlsStream;
 
-/// Connects within a time limit, which also holds for TLS. `trusting`: take the connection even if it is not sure that the
-/// target is still the one at that address. `header`: what the connection is to begin with.
+/// Connects within a time limit, which also holds for TLS and the beginning of HTTP/2. `trusting`:
+/// take the connection even if it is not sure that the target is still the one at that address.
+/// `header`: what the connection is to begin with. With HTTP/2 it is a stream, on a new connection
+/// unless one has come to have room meanwhile.
 ///
 /// # Errors
 /// Nothing of a request was sent in any of them.
 pub(crate) async fn connect(
     pool: &Pool,
-    local: &Local,
+    local: &Rc<Local>,
     limit: Duration,
     trusting: bool,
     header: Option<&[u8]>,
+    now: impl Fn() -> u64,
 ) -> Result<Connection, AttemptError> {
-    match tokio::time::timeout(limit, open(pool, local, trusting, header)).await {
+    let opened = async {
+        if local.endpoint().http2 {
+            let connect = async || open(pool, local, trusting, header).await;
+            Box::pin(Lines::open(local, now, connect)).await
+        } else {
+            open(pool, local, trusting, header).await
+        }
+    };
+    match tokio::time::timeout(limit, opened).await {
         Err(_) => Err(AttemptError::ConnectTimeout),
         Ok(opened) => opened,
     }

@@ -40,6 +40,8 @@ pub struct Endpoint {
     pub shared_port: bool,
     /// How it is connected to; none: in plain.
     pub tls: Option<TargetTls>,
+    /// It is spoken to in HTTP/2.
+    pub http2: bool,
     /// It left its group: nothing new may be sent to it.
     retired: AtomicBool,
     /// How long what is in flight then has, in milliseconds.
@@ -94,16 +96,17 @@ impl Endpoint {
     /// The live side of a target. `workers` is the number of worker threads.
     #[must_use]
     pub fn new(group: Arc<str>, target: &Target, workers: usize) -> Arc<Self> {
-        Self::secured(group, target, workers, None)
+        Self::speaking(group, target, workers, None, false)
     }
 
-    /// The same with TLS.
+    /// The same with TLS, and with HTTP/2.
     #[must_use]
-    pub fn secured(
+    pub fn speaking(
         group: Arc<str>,
         target: &Target,
         workers: usize,
         tls: Option<&TargetTls>,
+        http2: bool,
     ) -> Arc<Self> {
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -114,6 +117,7 @@ impl Endpoint {
             address: target.address,
             shared_port: target.shared_port,
             tls: tls.map(TargetTls::for_target),
+            http2,
             retired: AtomicBool::new(false),
             delay: AtomicU64::new(0),
             expired: AtomicBool::new(false),

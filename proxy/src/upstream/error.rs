@@ -13,6 +13,12 @@ pub enum AttemptError {
     /// The target and we did not come together on TLS. Nothing was sent.
     #[error("TLS: {0}")]
     Tls(io::Error),
+    /// It does not speak HTTP/2. Nothing of a request was sent.
+    #[error("no HTTP/2: {0}")]
+    NotHttp2(&'static str),
+    /// The target says that it has done nothing of the request (RFC 9113 §8.7).
+    #[error("refused: {0}")]
+    Refused(io::Error),
     /// Connecting, with TLS if there is any, took too long. Nothing was sent.
     #[error("connect timed out")]
     ConnectTimeout,
@@ -74,17 +80,37 @@ impl AttemptError {
             // An idle connection may end at any time.
             Self::Closed { reused: true, .. } => None,
             Self::Tls(_)
+            | Self::NotHttp2(_)
             | Self::ConnectTimeout
             | Self::Closed { .. }
             | Self::Malformed(_)
             | Self::ResponseTimeout => Some(Fault::Failed),
             Self::Doubtful
+            | Self::Refused(_)
             | Self::Expired
             | Self::Overdue
             | Self::RequestTimeout
             | Self::RequestBody(_)
             | Self::RequestBodyTooLarge
             | Self::ClientGone => None,
+        }
+    }
+
+    /// The same for another request that waited for the same connection. Only what can happen
+    /// before a byte of a request is sent is told exactly.
+    #[must_use]
+    pub fn alike(&self) -> Self {
+        let same = |error: &io::Error| match error.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(error.kind(), error.to_string()),
+        };
+        match self {
+            Self::Connect(error) => Self::Connect(same(error)),
+            Self::Tls(error) => Self::Tls(same(error)),
+            Self::NotHttp2(what) => Self::NotHttp2(what),
+            Self::ConnectTimeout => Self::ConnectTimeout,
+            Self::Doubtful => Self::Doubtful,
+            other => Self::Refused(io::Error::other(other.to_string())),
         }
     }
 }

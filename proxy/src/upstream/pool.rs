@@ -1,6 +1,6 @@
 //! Open connections of one worker to its targets.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::endpoint::{Endpoint, Evidence, Loss, peek};
 use super::error::AttemptError;
+use super::lines::Lines;
 use crate::clock;
 use crate::http1::buffer::Buffers;
 use crate::http1::stream::Stream;
@@ -44,9 +45,16 @@ pub(crate) struct Local {
     /// How long connections may be idle, in milliseconds: less than the target itself allows, as
     /// far as that was seen.
     idle_limit: Cell<u64>,
+    /// Its connections with HTTP/2.
+    lines: OnceCell<Box<Lines>>,
 }
 
 impl Local {
+    /// This worker's connections with HTTP/2.
+    pub(crate) fn lines(&self) -> &Lines {
+        self.lines.get_or_init(Box::default)
+    }
+
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
     }
@@ -91,6 +99,7 @@ impl Pool {
                 endpoint: Arc::clone(endpoint),
                 idle: RefCell::default(),
                 idle_limit: Cell::new(IDLE_LIMIT_MILLIS),
+                lines: OnceCell::new(),
             })
         });
         Rc::clone(local)
@@ -100,6 +109,9 @@ impl Pool {
     /// far as the event loop knows. `verify`: ask the kernel too; for requests that may not be
     /// sent twice.
     pub(crate) fn take(&self, local: &Local, verify: bool, now: u64) -> Option<Connection> {
+        if local.endpoint.http2 {
+            return local.lines().stream(local, verify, now);
+        }
         loop {
             let mut connection = local.idle.borrow_mut().pop()?;
             let idle_for = now.saturating_sub(connection.idle_since);
@@ -125,7 +137,7 @@ impl Pool {
             return;
         }
         buffers.release(&mut connection.wire.input);
-        if local.endpoint.is_retired() {
+        if local.endpoint.is_retired() || connection.is_stream() {
             return;
         }
         connection.idle_since = now;
@@ -188,6 +200,9 @@ impl Pool {
         self.locals.borrow_mut().retain(|_, local| {
             let retired = local.endpoint.is_retired();
             let limit = local.idle_limit.get();
+            if let Some(lines) = local.lines.get() {
+                lines.sweep(now, limit, retired);
+            }
             local.idle.borrow_mut().retain_mut(|connection| {
                 if !retired && now.saturating_sub(connection.idle_since) < limit {
                     connection.watch(&self.closed);
@@ -264,6 +279,31 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// One stream of a connection that has had so many. What is noted of connections is noted for
+    /// that one.
+    pub(crate) fn stream(local: &Local, stream: Stream, served: u64, idled: u64) -> Self {
+        Self {
+            id: 0,
+            wire: Wire::new(stream),
+            endpoint: Arc::clone(&local.endpoint),
+            served,
+            idle_since: 0,
+            idled,
+            waker: None,
+            watched: false,
+            noted: Cell::new(true),
+        }
+    }
+
+    fn is_stream(&self) -> bool {
+        matches!(self.wire.stream, Stream::Outbound(_))
+    }
+
+    /// The kernel knows that the target has closed it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.evidence() == Evidence::Closed
+    }
+
     /// Where it leads.
     pub(crate) fn endpoint(&self) -> &Endpoint {
         &self.endpoint
@@ -271,12 +311,18 @@ impl Connection {
 
     /// It ended without our doing, in the middle of a request.
     pub(crate) fn lost(&self, loss: Loss) {
+        if self.is_stream() {
+            return;
+        }
         self.noted.set(true);
         self.endpoint.lost_connection(clock::now(), loss);
     }
 
     /// It ended without our doing, after a response.
     pub(crate) fn ended(&self, loss: Loss) {
+        if self.is_stream() {
+            return;
+        }
         self.noted.set(true);
         self.endpoint.ended_connection(clock::now(), loss);
     }
@@ -344,7 +390,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        if self.endpoint.shared_port {
+        if self.endpoint.shared_port && !self.is_stream() {
             // The target may have closed it a moment ago, unseen: then that is a sign, and with
             // this handle it would be lost.
             if !self.noted.get() && self.evidence() == Evidence::Closed {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_config::{Algorithm, ProxyProtocol, TargetControl, Timeouts};
+use longshore_config::{Algorithm, ProtocolVersion, ProxyProtocol, TargetControl, Timeouts};
 use tokio::sync::Notify;
 
 use super::admission::Admission;
@@ -44,6 +44,8 @@ pub struct TargetGroup {
     pub stickiness: Option<Stickiness>,
     /// With which PROXY header its targets are connected to.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// What its targets speak.
+    pub protocol_version: ProtocolVersion,
     /// Asks the group's source for a look at the world before its time.
     pub look_now: Arc<Notify>,
     /// The source answers, so that a look will tell something.

@@ -7,6 +7,7 @@ use longshore::request::answer::Reason;
 use longshore_tests::balancer::{fixed, start};
 use longshore_tests::certificates::{Folder, Key};
 use longshore_tests::process::{TempFile, output, output_with};
+use longshore_tests::scrape;
 use longshore_tests::wire::Wire;
 
 use super::{keys, quoted, read, root};
@@ -180,22 +181,6 @@ fn every_reason_is_explained_with_its_status() {
     assert!(rows.is_empty(), "no such reasons: {rows:?}");
 }
 
-/// The names of the metrics that a text of `/metrics` has.
-fn metrics(text: &str) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
-        let (name, kind) = line.split_once(' ').expect("a kind");
-        let ends: &[&str] = match kind {
-            "counter" => &["_total"],
-            "histogram" => &["_bucket", "_sum", "_count"],
-            "info" => &["_info"],
-            _ => &[""],
-        };
-        names.extend(ends.iter().map(|end| format!("{name}{end}")));
-    }
-    names
-}
-
 /// Texts that stand anywhere in a schema: values that keys may have.
 fn texts(schema: &serde_json::Value, found: &mut BTreeSet<String>) {
     match schema {
@@ -231,7 +216,7 @@ async fn every_key_reason_and_metric_that_the_book_names_exists() {
     let port = ([127, 0, 0, 1], 9).into();
     let running = start(&fixed(&[port], "", "admin: {address: '127.0.0.1:2'}")).await;
     let admin = running.balancer.admin_address().expect("it has one");
-    let metrics = metrics(&Wire::connect(admin).await.get("/metrics").await.text());
+    let metrics = scrape::names(&Wire::connect(admin).await.get("/metrics").await.text());
     assert!(metrics.len() > 20, "{metrics:?}");
     let mut known = BTreeSet::new();
     keys(&longshore_config::schema(), &mut known);

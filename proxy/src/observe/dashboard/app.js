@@ -1,9 +1,14 @@
-// What /targets and /events tell, once a second, without building anew what has not changed.
+// What /targets and /events tell, once a second, and /metrics every few seconds, without building
+// anew what has not changed.
 "use strict";
 
 const EVERY = 1000;
 const POINTS = 300;
 const SERIES_MAX = 8;
+// Latencies are those of the last measures, which come every MEASURE steps. With more targets than
+// that, their text would be too much for a page.
+const MEASURE = 3;
+const MEASURED_TARGETS_MAX = 500;
 const COLOURS = ["#2f7de1", "#d9772b", "#2e9e5b", "#b1459f", "#8a6fe0", "#c33a45", "#1e97a8", "#8b7a1f"];
 
 const by = (id) => document.getElementById(id);
@@ -60,6 +65,68 @@ class Rates {
 }
 
 const rates = new Rates();
+
+// --- latencies -----------------------------------------------------------------
+
+const BUCKET = /^longshore_target_response_seconds_bucket\{(.*)\} (\d+)$/;
+const LABEL = /(\w+)="((?:[^"\\]|\\.)*)"/g;
+
+/** The buckets of each target: pairs of a bound in seconds and how many took no longer. */
+function buckets(text) {
+  const all = new Map();
+  for (const line of text.split("\n")) {
+    const found = BUCKET.exec(line);
+    if (!found) continue;
+    const labels = {};
+    for (const [, name, value] of found[1].matchAll(LABEL)) labels[name] = value.replace(/\\(.)/g, "$1");
+    const key = `${labels.target_group}\n${labels.target}`;
+    if (!all.has(key)) all.set(key, []);
+    all.get(key).push([labels.le === "+Inf" ? Infinity : Number(labels.le), Number(found[2])]);
+  }
+  return all;
+}
+
+/** The time within which a share of what came since then was answered, as Prometheus reckons it. */
+function quantile(share, now, then) {
+  const before = new Map(then ?? []);
+  const counts = now.map(([bound, count]) => [bound, count - (before.get(bound) ?? 0)]);
+  const all = counts.at(-1)?.[1] ?? 0;
+  if (all <= 0) return null;
+  let low = 0;
+  let under = 0;
+  for (const [bound, count] of counts) {
+    if (count >= share * all) {
+      if (bound === Infinity) return low;
+      return count === under ? bound : low + ((bound - low) * (share * all - under)) / (count - under);
+    }
+    low = bound;
+    under = count;
+  }
+  return low;
+}
+
+/** Looks so many measures back. */
+const measures = [];
+let latencies = new Map();
+
+async function measureLatencies(targets) {
+  if (targets > MEASURED_TARGETS_MAX) return;
+  const response = await fetch("/metrics", { cache: "no-store", signal: AbortSignal.timeout(5000) });
+  if (!response.ok) return;
+  measures.push(buckets(await response.text()));
+  if (measures.length > 4) measures.shift();
+  const [first, last] = [measures[0], measures.at(-1)];
+  if (first === last) return;
+  latencies = new Map(
+    [...last].map(([key, now]) => [key, { p50: quantile(0.5, now, first.get(key)), p99: quantile(0.99, now, first.get(key)) }]),
+  );
+}
+
+function time(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  const milliseconds = seconds * 1000;
+  return milliseconds >= 1000 ? `${seconds.toFixed(2)} s` : `${milliseconds.toFixed(milliseconds >= 100 ? 0 : milliseconds >= 10 ? 1 : 2)} ms`;
+}
 
 // --- chart ---------------------------------------------------------------------
 
@@ -134,7 +201,7 @@ function card(group) {
   const head = make("div", "head");
   const notes = make("div");
   const body = make("tbody");
-  const labels = ["Target", "Address", "Host port", "Zone", "Health", "Weight", "In flight", "Requests/s", "Errors/s"];
+  const labels = ["Target", "Address", "Host port", "Zone", "Health", "Weight", "In flight", "Requests/s", "p50", "p99", "Errors/s"];
   const row = make("tr");
   labels.forEach((label, index) => {
     const cell = make("th", index >= 5 ? "number" : "", label);
@@ -144,6 +211,8 @@ function card(group) {
   const scroll = make("div", "scroll", make("table", "", make("thead", "", row), body));
   const rest = make("div");
   const element = make("article", "group", head, notes, scroll, rest);
+  element.id = `group-${group.name}`;
+  element.tabIndex = -1;
   const made = { element, head, notes, body, rest, labels, open: false };
   cards.set(group.name, made);
   return made;
@@ -176,18 +245,26 @@ function targetRow(shown, group, target, rate) {
   if (target.anomaly?.result === "anomalous") health.firstChild.append(" ", badge("anomalous", "warn"));
   const why = [target.reason, target.description].filter(Boolean).join(": ");
   if (why) health.firstChild.append(make("span", "why", why));
+  if (target.ejection) {
+    const until = target.ejection.until_seconds;
+    const text = until === null ? "on trial" : `ejected, ${number(until)} s left`;
+    health.firstChild.append(" ", badge(text, "warn"), make("span", "why", target.ejection.description));
+  }
+  const took = latencies.get(`${group.name}\n${target.id}`);
   const weight = target.weight_percent === 100 ? `${target.weight}` : `${target.weight} × ${target.weight_percent} %`;
   const row = make(
     "tr",
     "",
     cell("Target", "id", target.id),
-    cell("Address", "id", host(target.address)),
+    cell("Address", "address", host(target.address)),
     cell("Host port", "port", port(target.address)),
-    cell("Zone", "", target.zone ?? "–"),
+    cell("Zone", "zone", target.zone ?? "–"),
     health,
     cell("Weight", "number", weight),
     cell("In flight", "number", number(target.in_flight)),
     cell("Requests/s", "number", number(rate.requests)),
+    cell("p50", "number", time(took?.p50)),
+    cell("p99", "number", time(took?.p99)),
     cell("Errors/s", "number", number(rate.errors)),
   );
   const key = `${group.name}\n${target.id}`;
@@ -301,6 +378,53 @@ function show({ view, perTarget }) {
   if (!same) area.replaceChildren(...(elements.length ? elements : [make("p", "empty", "No target groups.")]));
 }
 
+// --- listeners and rules -------------------------------------------------------
+
+let mapped = "";
+
+/** Which listeners and rules lead to which groups, and how these are. */
+function showRoutes(view) {
+  const health = new Map(
+    view.target_groups.map((group) => [group.name, [group.targets.filter((target) => target.state === "healthy").length, group.targets.length]]),
+  );
+  const routes = view.routes ?? [];
+  const key = JSON.stringify([routes, [...health]]);
+  if (key === mapped) return;
+  mapped = key;
+  const toGroup = ({ name, weight }, all) => {
+    const [healthy, count] = health.get(name) ?? [0, 0];
+    const link = make("a", "", name);
+    link.href = `#group-${name}`;
+    const sum = all.reduce((total, one) => total + one.weight, 0);
+    const share = all.length > 1 ? ` ${Math.round((100 * weight) / sum)} %` : "";
+    const kind = healthy === 0 ? "bad" : healthy < count ? "warn" : "good";
+    const made = make("span", "", link, share, " ", badge(`${healthy} / ${count}`, kind));
+    made.dataset.group = name;
+    return made;
+  };
+  const cardsOf = routes.map((listener) => {
+    const title = make("h3", "", listener.listener);
+    const where = make("span", "of", `${listener.protocol} ${listener.address ?? ""}`);
+    const list = make("ol");
+    for (const rule of listener.rules) {
+      const to = rule.action === "forward" ? rule.target_groups.map((one) => toGroup(one, rule.target_groups)) : [badge(rule.action.replace("_", " "))];
+      list.append(
+        make(
+          "li",
+          "",
+          make("span", "priority", rule.priority === null ? "default" : `${rule.priority}`),
+          make("span", "when", rule.conditions.join(" and ") || (listener.rules.length > 1 ? "everything else" : "everything")),
+          make("span", "to", ...to),
+        ),
+      );
+    }
+    const more = listener.more > 0 ? [make("p", "empty", `and ${listener.more} more rules before the default one`)] : [];
+    return make("article", "group", make("div", "head", title, where), list, ...more);
+  });
+  by("map-routes").className = "routes";
+  by("map-routes").replaceChildren(...(cardsOf.length ? cardsOf : [make("p", "empty", "No listeners.")]));
+}
+
 // --- events --------------------------------------------------------------------
 
 let lastEvent = 0;
@@ -336,6 +460,7 @@ function tell(text, lost) {
 }
 
 let latest = null;
+let steps = 0;
 
 async function step() {
   try {
@@ -344,9 +469,12 @@ async function step() {
     if (events.newest < lastEvent) lastEvent = 0;
     latest = measure(view, performance.timeOrigin + performance.now());
     show(latest);
+    showRoutes(view);
     draw();
     showEvents(events.events);
     tell("live", false);
+    if (steps % MEASURE === 0) await measureLatencies(latest.perTarget.size);
+    steps += 1;
   } catch (error) {
     tell(`no answer: ${error.message}`, true);
   }

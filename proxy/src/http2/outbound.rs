@@ -1,0 +1,193 @@
+//! A stream to a target, which takes and gives bytes like a connection that carries one HTTP/1.1
+//! request and its response.
+
+use std::future::Future as _;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream};
+use http::Response;
+use tokio::io::ReadBuf;
+
+use super::flow::{Receiver, Sender, gone};
+use super::head::{push_response, request};
+use crate::http1::head::{RequestHead, room};
+
+/// One request to a target.
+pub(crate) struct Outbound {
+    /// Until the head of the request is there.
+    begins: Option<SendRequest<Bytes>>,
+    /// Inside of TLS.
+    secure: bool,
+    to_head: bool,
+    /// Until the head of the response is there.
+    response: Option<ResponseFuture>,
+    /// Of the request.
+    sender: Option<Sender>,
+    /// Interim responses that were not read, and how much of them was.
+    interim: Vec<u8>,
+    taken: usize,
+    /// Of the response.
+    receiver: Option<Receiver>,
+    /// Ends with it: its place on the connection.
+    _place: Box<dyn std::any::Any>,
+}
+
+impl std::fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbound").finish_non_exhaustive()
+    }
+}
+
+impl Outbound {
+    /// A stream that is opened with the head of its request. `place` is dropped with it.
+    pub(crate) fn new(
+        connection: SendRequest<Bytes>,
+        secure: bool,
+        place: Box<dyn std::any::Any>,
+    ) -> Self {
+        Self {
+            begins: Some(connection),
+            secure,
+            to_head: false,
+            response: None,
+            sender: None,
+            interim: Vec::new(),
+            taken: 0,
+            receiver: None,
+            _place: place,
+        }
+    }
+
+    /// Reads what is there of the response. Nothing read means that it is over.
+    pub(crate) fn poll_read(
+        &mut self,
+        room: &mut ReadBuf<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            if self.taken < self.interim.len() {
+                let rest = &self.interim[self.taken..];
+                let count = rest.len().min(room.remaining());
+                room.put_slice(&rest[..count]);
+                self.taken += count;
+                return Poll::Ready(Ok(()));
+            }
+            if let Some(receiver) = &mut self.receiver {
+                return receiver.poll_read(room, cx).map_err(gone);
+            }
+            let Some(response) = &mut self.response else {
+                // The request could not be sent.
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+            };
+            if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
+                let interim = interim.map_err(gone)?;
+                self.interim.clear();
+                self.taken = 0;
+                let (status, fields) = (interim.status(), interim.headers());
+                push_response(&mut self.interim, status, fields, true, self.to_head)
+                    .map_err(io::Error::other)?;
+                continue;
+            }
+            let response = std::task::ready!(Pin::new(response).poll(cx)).map_err(gone)?;
+            self.receiver = Some(self.begin(response)?);
+            self.response = None;
+        }
+    }
+
+    fn begin(&mut self, response: Response<RecvStream>) -> io::Result<Receiver> {
+        let (parts, body) = response.into_parts();
+        let mut head = std::mem::take(&mut self.interim);
+        head.clear();
+        self.taken = 0;
+        let ended = body.is_end_stream();
+        let framing = push_response(&mut head, parts.status, &parts.headers, ended, self.to_head)
+            .map_err(io::Error::other)?;
+        Ok(Receiver::new(body, head, framing))
+    }
+
+    /// Takes of the first bytes, then of the second.
+    pub(crate) fn poll_write(
+        &mut self,
+        first: &[u8],
+        second: &[u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut used = 0;
+        if let Some(connection) = self.begins.take() {
+            // A head is written whole, and always first.
+            used = self.head(connection, first)?;
+        }
+        for (index, part) in [&first[used..], second].into_iter().enumerate() {
+            let Some(sender) = &mut self.sender else {
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+            };
+            if part.is_empty() {
+                continue;
+            }
+            match sender.poll_write(part, cx) {
+                Poll::Ready(Ok(count)) => {
+                    used += count;
+                    if count < part.len() || index == 1 {
+                        return Poll::Ready(Ok(used));
+                    }
+                }
+                // What was taken counts; the error comes again.
+                Poll::Ready(Err(_)) | Poll::Pending if used > 0 => return Poll::Ready(Ok(used)),
+                other => return other,
+            }
+        }
+        Poll::Ready(Ok(used))
+    }
+
+    /// Opens the stream with the head at the beginning of these bytes. Tells its length.
+    fn head(&mut self, mut connection: SendRequest<Bytes>, bytes: &[u8]) -> io::Result<usize> {
+        let mut room = room();
+        let head = RequestHead::parse(bytes, &mut room).map_err(io::Error::other)?;
+        let head = head.ok_or_else(|| io::Error::other("a head in pieces"))?;
+        let (request, content) = request(&head, bytes, self.secure).map_err(io::Error::other)?;
+        self.to_head = head.method == "HEAD";
+        let ended = content == super::head::Content::Length(0);
+        let (response, stream) = connection.send_request(request, ended).map_err(gone)?;
+        self.response = Some(response);
+        self.sender = Some(Sender::new(stream, content, ended, None));
+        Ok(head.len)
+    }
+
+    fn is_over(&self) -> bool {
+        let received = self.receiver.as_ref().is_some_and(Receiver::is_over);
+        received && self.sender.as_ref().is_some_and(Sender::is_over)
+    }
+}
+
+impl Drop for Outbound {
+    fn drop(&mut self) {
+        if !self.is_over()
+            && let Some(sender) = &mut self.sender
+        {
+            // Nobody waits for the rest. The library says nothing if the target has ended it.
+            sender.stream().send_reset(Reason::CANCEL);
+        }
+    }
+}
+
+/// Whether a target says that it has done nothing of a request (RFC 9113 §8.7): it refused the
+/// stream, or its GOAWAY names an earlier one as the last.
+pub(crate) fn is_refusal(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    inner.is_some_and(|error: &h2::Error| {
+        error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
+    })
+}
+
+/// What the client of a request is told when its target has reset the stream.
+pub(crate) fn passed_on(error: &io::Error) -> Option<Reason> {
+    let inner: &h2::Error = error.get_ref()?.downcast_ref()?;
+    match inner.reason()? {
+        reason @ (Reason::CANCEL | Reason::ENHANCE_YOUR_CALM) if inner.is_remote() => Some(reason),
+        _ => None,
+    }
+}
