@@ -24,6 +24,7 @@ mod label_discovery;
 mod labels;
 pub mod limits;
 mod listener;
+mod logs;
 mod matcher;
 mod node;
 mod outlier;
@@ -62,6 +63,7 @@ pub use health_check::{BodyMatch, CheckMethod, CheckPort, CheckProtocol, HealthC
 pub use label_discovery::{DockerEngine, EcsCluster, LabelDiscovery};
 pub use labels::{Exposure, LabelFault, LabelPort, LabelRule, Labels};
 pub use listener::{Listener, ListenerProtocol};
+pub use logs::{AccessLogs, LogFormat};
 pub use matcher::Matcher;
 pub use outlier::OutlierDetection;
 pub use policy::{
@@ -162,6 +164,15 @@ impl Config {
 pub struct Admin {
     /// Where it listens. Loopback only: the admin server has no authentication yet.
     pub address: SocketAddr,
+    /// How many of the latest requests each worker keeps for `longshore explain`, and as many of
+    /// those that went badly (default 500, 0 to 100,000).
+    #[serde(default = "recent_requests")]
+    pub recent_requests: Ranged<0, 100_000>,
+}
+
+fn recent_requests() -> Ranged<0, 100_000> {
+    const MOST: Option<Ranged<0, 100_000>> = Ranged::new(500);
+    MOST.expect("500 is within the bounds")
 }
 
 /// Settings of the process.
@@ -222,6 +233,8 @@ pub struct LoadBalancer {
     pub path_normalization: PathNormalization,
     /// Zones whose targets get no requests.
     pub zonal_shift: ZonalShift,
+    /// The access log. Absent: none.
+    pub access_logs: Option<AccessLogs>,
     /// ALB `routing.http.desync_mitigation_mode`: what happens to requests that readers could
     /// understand differently (`monitor`, `defensive`, `strictest`; default `defensive`).
     pub desync_mitigation_mode: DesyncMitigationMode,

@@ -10,7 +10,7 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use longshore_config::{Config, ConfigErrors, CookieKey};
+use longshore_config::{Config, ConfigErrors, CookieKey, LogFormat};
 use longshore_discovery::ecs::Aws;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -20,6 +20,8 @@ use crate::control::run::{self, MESSAGES_MAX, Message};
 use crate::control::snapshot::Shared;
 use crate::control::view::TargetsView;
 use crate::observe::admin::{self, Admin};
+use crate::observe::log_writer::{Counts, LogHandle};
+use crate::observe::recorder::Settings;
 use crate::serve::listener;
 use crate::serve::worker::{self, Handle, Order};
 use crate::tls::Material;
@@ -28,6 +30,9 @@ use crate::tls::listener::Fault;
 /// How long the first look at the world may take before traffic is accepted all the same. A
 /// target that hangs, or a source that is down, must not keep the process from serving the rest.
 const FIRST_LOOK_LIMIT: Duration = Duration::from_secs(3);
+
+/// How long the last lines of the access log may take at the end.
+const LOG_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a balancer needs besides its configuration.
 #[derive(Debug, Clone)]
@@ -60,6 +65,14 @@ pub enum StartError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
+    /// The access log.
+    #[error("load_balancer.access_logs: {path}: {error}")]
+    Log {
+        /// Its file.
+        path: String,
+        /// What the system said.
+        error: io::Error,
+    },
     /// Files of certificates, keys or authorities.
     #[error("{}", list(.0))]
     Files(Vec<Fault>),
@@ -87,6 +100,17 @@ pub struct Balancer {
     own_key: CookieKey,
     /// What session tickets are sealed with when the configuration has no key.
     own_ticket_key: CookieKey,
+    /// The access log, and its thread.
+    log: Option<Log>,
+    log_counts: Arc<Counts>,
+}
+
+/// An access log.
+#[derive(Debug)]
+struct Log {
+    format: LogFormat,
+    handle: LogHandle,
+    thread: JoinHandle<()>,
 }
 
 #[derive(Debug, Clone)]
@@ -138,6 +162,11 @@ impl Balancer {
             None => None,
         };
 
+        let log_counts = Arc::<Counts>::default();
+        let log = match listen {
+            true => open_log(&config, &log_counts)?,
+            false => None,
+        };
         let shared = Arc::new(Shared::default());
         let (handles, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| Handle::new()).unzip();
         let workers: Arc<[Handle]> = handles.into();
@@ -159,6 +188,7 @@ impl Balancer {
                 workers: Arc::clone(&workers),
                 ready: Arc::clone(&ready),
                 scrapes: Arc::new(Semaphore::new(1)),
+                log_counts: Arc::clone(&log_counts),
             };
             thread("control".to_owned(), move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
@@ -198,7 +228,10 @@ impl Balancer {
             admin,
             own_key,
             own_ticket_key,
+            log: None,
+            log_counts,
         };
+        balancer.record(log).await?;
         let ids: Vec<ListenerId> = sockets.iter().map(|_| balancer.listener_id()).collect();
         balancer.configure(config, ids.clone(), material).await?;
         balancer.first_look().await?;
@@ -251,6 +284,11 @@ impl Balancer {
             return Err(StartError::NeedsRestart("admin"));
         }
         let material = read_files(&config, &self.own_ticket_key)?;
+        let (old, new) = (&self.config.load_balancer, &config.load_balancer);
+        let log = match old.access_logs != new.access_logs {
+            true => Some(open_log(&config, &self.log_counts)?),
+            false => None,
+        };
         let mut ids = Vec::with_capacity(config.listeners.len());
         let mut opened = Vec::new();
         for listener in &config.listeners {
@@ -293,6 +331,9 @@ impl Balancer {
         for (id, listening, sockets) in opened {
             self.listen(id, listening, sockets).await?;
         }
+        if let Some(log) = log {
+            self.record(log).await?;
+        }
         self.config = config;
         Ok(())
     }
@@ -330,9 +371,43 @@ impl Balancer {
         };
         let limit = self.config.runtime.drain_timeout.get();
         let complete = tokio::time::timeout(limit, finished).await.is_ok();
+        if let Some(log) = self.log {
+            drop(log.handle);
+            let written = async {
+                while complete && !log.thread.is_finished() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            // A disk that does not take the last lines does not keep the process.
+            if tokio::time::timeout(LOG_LIMIT, written).await.is_err() {
+                tracing::warn!("the last lines of the access log are lost");
+            }
+        }
         drop(self.workers);
         drop(self.control_thread);
         complete
+    }
+
+    /// Opens the file of the access log anew: somebody has moved the old one.
+    pub fn reopen_logs(&self) {
+        if let Some(log) = &self.log {
+            log.handle.reopen();
+        }
+    }
+
+    /// Tells the workers what to note of requests.
+    async fn record(&mut self, log: Option<Log>) -> Result<(), StartError> {
+        let admin = self.config.admin.as_ref();
+        let keep = admin.map_or(0, |admin| admin.recent_requests.get());
+        for worker in &*self.workers {
+            let settings = Settings {
+                log: log.as_ref().map(|log| (log.format, log.handle.side())),
+                keep: usize::try_from(keep).unwrap_or(usize::MAX),
+            };
+            order(worker, Order::Record(settings)).await?;
+        }
+        self.log = log;
+        Ok(())
     }
 
     async fn configure(
@@ -403,6 +478,25 @@ async fn order(worker: &Handle, order: Order) -> Result<(), StartError> {
         .send(order)
         .await
         .map_err(|_| StartError::Gone)
+}
+
+/// Opens the access log, if there is to be one.
+fn open_log(config: &Config, counts: &Arc<Counts>) -> Result<Option<Log>, StartError> {
+    let logs = config.load_balancer.access_logs.as_ref();
+    let Some(logs) = logs.filter(|logs| logs.enabled.0) else {
+        return Ok(None);
+    };
+    let path = logs.path.as_deref();
+    let started = LogHandle::start(path, counts);
+    let (handle, thread) = started.map_err(|error| StartError::Log {
+        path: path.map_or("standard output".into(), |path| path.display().to_string()),
+        error,
+    })?;
+    Ok(Some(Log {
+        format: logs.format,
+        handle,
+        thread,
+    }))
 }
 
 /// A key that nobody else has.

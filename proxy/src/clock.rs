@@ -38,6 +38,12 @@ pub fn wall_millis() -> u64 {
     u64::try_from(wall().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The wall clock in microseconds since 1970-01-01.
+#[must_use]
+pub fn wall_micros() -> u64 {
+    u64::try_from(wall().as_micros()).unwrap_or(u64::MAX)
+}
+
 /// A moment as seconds since 1970-01-01. 32 bits of them last until 2106.
 #[must_use]
 pub fn epoch(wall: Duration) -> u32 {

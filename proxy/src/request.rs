@@ -103,7 +103,7 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
 
 /// Leads a request from its head to its end.
 async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Next {
-    let mut plan = plan(client, link);
+    let mut plan = plan(client, link, outcome);
     if let Some(login) = plan.terms().and_then(|terms| terms.login.take()) {
         let Some(verdict) = unless_gone(client, link, login.verify()).await else {
             return Next::Close;
@@ -114,6 +114,7 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
         Plan::More => return Next::More,
         Plan::Answer(inbound, body, answer, terms) => {
             outcome.start(inbound.matched, inbound.finding);
+            outcome.note(|note| answer.note(note));
             let terms = terms.as_deref();
             let inbound = Inbound { terms, ..inbound };
             return respond(client, link, outcome, &inbound, body, answer).await;
@@ -218,7 +219,7 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
         };
         match attempted {
             Ok((response, connection)) => {
-                lease.answered(response.status, outcome.answered());
+                lease.answered(response.status, outcome.answered(response.status));
                 if response.switches {
                     let group = destination.group;
                     client.worker.buffers.put_output(upload.into_output());
@@ -242,7 +243,7 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
                         }
                         drop((connection, lease));
                         upload.rewind();
-                        outcome.failed();
+                        outcome.is_in_vain();
                         outcome.retried();
                         if !back_off(client, link, retry, &attempts).await {
                             return Next::Close;
@@ -267,7 +268,7 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
             }
             Err(AttemptError::ClientGone) => return Next::Close,
             Err(error) => {
-                outcome.failed();
+                outcome.failed(reason_for(&error));
                 attempts.note(&lease, &error);
                 if let Some(fault) = error.fault() {
                     blame(client, destination.group, &lease, fault);
@@ -345,7 +346,7 @@ async fn attempt(
     limits: &Limits,
     outcome: &mut Outcome<'_>,
 ) -> Result<(Response, Connection), AttemptError> {
-    outcome.attempts();
+    outcome.attempts(lease);
     let mut connection = match pooled(client, lease, inbound, attempts) {
         Some(connection) => {
             outcome.reuses();

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails where it stands"
 )]
 
+mod access_log;
 mod alb_examples;
 mod attributes;
 mod bodies;

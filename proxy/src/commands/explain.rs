@@ -11,15 +11,25 @@ use longshore_config::{Config, Listener, ListenerProtocol, TargetGroup};
 use super::print_out;
 use super::table::table;
 
+mod past;
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// The configuration file.
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(short, long, value_name = "FILE", required_unless_present = "trace_id")]
+    config: Option<PathBuf>,
+    /// The admin server of a running Longshore. With it, targets are shown as they are now.
+    #[arg(long, value_name = "URL")]
+    admin: Option<String>,
+    /// Say what became of requests instead, by a trace identifier or a part of it.
+    #[arg(long, value_name = "ID", requires = "admin")]
+    trace_id: Option<String>,
     /// The method, such as GET.
-    method: String,
+    #[arg(required_unless_present = "trace_id")]
+    method: Option<String>,
     /// A URL, or a path with -H 'Host: …'.
-    url: String,
+    #[arg(required_unless_present = "trace_id")]
+    url: Option<String>,
     /// A header field of the request.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = field)]
     headers: Vec<(HeaderName, HeaderValue)>,
@@ -32,14 +42,11 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    let config = match longshore_config::load(&arguments.config) {
-        Ok(config) => config,
-        Err(errors) => {
-            eprintln!("{errors}");
-            return ExitCode::FAILURE;
-        }
+    let told = match (&arguments.trace_id, &arguments.admin) {
+        (Some(id), Some(admin)) => past::told(admin, id),
+        _ => now(arguments),
     };
-    match told(arguments, &config) {
+    match told {
         Ok(text) => print_out(&text),
         Err(error) => {
             eprintln!("longshore: {error}");
@@ -57,8 +64,25 @@ fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
-fn told(arguments: &Arguments, config: &Config) -> Result<String, String> {
-    let (method, url) = (&arguments.method, &arguments.url);
+/// What would happen now.
+fn now(arguments: &Arguments) -> Result<String, String> {
+    let path = arguments.config.as_ref();
+    let path = path.ok_or("which file? say -c FILE")?;
+    let config = longshore_config::load(path).map_err(|errors| errors.to_string())?;
+    let live = match &arguments.admin {
+        Some(admin) => Some(past::get(admin, "/targets")?),
+        None => None,
+    };
+    told(arguments, &config, live.as_ref())
+}
+
+fn told(
+    arguments: &Arguments,
+    config: &Config,
+    live: Option<&serde_json::Value>,
+) -> Result<String, String> {
+    let given = arguments.method.as_ref().zip(arguments.url.as_ref());
+    let (method, url) = given.ok_or("which request? say METHOD URL")?;
     let request = Request::new(method, url, arguments.headers.clone(), arguments.source_ip)?;
     let at = match &arguments.listener {
         Some(name) => {
@@ -84,10 +108,16 @@ fn told(arguments: &Arguments, config: &Config) -> Result<String, String> {
         })?,
     };
     let explanation = explain(config, at, &request);
-    Ok(show(config, at, &request, &explanation))
+    Ok(show(config, at, &request, &explanation, live))
 }
 
-fn show(config: &Config, at: &Listener, request: &Request, explanation: &Explanation) -> String {
+fn show(
+    config: &Config,
+    at: &Listener,
+    request: &Request,
+    explanation: &Explanation,
+    live: Option<&serde_json::Value>,
+) -> String {
     let protocol = match at.protocol {
         ListenerProtocol::Http => "HTTP",
         ListenerProtocol::Https => "HTTPS",
@@ -112,7 +142,9 @@ fn show(config: &Config, at: &Listener, request: &Request, explanation: &Explana
                 .target_groups
                 .iter()
                 .find(|group| group.name == *name);
-            if let Some(group) = group {
+            if let Some(live) = live {
+                out.push_str(&past::targets(live, name, *percent));
+            } else if let Some(group) = group {
                 out.push_str(&targets(group, *percent));
             }
         }

@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         }
     };
     let path = if arguments.ready { "/readyz" } else { "/livez" };
-    match ask(address, path, arguments.timeout) {
+    match ask(address, path, arguments.timeout, ANSWER_MAX) {
         Ok((200, _)) => print_out("ok\n"),
         Ok((status, said)) => {
             eprintln!(
@@ -82,13 +82,18 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 /// The status and the body.
-fn ask(address: SocketAddr, path: &str, limit: Duration) -> io::Result<(u16, String)> {
+pub(super) fn ask(
+    address: SocketAddr,
+    path: &str,
+    limit: Duration,
+    most: u64,
+) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, limit)?;
     stream.set_read_timeout(Some(limit))?;
     stream.set_write_timeout(Some(limit))?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
-    stream.take(ANSWER_MAX).read_to_end(&mut answer)?;
+    stream.take(most).read_to_end(&mut answer)?;
     read(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP came back"))
 }
 

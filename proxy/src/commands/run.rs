@@ -31,8 +31,9 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             signal(SignalKind::terminate()),
             signal(SignalKind::interrupt()),
             signal(SignalKind::hangup()),
+            signal(SignalKind::user_defined1()),
         );
-        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
+        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup), Ok(mut moved)) = signals else {
             eprintln!("longshore: signals cannot be received");
             return ExitCode::FAILURE;
         };
@@ -59,6 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
                     reload(&mut balancer, &arguments.config).await;
                     manager.tell(notify::READY);
                 }
+                _ = moved.recv() => balancer.reopen_logs(),
                 () = balancer.failed() => {
                     eprintln!("longshore: a part of the process has ended; ending too");
                     return ExitCode::FAILURE;

@@ -6,6 +6,7 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -18,9 +19,10 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::dashboard;
 use super::journal::{self, Entry};
+use super::log_writer::Counts;
 use super::scrape::Scrape;
 use crate::control::run::Message;
-use crate::serve::worker::Handle;
+use crate::serve::worker::{Handle, Order};
 
 /// What the handlers ask.
 #[derive(Clone)]
@@ -31,6 +33,8 @@ pub(crate) struct Admin {
     pub(crate) ready: Arc<AtomicBool>,
     /// Whose turn it is to scrape.
     pub(crate) scrapes: Arc<Semaphore>,
+    /// What became of lines of the access log.
+    pub(crate) log_counts: Arc<Counts>,
 }
 
 /// Serves until the process ends.
@@ -44,6 +48,7 @@ pub(crate) async fn serve(socket: TcpListener, admin: Admin) -> io::Result<()> {
         .route("/metrics", get(metrics))
         .route("/targets", get(targets))
         .route("/events", get(events))
+        .route("/requests", get(requests))
         .merge(dashboard::routes())
         .with_state(admin);
     axum::serve(tokio::net::TcpListener::from_std(socket)?, router).await
@@ -77,6 +82,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
             .collect(),
         connections: workers.map(|one| one.connections.get() as u64).collect(),
         figures,
+        log: admin.log_counts.get(),
     };
     // On a thread of its own: with thousands of targets it is work for tens of milliseconds, and
     // the control task has to go on meanwhile.
@@ -117,6 +123,38 @@ async fn events(Query(numbers): Query<BTreeMap<String, u64>>) -> Json<Events> {
         newest: journal::newest(),
         events: journal::since(after),
     })
+}
+
+/// How long the workers have to tell of their requests. One that is busier than that is left out.
+const RECALL_LIMIT: Duration = Duration::from_secs(2);
+
+/// The latest requests. `trace`: those whose trace identifier has this in it, or of that
+/// connection; `limit`: at most so many.
+async fn requests(
+    State(admin): State<Admin>,
+    Query(asked): Query<BTreeMap<String, String>>,
+) -> Json<Vec<serde_json::Value>> {
+    let about = asked.get("trace").cloned();
+    let limit = asked.get("limit").and_then(|limit| limit.parse().ok());
+    let most: usize = limit.unwrap_or(100);
+    let mut found = Vec::new();
+    for worker in &*admin.workers {
+        let (reply, answer) = oneshot::channel();
+        if worker
+            .orders
+            .try_send(Order::Recall(about.clone(), most, reply))
+            .is_err()
+        {
+            continue;
+        }
+        if let Ok(Ok(some)) = tokio::time::timeout(RECALL_LIMIT, answer).await {
+            found.extend(some);
+        }
+    }
+    let time = |request: &serde_json::Value| request["time"].as_str().map(str::to_owned);
+    found.sort_by_key(|request| std::cmp::Reverse(time(request)));
+    found.truncate(most);
+    Json(found)
 }
 
 async fn ask<T>(admin: &Admin, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {

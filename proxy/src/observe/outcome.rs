@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::counters::{ADDED, TIMES, class};
 use super::ledger::Matched;
+use super::note::{Durations, Note, Tried, TriedResult};
 use crate::clock;
 use crate::control::ids::GroupId;
 use crate::request::answer::Reason;
 use crate::request::desync::Finding;
 use crate::request::link::Link;
 use crate::serve::connection::Client;
+use crate::upstream::lease::Lease;
 
 /// One request from its head to its last byte. Recorded when dropped, so that a request whose
 /// client leaves is recorded too.
@@ -30,6 +32,8 @@ pub(crate) struct Outcome<'c> {
     /// What the connection had moved when it began, and what the request has moved.
     before: (u64, u64),
     moved: (u64, u64),
+    /// For those who read logs or ask later. None if nobody does.
+    note: Option<Box<Note>>,
 }
 
 /// When what happened.
@@ -73,6 +77,7 @@ impl<'c> Outcome<'c> {
             cut_short: false,
             before: link.moved(),
             moved: (0, 0),
+            note: None,
         }
     }
 
@@ -89,10 +94,38 @@ impl<'c> Outcome<'c> {
         self.group = Some(group);
     }
 
+    /// Notes something, if anybody reads notes.
+    pub(crate) fn note(&mut self, write: impl FnOnce(&mut Note)) {
+        if self.note.is_none() {
+            self.note = self.client.worker.recorder.begin();
+        }
+        if let Some(note) = &mut self.note {
+            write(note);
+        }
+    }
+
     /// An attempt at a target begins.
-    pub(crate) fn attempts(&mut self) {
+    pub(crate) fn attempts(&mut self, lease: &Lease) {
         self.times.attempted = Some(clock::now());
         self.times.dispatched = None;
+        if let Some(note) = &mut self.note {
+            let endpoint = lease.endpoint();
+            let target = note.put(endpoint.name.as_bytes());
+            note.tried.push(Tried {
+                address: endpoint.address,
+                target,
+                result: None,
+                took: Duration::ZERO,
+            });
+        }
+    }
+
+    /// A target that was asked beside the one of this attempt, since that time, is the one that
+    /// counts.
+    pub(crate) fn overtaken(&mut self, by: &Lease, since: Instant) {
+        self.attempts(by);
+        self.times.attempted = Some(since);
+        self.times.dispatched = Some(since);
     }
 
     /// Its connection was there already.
@@ -119,15 +152,33 @@ impl<'c> Outcome<'c> {
     }
 
     /// The head of the target's response is there. Tells how long the target took.
-    pub(crate) fn answered(&mut self) -> Duration {
+    pub(crate) fn answered(&mut self, status: u16) -> Duration {
         let now = clock::now();
         self.times.answered = Some(now);
         let since = self.times.dispatched.unwrap_or(now);
-        now.saturating_duration_since(since)
+        let took = now.saturating_duration_since(since);
+        self.came_to(TriedResult::Status(status), took);
+        took
+    }
+
+    fn came_to(&mut self, result: TriedResult, took: Duration) {
+        let note = self.note.as_mut();
+        if let Some(tried) = note.and_then(|note| note.tried.last_mut()) {
+            (tried.result, tried.took) = (Some(result), took);
+        }
+    }
+
+    /// The attempt failed.
+    pub(crate) fn failed(&mut self, reason: Reason) {
+        let now = clock::now();
+        let since = self.times.attempted.unwrap_or(now);
+        let took = now.saturating_duration_since(since);
+        self.came_to(TriedResult::Failed(reason.name()), took);
+        self.is_in_vain();
     }
 
     /// The attempt failed, or its response is not the one for the client.
-    pub(crate) fn failed(&mut self) {
+    pub(crate) fn is_in_vain(&mut self) {
         let now = clock::now();
         // What connecting took is counted already.
         let since = self.times.dispatched.or(self.times.attempted);
@@ -186,7 +237,7 @@ impl<'c> Outcome<'c> {
         self.moved = (received - self.before.0, sent - self.before.1);
     }
 
-    fn record(&self) {
+    fn record(&mut self) {
         let worker = &self.client.worker;
         let metrics = &worker.metrics;
         if let Some(finding) = self.finding {
@@ -223,7 +274,25 @@ impl<'c> Outcome<'c> {
                 side.reasons.count(reason as usize);
             }
         }
-        let Some(group) = self.group.and_then(|group| snapshot.group(group)) else {
+        let listener = snapshot.listener(self.client.listener);
+        let group = self.group.and_then(|group| snapshot.group(group));
+        if let Some(mut note) = self.note.take() {
+            let listener = listener.map(|listener| &*listener.name);
+            note.listener = note.put(listener.unwrap_or_default().as_bytes());
+            if let Some(group) = group {
+                note.group = note.put(group.name.as_bytes());
+                note.candidates = group.candidates.len();
+                note.fail_open = group.unhealthy_routing.is_some();
+            }
+            self.finish(&mut note, now);
+            let badly = self.cut_short
+                || self.retries > 0
+                || note
+                    .status
+                    .is_none_or(|status| status >= 400 && note.reason.is_some() || status >= 500);
+            worker.recorder.take(note, badly);
+        }
+        let Some(group) = group else {
             return;
         };
         let side = group.ledger.of(worker.index);
@@ -243,7 +312,60 @@ impl<'c> Outcome<'c> {
     }
 }
 
+impl Outcome<'_> {
+    /// Says in a note what came of it all.
+    fn finish(&self, note: &mut Note, now: Instant) {
+        let client = self.client;
+        let status = self.status;
+        note.kind = client.kind(status == Some(101));
+        note.ended = clock::wall_micros();
+        note.client = Some(client.peer);
+        note.local = Some(client.local);
+        note.connection = client.number;
+        note.rule = match self.matched {
+            Matched::Nothing => None,
+            Matched::Default => Some(None),
+            Matched::Rule(priority) => Some(Some(priority)),
+        };
+        // ALB's code for a client that left before its response.
+        note.status = status.or(Some(460));
+        note.reason = match (self.reason, status) {
+            (Some(reason), _) => Some(reason.name()),
+            (None, None) => Some("client_closed"),
+            (None, Some(_)) if self.cut_short => Some("response_cut_short"),
+            (None, Some(_)) => None,
+        };
+        note.target_status = status.filter(|_| self.reason.is_none());
+        note.classification = self.finding.map(|it| (it.class().name(), it.name()));
+        (note.received, note.sent) = self.moved;
+        note.retries = self.retries;
+        note.whole = self.complete;
+        note.times = self.times.shown(now);
+        if let Some(tls) = client.tls() {
+            (note.protocol, note.cipher) = (tls.version, tls.cipher);
+            note.resumed = tls.resumed;
+            note.server_name = note.put(tls.server_name.as_bytes());
+        }
+    }
+}
+
 impl Times {
+    fn shown(&self, end: Instant) -> Durations {
+        let since =
+            |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
+        let flowing = self
+            .flowing
+            .or(Some(end))
+            .filter(|_| self.answered.is_some());
+        Durations {
+            request: since(Some(self.begun), self.dispatched),
+            target: since(self.dispatched, self.answered),
+            response: since(self.answered, flowing),
+            total: end.saturating_duration_since(self.begun),
+            elsewhere: self.elsewhere,
+        }
+    }
+
     /// How long the target took, and what was added to that. None without a response of a target.
     fn shares(&self, end: Instant) -> Option<(Duration, Duration)> {
         let (dispatched, answered) = (self.dispatched?, self.answered?);
@@ -260,6 +382,8 @@ impl Drop for Outcome<'_> {
         if self.started {
             self.client.request_ends();
             self.record();
+        } else if let Some(note) = self.note.take() {
+            self.client.worker.recorder.give_back(note);
         }
     }
 }

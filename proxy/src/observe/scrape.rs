@@ -39,6 +39,8 @@ pub(crate) struct Scrape {
     /// Open client connections of each worker.
     pub(crate) connections: Vec<u64>,
     pub(crate) figures: Figures,
+    /// What became of lines of the access log.
+    pub(crate) log: [(&'static str, u64); 3],
 }
 
 /// What the control half knows for a scrape.

@@ -7,6 +7,7 @@ use super::desync::Finding;
 use super::edits::Edits;
 use super::grpc;
 use super::headers::{Delivery, push_delivery, push_field, push_length, push_status};
+use crate::observe::note::Note;
 
 /// The header that tells the reason to operators.
 pub const REASON_HEADER: &str = "x-longshore-reason";
@@ -411,6 +412,13 @@ impl Answer {
             &self.body
         } else {
             &[]
+        }
+    }
+
+    /// Notes where it leads.
+    pub(crate) fn note(&self, note: &mut Note) {
+        if let (Reason::Redirect, Some(field)) = (self.reason, &self.field) {
+            note.redirect = note.put(field.1.as_bytes());
         }
     }
 

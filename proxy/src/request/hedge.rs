@@ -7,7 +7,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::attempts::Attempts;
 use super::choose::{Choice, choose};
@@ -53,6 +53,7 @@ struct Runner {
     lease: Lease,
     connection: Connection,
     asking: Asking,
+    since: Instant,
 }
 
 type Attempted = (Lease, Result<(Response, Connection), AttemptError>);
@@ -74,7 +75,7 @@ impl Hedged<'_> {
         attempts: &mut Attempts,
         outcome: &mut Outcome<'_>,
     ) -> Attempted {
-        outcome.attempts();
+        outcome.attempts(&lease);
         let connection = match pooled(self.client, &lease, self.inbound, attempts) {
             Some(connection) => {
                 outcome.reuses();
@@ -121,7 +122,8 @@ impl Hedged<'_> {
             }
         };
         let second = self.begin(lease, connection);
-        self.both(link, first, second, upload, attempts).await
+        self.both(link, first, second, upload, attempts, outcome)
+            .await
     }
 
     fn begin(&self, lease: Lease, mut connection: Connection) -> Runner {
@@ -130,6 +132,7 @@ impl Hedged<'_> {
             lease,
             connection,
             asking,
+            since: clock::now(),
         }
     }
 
@@ -218,6 +221,7 @@ impl Hedged<'_> {
         mut second: Runner,
         upload: &mut Upload,
         attempts: &mut Attempts,
+        outcome: &mut Outcome<'_>,
     ) -> Attempted {
         let mut copy = upload.again();
         let (is_first, answer) = poll_fn(|cx| {
@@ -237,6 +241,7 @@ impl Hedged<'_> {
                 other.connection.ended_by_us();
                 if !is_first {
                     self.client.worker.metrics.hedges_won.add(1);
+                    outcome.overtaken(&winner.lease, winner.since);
                     // Its target's end is to be heard of from here on.
                     let idle = self.limits.idle;
                     self.client.attempt_begins(winner.lease.local(), idle);
@@ -247,10 +252,12 @@ impl Hedged<'_> {
             }
             Err(error) => {
                 self.failed(&winner.lease, &error, attempts);
+                std::mem::swap(&mut winner, &mut other);
                 if is_first {
                     std::mem::swap(upload, &mut copy);
+                    outcome.failed();
+                    outcome.overtaken(&winner.lease, winner.since);
                 }
-                std::mem::swap(&mut winner, &mut other);
                 drop(other);
                 let idle = self.limits.idle;
                 self.client.attempt_begins(winner.lease.local(), idle);

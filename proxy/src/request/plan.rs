@@ -19,6 +19,7 @@ use super::protocol;
 use super::retry::{self, Policy as RetryPolicy};
 use super::rules::{Action, Facts, Found};
 use super::sticky::{self, Sticky};
+use super::trace;
 use super::transform::Rewritten;
 use super::upload::Upload;
 use crate::clock;
@@ -26,8 +27,11 @@ use crate::control::ids::GroupId;
 use crate::control::snapshot::{Limits, Snapshot};
 use crate::http1::body::Body;
 use crate::http1::buffer::LARGE;
+use crate::http1::field::is;
 use crate::http1::head::{HeadError, RequestHead, room};
 use crate::observe::ledger::Matched;
+use crate::observe::note::Note;
+use crate::observe::outcome::Outcome;
 use crate::serve::connection::Client;
 
 /// Bodies up to so many bytes are kept for targets with HTTP/2: they may say at any time, and as a
@@ -91,7 +95,7 @@ pub(crate) struct Destination {
 }
 
 /// Reads a head, lets it in or not, finds its rule, and writes it for the target.
-pub(super) fn plan(client: &Client, link: &mut Link) -> Plan {
+pub(super) fn plan(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Plan {
     let mut inbound = Inbound {
         is_head: false,
         is_1_1: true,
@@ -109,7 +113,8 @@ pub(super) fn plan(client: &Client, link: &mut Link) -> Plan {
     };
     let snapshot = client.worker.shared.load();
     let listener = snapshot.listener(client.listener);
-    let refuse = |inbound: Inbound<'static>, reason| {
+    let mut refuse = |inbound: Inbound<'static>, reason| {
+        outcome.note(|note| note_line(note, link.wire.input.data()));
         let policy = listener.and_then(|listener| listener.policy.as_ref());
         let terms = policy.map(|policy| Box::new(Terms::new(policy)));
         let answer = Answer::refusal(reason, inbound.finding);
@@ -192,6 +197,7 @@ pub(super) fn plan(client: &Client, link: &mut Link) -> Plan {
     let Some(listener) = listener else {
         return refuse(inbound, Reason::ListenerRemoved);
     };
+    outcome.note(|note| note_head(note, client, &head, &facts));
     let found = listener.rules.find(&facts);
     inbound.matched = found.rule.map_or(Matched::Default, Matched::Rule);
     let policy = found.policy;
@@ -219,6 +225,15 @@ pub(super) fn plan(client: &Client, link: &mut Link) -> Plan {
             let admitted = rewritten.apply(admitted);
             let mut out = client.worker.buffers.output();
             headers::write_request(&mut out, &head, &admitted, &outgoing);
+            outcome.note(|note| {
+                if let Some(trace) = trace::written(&out) {
+                    note.trace = note.put(trace);
+                }
+                if let Some(host) = rewritten.host() {
+                    note.host = note.put(host.as_bytes());
+                }
+                note.rewritten = rewritten != Rewritten::default();
+            });
             inbound.announced = route.announced;
             let body_max = route.retry.as_ref().map_or(0, |retry| retry.body_max);
             let body_max = body_max.max(route.keeps);
@@ -236,6 +251,42 @@ pub(super) fn plan(client: &Client, link: &mut Link) -> Plan {
     let len = head.len;
     link.wire.input.consume(len);
     plan
+}
+
+/// Notes the first line of what is no request that can be served.
+fn note_line(note: &mut Note, bytes: &[u8]) {
+    let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next();
+    let mut words = line.unwrap_or_default().splitn(3, |byte| *byte == b' ');
+    if let (Some(method), Some(url)) = (words.next(), words.next()) {
+        note.method = note.put(method);
+        note.url = note.put(url);
+    }
+}
+
+/// Notes what a request says of itself.
+fn note_head(note: &mut Note, client: &Client, head: &RequestHead<'_>, facts: &Facts<'_>) {
+    note.method = note.put(head.method.as_bytes());
+    note.version = match (client.is_http2(), head.is_1_1) {
+        (true, _) => "HTTP/2.0",
+        (false, true) => "HTTP/1.1",
+        (false, false) => "HTTP/1.0",
+    };
+    let target = head.target.as_bytes();
+    note.url = if target.starts_with(b"/") {
+        let port = client.local.port().to_string();
+        let scheme = client.scheme().as_bytes();
+        let host = facts.host_name.as_bytes();
+        note.put_all(&[scheme, b"://", host, b":", port.as_bytes(), target])
+    } else {
+        note.put(target)
+    };
+    let named = |name| head.fields.iter().find(|field| is(field.name, name));
+    if let Some(agent) = named("user-agent") {
+        note.user_agent = note.put(agent.value);
+    }
+    if let Some(sent) = trace::sent(head.fields) {
+        note.trace = note.put(sent);
+    }
 }
 
 /// The group for a request, or the answer of a rule.

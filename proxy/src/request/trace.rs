@@ -82,6 +82,14 @@ pub fn push_trace_id(out: &mut Vec<u8>, sent: Option<&[u8]>, head: usize, seed: 
     out.extend_from_slice(b"\r\n");
 }
 
+/// The trace identifier in a head that was written for a target.
+#[must_use]
+pub fn written(head: &[u8]) -> Option<&[u8]> {
+    let at = memchr::memmem::find(head, b"\r\nX-Amzn-Trace-Id: ")?;
+    let value = &head[at + 2 + TRACE_ID.len() + 2..];
+    value.split(|byte| *byte == b'\r').next()
+}
+
 /// The trace identifier that a client sent, if it sent one.
 #[must_use]
 pub fn sent<'b>(fields: &[Field<'b>]) -> Option<&'b [u8]> {

@@ -60,6 +60,31 @@ enum Phase {
     Responding,
 }
 
+/// What a client agreed on by TLS, for logs.
+#[derive(Debug, Default)]
+pub(crate) struct Agreed {
+    pub(crate) version: &'static str,
+    pub(crate) cipher: &'static str,
+    pub(crate) server_name: Box<str>,
+    pub(crate) resumed: bool,
+}
+
+impl Agreed {
+    fn new(tls: &rustls::Connection) -> Self {
+        let suite = tls.negotiated_cipher_suite();
+        let name = match tls {
+            rustls::Connection::Server(server) => server.server_name(),
+            rustls::Connection::Client(_) => None,
+        };
+        Self {
+            version: tls.protocol_version().map_or("", policy::version_name),
+            cipher: suite.map_or("", |suite| policy::openssl_name(suite.suite())),
+            server_name: name.unwrap_or_default().into(),
+            resumed: tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+        }
+    }
+}
+
 /// A client connection, as its requests see it.
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
@@ -67,6 +92,10 @@ pub(crate) struct Client {
     pub(crate) peer: SocketAddr,
     pub(crate) local: SocketAddr,
     pub(crate) forwarded: Rc<Forwarded>,
+    /// Tells it apart from others in logs.
+    pub(crate) number: u64,
+    /// What was agreed on by TLS.
+    tls: Option<Rc<Agreed>>,
     secure: bool,
     /// It carries one request, because it is a stream among others.
     single: bool,
@@ -108,6 +137,8 @@ impl Client {
                 Forwarded::new(peer, scheme(secure), local.port())
                     .with_tls(tls.unwrap_or_default(), renamed.as_ref()),
             ),
+            number: worker.number(),
+            tls: None,
             worker,
             listener,
             peer,
@@ -134,6 +165,8 @@ impl Client {
             peer: self.peer,
             local: self.local,
             forwarded: Rc::clone(&self.forwarded),
+            number: self.number,
+            tls: self.tls.clone(),
             secure: self.secure,
             single: true,
             limits: self.limits,
@@ -155,6 +188,22 @@ impl Client {
     /// Whether its requests come over HTTP/2.
     pub(crate) fn is_http2(&self) -> bool {
         self.single
+    }
+
+    /// What was agreed on by TLS. None without.
+    pub(crate) fn tls(&self) -> Option<&Agreed> {
+        self.tls.as_deref()
+    }
+
+    /// ALB's word for the kind of a request.
+    pub(crate) fn kind(&self, is_websocket: bool) -> &'static str {
+        match (is_websocket, self.single, self.secure) {
+            (true, _, false) => "ws",
+            (true, _, true) => "wss",
+            (false, true, _) => "h2",
+            (false, false, true) => "https",
+            (false, false, false) => "http",
+        }
     }
 
     /// The scheme of the URLs that the client asks for.
@@ -558,7 +607,9 @@ pub(crate) async fn serve(
         let lines = tls.lines(stream.tls(), worker.shared.load().tls_headers);
         // From here on it is not needed, and its certificates may be replaced.
         drop(tls);
-        let client = Client::new(worker, listener, peer, local, Some(&lines));
+        let agreed = Agreed::new(stream.tls());
+        let mut client = Client::new(worker, listener, peer, local, Some(&lines));
+        client.tls = Some(Rc::new(agreed));
         // RFC 9113 §3.2: inside of TLS, ALPN alone decides.
         let http2 = stream.tls().alpn_protocol() == Some(policy::H2);
         let stream = Stream::Tls(Box::new(stream));

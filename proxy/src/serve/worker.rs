@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::{connection, listener, timers::TICK, timers::Timers};
@@ -23,6 +23,7 @@ use crate::control::snapshot::Shared;
 use crate::http1::buffer::Buffers;
 use crate::observe::metrics::WorkerMetrics;
 use crate::request::compress::coder::Coders;
+use crate::observe::recorder::{Recorder, Settings};
 use crate::request::sticky::ticket::NONCE;
 use crate::request::trace::Seed;
 use crate::tls::accept::Handshakes;
@@ -48,6 +49,15 @@ pub(crate) enum Order {
     Unlisten(ListenerId),
     /// Serve a connection that another worker accepted.
     Serve(ListenerId, TcpStream, SocketAddr),
+    /// Note that of requests from now on.
+    Record(Settings),
+    /// Tell what is known of the latest requests: of a trace or a connection, or of any, at most so
+    /// many.
+    Recall(
+        Option<String>,
+        usize,
+        oneshot::Sender<Vec<serde_json::Value>>,
+    ),
     /// Accept nothing new, and tell clients to go.
     Drain,
 }
@@ -108,6 +118,8 @@ pub(crate) struct Worker {
     pub(crate) metrics: Arc<WorkerMetrics>,
     /// Responses that are being compressed.
     pub(crate) coders: Coders,
+    /// What is noted of requests.
+    pub(crate) recorder: Recorder,
     /// All workers, to hand connections to; this one stands at `index`.
     pub(crate) peers: Arc<[Handle]>,
     /// To the control task.
@@ -158,6 +170,11 @@ impl Worker {
 
     /// What a target is asked for a WebSocket with.
     pub(crate) fn websocket_key(&self) -> [u8; 16] {
+        self.rng.borrow_mut().random()
+    }
+
+    /// A random number, to tell connections apart.
+    pub(crate) fn number(&self) -> u64 {
         self.rng.borrow_mut().random()
     }
 
@@ -238,6 +255,7 @@ pub(crate) fn run(
         handshakes: Rc::default(),
         metrics: Arc::clone(&peers[index].metrics),
         coders: Coders::default(),
+        recorder: Recorder::default(),
         peers,
         outbox,
         draining: Cell::new(None),
@@ -264,6 +282,7 @@ async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
             },
             _ = tick.tick() => {
                 worker.timers.tick();
+                worker.recorder.flush();
                 since_sweep += TICK;
                 if since_sweep >= SWEEP {
                     since_sweep = Duration::ZERO;
@@ -283,6 +302,8 @@ async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
         }
     }
     reaper.abort();
+    // What was gathered goes out, and the log's thread may end.
+    worker.recorder.set(Settings::default());
 }
 
 fn obey(worker: &Rc<Worker>, accepting: &mut HashMap<ListenerId, JoinHandle<()>>, order: Order) {
@@ -303,6 +324,11 @@ fn obey(worker: &Rc<Worker>, accepting: &mut HashMap<ListenerId, JoinHandle<()>>
             Ok(stream) => worker.serve(id, stream, peer),
             Err(error) => tracing::error!(%error, "a connection from another worker is lost"),
         },
+        Order::Record(settings) => worker.recorder.set(settings),
+        Order::Recall(about, most, reply) => {
+            // Whoever is gone does not want to know any more.
+            drop(reply.send(worker.recorder.recall(about.as_deref(), most)));
+        }
         Order::Drain => {
             worker.draining.set(Some(worker.timers.now()));
             // Connections that the kernel has completed are requests that clients have sent: the

@@ -30,6 +30,8 @@ pub struct Endpoint {
     pub group: Arc<str>,
     /// What it is.
     pub key: TargetKey,
+    /// The same as text.
+    pub name: Box<str>,
     /// What it is, as cookies of sticky sessions name it.
     pub identity: Identity,
     /// Where it is. An endpoint whose target moves is replaced by another endpoint.
@@ -110,6 +112,7 @@ impl Endpoint {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             group,
             key: target.key.clone(),
+            name: target.key.to_string().into(),
             identity: Identity::target(&target.key),
             address: target.address,
             shared_port: target.shared_port,

@@ -190,6 +190,13 @@ pub(super) fn encode(scrape: &Scrape, out: &mut Out<'_>) -> fmt::Result {
     )?;
     encode_workers(scrape, out)?;
     out.counters(
+        "access_log_lines",
+        "Lines of the access log, by what became of them",
+        scrape
+            .log
+            .map(|(result, count)| ([("result", result)], count)),
+    )?;
+    out.counters(
         "tls_handshakes",
         "TLS handshakes with clients, by their end",
         Ended::ALL

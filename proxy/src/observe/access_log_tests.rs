@@ -1,0 +1,163 @@
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::{alb, json, time};
+use crate::observe::note::{Note, Tried, TriedResult};
+
+/// The fields that a reader of ALB's logs takes apart: words, and texts in quotes.
+fn fields(line: &str) -> Vec<String> {
+    let field = Regex::new(r#""([^"]*)"|([^ ]+)"#).expect("valid");
+    let found = field.captures_iter(line.trim_end());
+    found
+        .map(|found| {
+            found
+                .get(1)
+                .or(found.get(2))
+                .expect("one")
+                .as_str()
+                .to_owned()
+        })
+        .collect()
+}
+
+fn note() -> Note {
+    let mut note = Note {
+        kind: "https",
+        ended: 1_530_570_180_186_641,
+        client: Some(([192, 168, 131, 39], 2817).into()),
+        local: Some(([10, 0, 0, 9], 443).into()),
+        connection: 0x1234_abcd,
+        version: "HTTP/1.1",
+        rule: Some(Some(10)),
+        status: Some(200),
+        target_status: Some(200),
+        received: 34,
+        sent: 366,
+        cipher: "ECDHE-RSA-AES128-GCM-SHA256",
+        protocol: "TLSv1.2",
+        whole: true,
+        ..Note::default()
+    };
+    note.times.request = Some(Duration::from_micros(86_001));
+    note.times.target = Some(Duration::from_millis(48));
+    note.times.response = Some(Duration::from_millis(37));
+    note.times.total = Duration::from_secs(1);
+    note.listener = note.put(b"web");
+    note.method = note.put(b"GET");
+    note.url = note.put_all(&[b"https://", b"www.example.com:443/?q=\"a b\""]);
+    note.user_agent = note.put(b"curl/8 \"x\" \xC3\xA4\n");
+    note.trace = note.put(b"Root=1-58337281-1d84f3d73c47ec4e58577259");
+    note.group = note.put(b"app");
+    let target = note.put(b"t1/web:80");
+    note.tried.push(Tried {
+        address: ([10, 0, 0, 1], 80).into(),
+        target,
+        result: Some(TriedResult::Status(200)),
+        took: Duration::from_millis(48),
+    });
+    note
+}
+
+#[test]
+fn a_line_has_albs_34_fields_in_their_order() {
+    let mut out = Vec::new();
+    alb(&note(), &mut out);
+    let line = String::from_utf8(out).expect("ASCII");
+    assert!(line.ends_with('\n') && line.matches('\n').count() == 1);
+    let expected = [
+        "https",
+        "2018-07-02T22:23:00.186641Z",
+        "web",
+        "192.168.131.39:2817",
+        "10.0.0.1:80",
+        "0.086001",
+        "0.048000",
+        "0.037000",
+        "200",
+        "200",
+        "34",
+        "366",
+        r"GET https://www.example.com:443/?q=\x22a b\x22 HTTP/1.1",
+        r"curl/8 \x22x\x22 \xC3\xA4\x0A",
+        "ECDHE-RSA-AES128-GCM-SHA256",
+        "TLSv1.2",
+        "app",
+        "Root=1-58337281-1d84f3d73c47ec4e58577259",
+        "-",
+        "-",
+        "10",
+        "2018-07-02T22:22:59.186641Z",
+        "forward",
+        "-",
+        "-",
+        "10.0.0.1:80",
+        "200",
+        "-",
+        "-",
+        "TID_0000000000000000000000001234abcd",
+        "-",
+        "-",
+        "-",
+        "10.0.0.9",
+    ];
+    assert_eq!(fields(&line), expected);
+}
+
+#[test]
+fn what_did_not_come_to_pass_is_a_dash_or_minus_one() {
+    let mut out = Vec::new();
+    let mut empty = Note {
+        kind: "http",
+        status: Some(400),
+        reason: Some("malformed_request"),
+        ..Note::default()
+    };
+    alb(&empty, &mut out);
+    let line = String::from_utf8(out).expect("ASCII");
+    let got = fields(&line);
+    assert_eq!(got.len(), 34);
+    assert_eq!(got[3..10], ["-", "-", "-1", "-1", "-1", "400", "-"]);
+    assert_eq!(
+        (got[12].as_str(), got[24].as_str()),
+        ("- - -", "malformed_request")
+    );
+    empty.reason = Some("redirect");
+    let mut out = Vec::new();
+    alb(&empty, &mut out);
+    let got = fields(&String::from_utf8(out).expect("ASCII"));
+    assert_eq!((got[22].as_str(), got[24].as_str()), ("redirect", "-"));
+}
+
+#[test]
+fn a_line_of_json_has_the_attempts_and_times() {
+    let mut out = Vec::new();
+    json(&note(), &mut out);
+    let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
+    assert_eq!(value["rule"], "10");
+    assert_eq!(value["attempts"][0]["target"], "t1/web:80");
+    assert_eq!(value["attempts"][0]["status"], 200);
+    assert_eq!(value["seconds"]["target"], 0.048);
+    assert_eq!(value["reason"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_note_that_is_kept_has_a_bound_and_is_found_by_its_trace() {
+    let mut kept = note();
+    assert!(kept.is_about("1-58337281-1d84f3d73c47ec4e58577259"));
+    assert!(kept.is_about("TID_0000000000000000000000001234abcd"));
+    assert!(!kept.is_about("1-58337281-2") && !kept.is_about(""));
+    kept.url = kept.put(&[b'x'; 100_000]);
+    kept.shrink();
+    assert!(kept.part(kept.url).is_empty(), "it was cut off");
+    assert!(kept.is_about("58337281"));
+    kept.clear();
+    assert!(!kept.is_about("58337281") && kept.tried.is_empty());
+}
+
+#[test]
+fn moments_are_written_as_iso_8601_does() {
+    assert_eq!(time(0), "1970-01-01T00:00:00.000000Z");
+    assert_eq!(time(951_782_400_000_001), "2000-02-29T00:00:00.000001Z");
+    assert_eq!(time(4_102_444_799_999_999), "2099-12-31T23:59:59.999999Z");
+}

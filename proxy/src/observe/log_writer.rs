@@ -1,0 +1,224 @@
+//! A log on its way to a file or to standard output: workers gather lines, one thread writes them.
+//! A disk that is full, slow or gone costs lines, which are counted, and nothing else.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+/// Batches that wait for the writer, at the most: with [`BATCH`] bytes each, 4 MiB.
+const QUEUE_MAX: usize = 64;
+
+/// What a worker gathers before it hands it over, in bytes, unless time does it before.
+const BATCH: usize = 64 * 1024;
+
+/// What became of the lines of a log.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    written: AtomicU64,
+    queue_full: AtomicU64,
+    write_failed: AtomicU64,
+}
+
+impl Counts {
+    /// Each fate of lines with their number.
+    pub(crate) fn get(&self) -> [(&'static str, u64); 3] {
+        [
+            ("written", self.written.load(Ordering::Relaxed)),
+            ("queue_full", self.queue_full.load(Ordering::Relaxed)),
+            ("write_failed", self.write_failed.load(Ordering::Relaxed)),
+        ]
+    }
+}
+
+#[derive(Debug)]
+struct Batch {
+    bytes: Vec<u8>,
+    lines: u64,
+}
+
+/// The way to a log's thread. The thread ends when all of them are gone.
+#[derive(Debug, Clone)]
+pub(crate) struct LogHandle {
+    queue: SyncSender<Batch>,
+    reopen: Arc<AtomicBool>,
+    counts: Arc<Counts>,
+}
+
+/// A worker's side of a log.
+#[derive(Debug)]
+pub(crate) struct LogSide {
+    handle: LogHandle,
+    bytes: Vec<u8>,
+    lines: u64,
+}
+
+impl LogHandle {
+    /// Starts the thread of a log. No path: standard output.
+    ///
+    /// # Errors
+    /// If the file cannot be opened, or the thread cannot be started.
+    pub(crate) fn start(
+        path: Option<&Path>,
+        counts: &Arc<Counts>,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
+        let (queue, batches) = sync_channel(QUEUE_MAX);
+        // A pipe that nobody reads yet can only be waited for, which is the thread's part.
+        let file = match path {
+            Some(path) if !is_pipe(path) => Some(open(path)?),
+            _ => None,
+        };
+        let writer = Writer {
+            path: path.map(Path::to_owned),
+            file,
+            torn: false,
+            failing: false,
+        };
+        let reopen = Arc::new(AtomicBool::new(false));
+        let (flag, counted) = (Arc::clone(&reopen), Arc::clone(counts));
+        let thread = std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .spawn(move || run(writer, &batches, &flag, &counted))?;
+        let handle = Self {
+            queue,
+            reopen,
+            counts: Arc::clone(counts),
+        };
+        Ok((handle, thread))
+    }
+
+    /// A worker's side.
+    pub(crate) fn side(&self) -> LogSide {
+        LogSide {
+            handle: self.clone(),
+            bytes: Vec::new(),
+            lines: 0,
+        }
+    }
+
+    /// Opens the file anew before the next line: somebody has moved the old one.
+    pub(crate) fn reopen(&self) {
+        self.reopen.store(true, Ordering::Release);
+        // Wakes the thread, which is awake already if there is no room.
+        let nothing = Batch {
+            bytes: Vec::new(),
+            lines: 0,
+        };
+        self.queue.try_send(nothing).unwrap_or_default();
+    }
+}
+
+impl LogSide {
+    /// Adds a line.
+    pub(crate) fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve(BATCH + BATCH / 4);
+        }
+        write(&mut self.bytes);
+        self.lines += 1;
+        if self.bytes.len() >= BATCH {
+            self.flush();
+        }
+    }
+
+    /// Hands over what was gathered. If there is no room, it is lost.
+    pub(crate) fn flush(&mut self) {
+        if self.lines == 0 {
+            return;
+        }
+        let lines = std::mem::take(&mut self.lines);
+        let bytes = std::mem::take(&mut self.bytes);
+        if self.handle.queue.try_send(Batch { bytes, lines }).is_err() {
+            let lost = &self.handle.counts.queue_full;
+            lost.fetch_add(lines, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for LogSide {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+fn run(mut writer: Writer, batches: &Receiver<Batch>, reopen: &AtomicBool, counts: &Counts) {
+    while let Ok(batch) = batches.recv() {
+        if reopen.swap(false, Ordering::AcqRel) {
+            writer.file = None;
+            if let Err(error) = writer.prepare() {
+                tracing::warn!(%error, "the access log cannot be opened anew");
+            }
+        }
+        if batch.lines == 0 {
+            continue;
+        }
+        match writer.write(&batch.bytes) {
+            Ok(()) => {
+                writer.failing = false;
+                counts.written.fetch_add(batch.lines, Ordering::Relaxed);
+            }
+            Err(error) => {
+                // Once for each time that it begins: a full disk fails many times a second.
+                if !std::mem::replace(&mut writer.failing, true) {
+                    tracing::warn!(%error, "lines of the access log are lost");
+                }
+                counts
+                    .write_failed
+                    .fetch_add(batch.lines, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+struct Writer {
+    /// None: standard output.
+    path: Option<PathBuf>,
+    file: Option<File>,
+    /// The last line was cut.
+    torn: bool,
+    failing: bool,
+}
+
+impl Writer {
+    fn prepare(&mut self) -> io::Result<()> {
+        if let (Some(path), None) = (&self.path, &self.file) {
+            self.file = Some(open(path)?);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.prepare()?;
+        let mut stdout;
+        let sink: &mut dyn Write = match &mut self.file {
+            Some(file) => file,
+            None => {
+                stdout = io::stdout().lock();
+                &mut stdout
+            }
+        };
+        let torn = std::mem::replace(&mut self.torn, true);
+        if torn {
+            sink.write_all(b"\n")?;
+        }
+        let written = sink.write_all(bytes).and_then(|()| sink.flush());
+        self.torn = written.is_err();
+        if written.is_err() {
+            // A pipe whose reader is gone is waited for again.
+            self.file = None;
+        }
+        written
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+fn is_pipe(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    std::fs::metadata(path).is_ok_and(|data| data.file_type().is_fifo())
+}
