@@ -21,6 +21,7 @@ pub mod grpc;
 pub mod hash;
 pub mod headers;
 pub(crate) mod link;
+pub mod mirror;
 pub mod networks;
 pub mod normal;
 pub mod pattern;

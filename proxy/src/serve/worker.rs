@@ -108,6 +108,8 @@ pub(crate) struct Worker {
     pub(crate) metrics: Arc<WorkerMetrics>,
     /// Responses that are being compressed.
     pub(crate) coders: Coders,
+    /// How many copies of requests are at work.
+    pub(crate) copies: Cell<usize>,
     /// All workers, to hand connections to; this one stands at `index`.
     pub(crate) peers: Arc<[Handle]>,
     /// To the control task.
@@ -233,6 +235,7 @@ pub(crate) fn run(
         handshakes: Rc::default(),
         metrics: Arc::clone(&peers[index].metrics),
         coders: Coders::default(),
+        copies: Cell::new(0),
         peers,
         outbox,
         draining: Cell::new(None),
