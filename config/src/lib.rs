@@ -67,7 +67,8 @@ pub use logs::{AccessLogs, LogFormat};
 pub use matcher::Matcher;
 pub use outlier::OutlierDetection;
 pub use policy::{
-    BasicAuth, Compression, ContentCoding, Cors, HeaderEdits, PasswordHash, Policy, RateLimit,
+    BasicAuth, Compression, ContentCoding, Cors, HeaderEdits, Mirror, PasswordHash, Policy,
+    RateLimit,
 };
 pub use proxy_protocol::{AcceptProxy, ProxyProtocol};
 pub use regex::regex;
@@ -141,6 +142,16 @@ impl Config {
 }
 
 impl Config {
+    /// The groups that requests are copied to.
+    pub fn groups_mirrored(&self) -> impl Iterator<Item = &str> {
+        self.listeners.iter().flat_map(|listener| {
+            let rules = listener.rules.iter().map(|rule| rule.policy.as_ref());
+            let policies = rules.chain([listener.policy.as_ref()]).flatten();
+            let mirrors = policies.filter_map(|policy| policy.mirror.as_ref());
+            mirrors.map(|mirror| mirror.target_group.as_str())
+        })
+    }
+
     /// The groups that a rule forwards to. Without listeners: all of them, because then nobody asks
     /// for requests.
     pub fn groups_in_use(&self) -> impl Iterator<Item = &str> {

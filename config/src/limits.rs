@@ -66,7 +66,7 @@ pub const SLOW_START_MIN_MILLIS: u64 = 30_000;
 /// The longest slow start, in milliseconds (ALB: 900 s).
 pub const SLOW_START_MAX_MILLIS: u64 = 900_000;
 
-/// The most of a request body that is kept to be sent again, in bytes. It is memory for each request
+/// The most of a request body that is kept to be sent again, or to another group, in bytes. It is memory for each request
 /// in flight.
 pub const RETRY_BODY_BYTES: u64 = 1024 * 1024;
 

@@ -6,7 +6,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::limits::{BODY_LIMIT_MAX, RATE_KEYS_MAX, RATE_MAX};
+use crate::limits::{BODY_LIMIT_MAX, RATE_KEYS_MAX, RATE_MAX, RETRY_BODY_BYTES};
 use crate::values::ranged;
 use crate::{Cidr, HashPolicy, Ranged, Span};
 
@@ -30,6 +30,8 @@ pub struct Policy {
     pub request_body_limit: Option<Ranged<0, BODY_LIMIT_MAX>>,
     /// Which responses are compressed for clients that accept it. Absent: none.
     pub compression: Option<Compression>,
+    /// Copies of requests for another group. Absent: none.
+    pub mirror: Option<Mirror>,
     /// What is done to the fields of requests for targets.
     pub request_headers: Option<HeaderEdits>,
     /// What is done to the fields of responses, whoever made them.
@@ -46,6 +48,32 @@ pub struct HeaderEdits {
     pub add: BTreeMap<String, String>,
     /// Left out.
     pub remove: Vec<String>,
+}
+
+/// Copies of requests for a second group, whose responses are dropped.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Mirror {
+    /// The name of the group.
+    pub target_group: String,
+    /// How many of a hundred requests (0 to 100, default 100; 0: none, whatever the listener says).
+    #[serde(default = "all")]
+    pub percent: Ranged<0, 100>,
+    /// A request with a larger body is not copied (default 65,536 bytes).
+    #[serde(default = "mirror_body")]
+    pub body_max: Ranged<0, RETRY_BODY_BYTES>,
+    /// How long a copy may take, from its connection to the end of its response (default 5 s; 10 ms
+    /// to 60 s).
+    #[serde(default)]
+    pub timeout: Span<10, 60_000, 5_000>,
+}
+
+fn all() -> Ranged<0, 100> {
+    ranged(100)
+}
+
+fn mirror_body() -> Ranged<0, RETRY_BODY_BYTES> {
+    ranged(65_536)
 }
 
 /// Compression of responses (RFC 9110 §8.4). Each key may be left out.

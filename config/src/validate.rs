@@ -117,7 +117,16 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
     );
     same_address(&mut scope, config);
     scope.each("listeners", &config.listeners, listener);
+    let mirrors: Vec<&str> = config.groups_mirrored().collect();
     scope.each("target_groups", &config.target_groups, |scope, group| {
+        if mirrors.contains(&group.name.as_str())
+            && group.protocol_version != ProtocolVersion::Http1
+        {
+            scope.fault_at(
+                "protocol_version",
+                "a policy's `mirror` names this group, and copies are sent with HTTP1 alone",
+            );
+        }
         target_group(scope, group);
         balancing::balancing(scope, group, zone);
     });

@@ -112,6 +112,16 @@ fn faults_of_policies_name_their_place_and_their_mend() {
             "compression: {min_length: 0}",
             "min_length: expected a whole number from 1",
         ),
+        (
+            "mirror: {target_group: apq}",
+            "policy.mirror.target_group: there is no target group \"apq\"; did you mean \"app\"?",
+        ),
+        ("mirror: {}", "target_group"),
+        (
+            "mirror: {target_group: app, percent: 101}",
+            "percent: expected a whole number from 0 to 100",
+        ),
+        ("mirror: {target_group: app, timeout: 2m}", "mirror.timeout"),
         ("bodylimit: 5", "unknown key `bodylimit`"),
     ];
     for (policy, expected) in cases {
@@ -125,6 +135,7 @@ fn faults_of_policies_name_their_place_and_their_mend() {
         format!("basic_auth: {{users: {{a: {HASH}}}}}"),
         "request_body_limit: 0".to_owned(),
         "compression: {}".to_owned(),
+        "mirror: {target_group: app, percent: 0, body_max: 0, timeout: 10ms}".to_owned(),
         "compression: {algorithms: [], content_types: ['*/*', 'application/*+json'], min_length: 1, level: 9}".to_owned(),
     ] {
         assert_eq!(read(&good), Ok(()), "{good}");

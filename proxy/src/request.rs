@@ -22,6 +22,7 @@ pub mod hash;
 pub mod headers;
 mod hedge;
 pub(crate) mod link;
+pub mod mirror;
 pub mod networks;
 pub mod normal;
 pub mod pattern;

@@ -44,6 +44,7 @@ mod http2_tls;
 mod labels;
 mod limits;
 mod metrics;
+mod mirroring;
 mod observability;
 mod packaging;
 mod picking;

@@ -67,7 +67,7 @@ fn action(scope: &mut Scope<'_, '_>, action: &Action) {
     }
 }
 
-fn group(scope: &mut Scope<'_, '_>, name: &str) {
+pub(super) fn group(scope: &mut Scope<'_, '_>, name: &str) {
     if scope.groups.iter().any(|known| known == name) {
         return;
     }

@@ -25,6 +25,13 @@ pub(super) fn policy(scope: &mut Scope<'_, '_>, policy: &Policy) {
     if let Some(settings) = &policy.basic_auth {
         scope.key("basic_auth", |scope| basic_auth(scope, settings));
     }
+    if let Some(mirror) = &policy.mirror {
+        scope.key("mirror", |scope| {
+            scope.key("target_group", |scope| {
+                super::action::group(scope, &mirror.target_group);
+            });
+        });
+    }
     if let Some(settings) = &policy.compression {
         scope.key("compression", |scope| compression(scope, settings));
     }

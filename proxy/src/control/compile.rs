@@ -15,6 +15,7 @@ use crate::request::condition::{Condition, HostPattern, TextPattern};
 use crate::request::cors::Cors;
 use crate::request::edits::Edits;
 use crate::request::headers::Renamed;
+use crate::request::mirror::Mirror;
 use crate::request::networks::Networks;
 use crate::request::pattern::{Pattern, Regex};
 use crate::request::policy::{Access, Policy};
@@ -86,7 +87,7 @@ pub fn rule_table(
     more: &[(u64, config::Rule)],
     group: &dyn Fn(&str) -> Option<GroupId>,
 ) -> RuleTable {
-    let policy_of_listener = policy(listener, None, None);
+    let policy_of_listener = policy(listener, None, None, group);
     let own = listener.rules.iter();
     let own = own.map(|config| (config, rule(listener, config, group)));
     let more = more.iter();
@@ -99,6 +100,7 @@ pub fn rule_table(
                     listener,
                     config.policy.as_ref(),
                     policy_of_listener.as_deref(),
+                    group,
                 ),
                 None => policy_of_listener.clone(),
             },
@@ -114,6 +116,7 @@ fn policy(
     listener: &config::Listener,
     rule: Option<&config::Policy>,
     own: Option<&Policy>,
+    group: &dyn Fn(&str) -> Option<GroupId>,
 ) -> Option<Arc<Policy>> {
     let base = listener.policy.as_ref();
     let attributes = attributes(listener);
@@ -160,6 +163,9 @@ fn policy(
         compression: policies()
             .find_map(|policy| policy.compression.as_ref())
             .and_then(Compression::new),
+        mirror: policies()
+            .find_map(|policy| policy.mirror.as_ref())
+            .and_then(|mirror| Mirror::new(mirror, group(&mirror.target_group))),
         request: all(|policy| policy.request_headers.as_ref(), Edits::default()),
         response: all(|policy| policy.response_headers.as_ref(), attributes),
     }))

@@ -230,8 +230,10 @@ impl Controller {
             self.remove_group(id, &mut effects);
         }
         let in_use: BTreeSet<&str> = config.groups_in_use().collect();
+        let mirrors: BTreeSet<&str> = config.groups_mirrored().collect();
         for group in self.groups.values_mut() {
             group.in_use = group.by_labels || in_use.contains(&*group.name);
+            group.is_mirror = mirrors.contains(&*group.name);
         }
         self.file = Arc::new(config.clone());
         self.listener_ids = listener_ids.to_vec();
@@ -392,6 +394,7 @@ impl Controller {
                 tls: self.secure.groups.get(&config.name).cloned(),
                 check: config.check().map(Arc::new),
                 in_use: true,
+                is_mirror: false,
                 counts: CheckCounts::default(),
                 members: Members::default(),
                 draining: Vec::new(),

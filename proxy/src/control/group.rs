@@ -46,6 +46,8 @@ pub(super) struct Group {
     pub(super) check: Option<Arc<Check>>,
     /// A rule forwards to it.
     pub(super) in_use: bool,
+    /// Requests are copied to it.
+    pub(super) is_mirror: bool,
     /// What its checks have shown so far.
     pub(super) counts: CheckCounts,
     pub(super) members: Members,

@@ -280,7 +280,7 @@ impl Controller {
                 .is_some_and(|it| self.checks.has_begun(it.by));
             let standing = Standing {
                 is_usable: member.usable,
-                is_in_use: group.in_use,
+                is_in_use: group.in_use || group.is_mirror,
                 is_checked: group.check.is_some(),
                 has_begun,
             };

@@ -7,6 +7,7 @@ use crate::http2::watch::Abuse;
 use crate::request::answer::Reason;
 use crate::request::compress::Coding;
 use crate::request::desync::Finding;
+use crate::request::mirror::Fate;
 use crate::tls::accept::Ended;
 
 /// The counters of one worker, on cache lines that no other worker writes.
@@ -19,6 +20,8 @@ pub struct WorkerMetrics {
     pub(super) findings: Row<{ Finding::ALL.len() }>,
     /// Responses that were compressed, by their coding.
     pub(crate) compressed: Row<{ Coding::ALL.len() }>,
+    /// Copies of requests for other groups, by what became of them.
+    pub(crate) mirrored: Row<{ Fate::ALL.len() }>,
     /// Attempts that were followed by another.
     pub retries: Counter,
     /// Attempts that the group's budget did not allow.

@@ -235,10 +235,15 @@ pub(super) fn plan(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) 
                 note.rewritten = rewritten != Rewritten::default();
             });
             inbound.announced = route.announced;
+            let mirror = policy.and_then(|policy| policy.mirror.as_ref());
+            let copy = mirror
+                .filter(|_| !admitted.websocket)
+                .and_then(|mirror| mirror.copy(client, &out, inbound.is_head));
             let body_max = route.retry.as_ref().map_or(0, |retry| retry.body_max);
             let body_max = body_max.max(route.keeps);
             let upload = Upload::new(out, admitted.body, admitted.expects_continue, body_max)
-                .with_limit(policy.and_then(|policy| policy.body_limit));
+                .with_limit(policy.and_then(|policy| policy.body_limit))
+                .with_copy(copy);
             Plan::Forward(inbound, upload, Route { terms, ..route })
         }
         Err(answer) => {

@@ -12,6 +12,7 @@ use super::basic::{BasicAuth, Login, Verdict};
 use super::compress::{Coding, Compression};
 use super::cors::{Cors, Meaning};
 use super::edits::Edits;
+use super::mirror::Mirror;
 use super::networks::Networks;
 use super::rate::RateLimit;
 use super::rules::Facts;
@@ -31,6 +32,8 @@ pub struct Policy {
     pub body_limit: Option<u64>,
     /// Compression of responses.
     pub compression: Option<Compression>,
+    /// Copies for another group.
+    pub mirror: Option<Mirror>,
     /// Done to each request.
     pub request: Option<Edits>,
     /// Done to each response, of targets and of our own.

@@ -4,6 +4,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use super::link::Link;
+use super::mirror::Copy;
 use crate::http1::body::Body;
 use crate::http1::buffer::{Buffers, LARGE};
 use crate::http1::chunked::{BadChunk, Part, push, push_end};
@@ -26,6 +27,8 @@ pub(crate) struct Upload {
     kept: usize,
     /// How much of a body in chunks may still come.
     allowance: u64,
+    /// What goes to another group when all of it was read.
+    copy: Option<Box<Copy>>,
 }
 
 /// Why an upload stopped.
@@ -58,6 +61,7 @@ impl Upload {
             expects_continue,
             stopped: false,
             allowance: u64::MAX,
+            copy: None,
         }
     }
 
@@ -68,6 +72,11 @@ impl Upload {
             allowance: limit.unwrap_or(u64::MAX),
             ..self
         }
+    }
+
+    /// The same, of which another group gets a copy.
+    pub(crate) fn with_copy(self, copy: Option<Box<Copy>>) -> Self {
+        Self { copy, ..self }
     }
 
     /// From the beginning, for another target. Right only if nothing was sent, or if it is
@@ -146,11 +155,17 @@ impl Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), UploadError>> {
         loop {
+            if self.body.is_done()
+                && let Some(copy) = self.copy.take()
+            {
+                copy.send();
+            }
             let mut plain = self.body.plain(link.wire.input.len());
             if plain > 0 && self.kept > 0 {
                 if self.output.len() + plain <= self.kept {
-                    self.output
-                        .extend_from_slice(&link.wire.input.data()[..plain]);
+                    let content = &link.wire.input.data()[..plain];
+                    self.output.extend_from_slice(content);
+                    push_copy(&mut self.copy, content);
                     link.wire.input.consume(plain);
                     self.body.advance(plain);
                     plain = 0;
@@ -170,6 +185,7 @@ impl Upload {
                     Ok(count) => {
                         let of_head = count.min(head.len());
                         self.sent += of_head;
+                        push_copy(&mut self.copy, &content[..count - of_head]);
                         link.wire.input.consume(count - of_head);
                         self.body.advance(count - of_head);
                         self.touched = true;
@@ -236,6 +252,14 @@ impl Upload {
                 Part::More => break,
             }
         }
+        push_copy(&mut self.copy, &self.output[before..]);
         Ok(self.output.len() > before)
+    }
+}
+
+/// Puts more into a copy. One that becomes too large is left out.
+fn push_copy(copy: &mut Option<Box<Copy>>, bytes: &[u8]) {
+    if copy.as_mut().is_some_and(|copy| !copy.push(bytes)) {
+        *copy = None;
     }
 }

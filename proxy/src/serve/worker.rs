@@ -120,6 +120,8 @@ pub(crate) struct Worker {
     pub(crate) coders: Coders,
     /// What is noted of requests.
     pub(crate) recorder: Recorder,
+    /// How many copies of requests are at work.
+    pub(crate) copies: Cell<usize>,
     /// All workers, to hand connections to; this one stands at `index`.
     pub(crate) peers: Arc<[Handle]>,
     /// To the control task.
@@ -256,6 +258,7 @@ pub(crate) fn run(
         metrics: Arc::clone(&peers[index].metrics),
         coders: Coders::default(),
         recorder: Recorder::default(),
+        copies: Cell::new(0),
         peers,
         outbox,
         draining: Cell::new(None),

@@ -59,6 +59,11 @@ impl Trial {
         permits == 0 || (permits & (ANY - 1) > 0 && (replayable || permits & ANY != 0))
     }
 
+    /// There is none.
+    pub(crate) fn is_over(&self) -> bool {
+        self.permits.load(Ordering::Acquire) == 0
+    }
+
     /// Takes a permit: whether the request is one of the trial. None if there is none left.
     pub(crate) fn take(&self, replayable: bool) -> Option<bool> {
         let taken = self

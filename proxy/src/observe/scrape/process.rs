@@ -12,6 +12,7 @@ use crate::observe::metrics::WorkerMetrics;
 use crate::request::answer::Reason;
 use crate::request::compress::Coding;
 use crate::request::desync::Finding;
+use crate::request::mirror::Fate;
 use crate::tls::accept::Ended;
 
 type Pick = fn(&WorkerMetrics) -> &Counter;
@@ -125,6 +126,14 @@ pub(super) fn encode(scrape: &Scrape, out: &mut Out<'_>) -> fmt::Result {
             .into_iter()
             .zip(sums(scrape, |one| &one.compressed))
             .map(|(coding, count)| ([("coding", coding.name())], count)),
+    )?;
+    out.counters(
+        "mirrored_requests",
+        "Copies of requests for other groups, by what became of them",
+        Fate::ALL
+            .into_iter()
+            .zip(sums(scrape, |one| &one.mirrored))
+            .map(|(fate, count)| ([("result", fate.name())], count)),
     )?;
     let bytes: [(&str, Pick); 2] = [
         ("from_client", |one| &one.tunnel_bytes[0]),
