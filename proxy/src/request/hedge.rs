@@ -16,7 +16,7 @@ use super::link::Link;
 use super::plan::Destination;
 use super::retry::Policy;
 use super::upload::Upload;
-use super::{blame, open, pooled, unless_gone};
+use super::{blame, open, pooled, reason_for, unless_gone};
 use crate::clock;
 use crate::control::snapshot::Limits;
 use crate::observe::outcome::Outcome;
@@ -255,7 +255,7 @@ impl Hedged<'_> {
                 std::mem::swap(&mut winner, &mut other);
                 if is_first {
                     std::mem::swap(upload, &mut copy);
-                    outcome.failed();
+                    outcome.failed(reason_for(&error));
                     outcome.overtaken(&winner.lease, winner.since);
                 }
                 drop(other);

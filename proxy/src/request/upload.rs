@@ -99,6 +99,7 @@ impl Upload {
             stopped: false,
             kept: self.kept,
             allowance: self.allowance,
+            copy: None,
         }
     }
 
