@@ -10,6 +10,7 @@
 mod alb_examples;
 mod attributes;
 mod bodies;
+mod browsers;
 mod checks;
 mod command;
 mod compression;
@@ -64,7 +65,9 @@ mod sticky_moves;
 mod swaps;
 mod tls;
 mod tls_clients;
+mod tls_many;
 mod tls_targets;
 mod websocket_load;
 mod websocket_peers;
 mod websockets;
+mod websockets_http2;

@@ -158,6 +158,11 @@ impl Worker {
         self.rng.borrow_mut().random()
     }
 
+    /// What a target is asked for a WebSocket with.
+    pub(crate) fn websocket_key(&self) -> [u8; 16] {
+        self.rng.borrow_mut().random()
+    }
+
     /// A random number below `bound`.
     pub(crate) fn draw(&self, bound: u64) -> u64 {
         self.rng.borrow_mut().random_range(0..bound.max(1))
