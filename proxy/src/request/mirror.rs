@@ -289,12 +289,13 @@ impl Order {
     async fn discard(&self, wire: &mut Wire, mut body: Body) -> io::Result<()> {
         loop {
             match &mut body {
-                Body::Chunked(chunks) => loop {
-                    match chunks.next(wire.input.data()).map_err(io::Error::other)? {
-                        Part::Framing(count) | Part::Data(count) => wire.input.consume(count),
-                        Part::End | Part::More => break,
+                Body::Chunked(chunks) => {
+                    while let Part::Framing(count) | Part::Data(count) =
+                        chunks.next(wire.input.data()).map_err(io::Error::other)?
+                    {
+                        wire.input.consume(count);
                     }
-                },
+                }
                 Body::Length(_) | Body::UntilClose => {
                     let count = body.plain(wire.input.len());
                     wire.input.consume(count);
