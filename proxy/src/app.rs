@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use longshore_config::{Config, ConfigErrors, CookieKey, LogFormat};
 use longshore_discovery::ecs::Aws;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::clock;
 use crate::control::ids::ListenerId;
@@ -92,6 +92,8 @@ pub struct Balancer {
     workers: Arc<[Handle]>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     control_thread: JoinHandle<io::Result<()>>,
+    /// The threads end with it, at once.
+    _wanted: watch::Sender<()>,
     listening: BTreeMap<ListenerId, Listening>,
     next_listener: u32,
     ready: Arc<AtomicBool>,
@@ -103,6 +105,11 @@ pub struct Balancer {
     /// The access log, and its thread.
     log: Option<Log>,
     log_counts: Arc<Counts>,
+}
+
+/// Ends when the sender is dropped.
+pub(crate) async fn dropped(mut unwanted: watch::Receiver<()>) {
+    while unwanted.changed().await.is_ok() {}
 }
 
 /// An access log.
@@ -172,11 +179,12 @@ impl Balancer {
         let workers: Arc<[Handle]> = handles.into();
         let (control, inbox) = mpsc::channel(MESSAGES_MAX);
         let mut threads = Vec::with_capacity(count);
+        let (wanted, unwanted) = watch::channel(());
         for (index, orders) in inboxes.into_iter().enumerate() {
             let (shared, peers, seed) = (Arc::clone(&shared), Arc::clone(&workers), options.seed);
-            let outbox = control.clone();
+            let (outbox, unwanted) = (control.clone(), unwanted.clone());
             threads.push(thread(format!("worker-{index}"), move || {
-                worker::run(index, shared, peers, seed, outbox, orders)
+                worker::run(index, shared, peers, seed, outbox, orders, unwanted)
             })?);
         }
         let ready = Arc::new(AtomicBool::new(false));
@@ -202,7 +210,7 @@ impl Balancer {
                             }
                         });
                     }
-                    run::run(
+                    let run = run::run(
                         count,
                         shared,
                         options.aws,
@@ -210,8 +218,11 @@ impl Balancer {
                         options.seed,
                         outbox,
                         inbox,
-                    )
-                    .await;
+                    );
+                    tokio::select! {
+                        () = run => {}
+                        () = dropped(unwanted) => {}
+                    }
                 });
                 Ok(())
             })?
@@ -222,6 +233,7 @@ impl Balancer {
             workers,
             threads,
             control_thread,
+            _wanted: wanted,
             listening: BTreeMap::new(),
             next_listener: 0,
             ready,

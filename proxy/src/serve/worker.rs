@@ -11,10 +11,11 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::{connection, listener, timers::TICK, timers::Timers};
+use crate::app::dropped;
 use crate::clock;
 use crate::control::controller::Event;
 use crate::control::ids::{GroupId, ListenerId};
@@ -230,7 +231,8 @@ impl Drop for Counted {
     }
 }
 
-/// Runs a worker until its orders end, or, once told to drain, until its last connection is closed.
+/// Runs a worker until its orders end, or, once told to drain, until its last connection is
+/// closed; or until nobody wants it any more.
 ///
 /// # Errors
 /// If the runtime cannot be made.
@@ -241,6 +243,7 @@ pub(crate) fn run(
     seed: u64,
     outbox: mpsc::Sender<Message>,
     inbox: Inbox,
+    unwanted: watch::Receiver<()>,
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -264,7 +267,12 @@ pub(crate) fn run(
         draining: Cell::new(None),
         rng: RefCell::new(SmallRng::seed_from_u64(seed.wrapping_add(index as u64))),
     });
-    runtime.block_on(work(worker, inbox));
+    runtime.block_on(async {
+        tokio::select! {
+            () = work(worker, inbox) => {}
+            () = dropped(unwanted) => {}
+        }
+    });
     Ok(())
 }
 
