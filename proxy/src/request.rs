@@ -303,17 +303,20 @@ fn may_retry(
     match retry::decide(failed, known, policy) {
         Verdict::Stop => false,
         Verdict::Retry => true,
-        Verdict::Within => {
-            let snapshot = client.worker.shared.load();
-            let now = clock::micros(clock::now());
-            let group = snapshot.group(group);
-            let allowed = group.is_some_and(|group| group.budget.take(now));
-            if !allowed {
-                client.worker.metrics.retries_refused.add(1);
-            }
-            allowed
-        }
+        Verdict::Within => within_budget(client, group),
     }
+}
+
+/// Whether the group has another attempt left, which is taken then.
+fn within_budget(client: &Client, group: GroupId) -> bool {
+    let snapshot = client.worker.shared.load();
+    let now = clock::micros(clock::now());
+    let group = snapshot.group(group);
+    let allowed = group.is_some_and(|group| group.budget.take(now));
+    if !allowed {
+        client.worker.metrics.retries_refused.add(1);
+    }
+    allowed
 }
 
 /// Waits before a retry, if the policy says so. False if the client left meanwhile.

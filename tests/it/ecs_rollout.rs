@@ -36,16 +36,39 @@ async fn blue(cluster: &Cluster) -> String {
         .expect("created");
     let blue = set(cluster).await;
     cluster.serving("web", 2).await;
-    cluster
-        .ecs
-        .set_primary_task_set("prod", "web", &blue)
-        .expect("it is PRIMARY");
+    make_primary(cluster, &blue);
     blue
 }
 
 async fn set(cluster: &Cluster) -> String {
     let created = cluster.ecs.create_task_set("prod", "web", "web", 100);
     created.expect("created")
+}
+
+fn make_primary(cluster: &Cluster, set: &str) {
+    let done = cluster.ecs.set_primary_task_set("prod", "web", set);
+    done.expect("it is PRIMARY");
+}
+
+/// From the first set, with its tasks, to the second one, back, and there again, until the first is
+/// deleted.
+async fn switches_move_every_request(
+    cluster: &Cluster,
+    balancer: &Running,
+    (blue_set, blue): (&str, &[String]),
+    (green_set, green): (&str, &[String]),
+) {
+    only(balancer, "nothing has changed", blue).await;
+    make_primary(cluster, green_set);
+    only(balancer, "the new PRIMARY set serves", green).await;
+    make_primary(cluster, blue_set);
+    only(balancer, "a rollback", blue).await;
+    make_primary(cluster, green_set);
+    only(balancer, "once more", green).await;
+    let deleted = cluster.ecs.delete_task_set("prod", "web", blue_set);
+    deleted.expect("it goes");
+    cluster.serving("web", 2).await;
+    only(balancer, "the other one is gone", green).await;
 }
 
 fn ids(cluster: &Cluster) -> Vec<String> {
@@ -93,21 +116,13 @@ async fn only_the_primary_task_set_serves_and_a_switch_moves_every_request() {
         green.iter().all(says).then_some(())
     })
     .await;
-    only(&balancer, "nothing has changed", &blue).await;
-    let switch = |set: &str| {
-        let done = cluster.ecs.set_primary_task_set("prod", "web", set);
-        done.expect("it is PRIMARY");
-    };
-    switch(&green_set);
-    only(&balancer, "the new PRIMARY set serves", &green).await;
-    switch(&blue_set);
-    only(&balancer, "a rollback", &blue).await;
-    switch(&green_set);
-    only(&balancer, "once more", &green).await;
-    let deleted = cluster.ecs.delete_task_set("prod", "web", &blue_set);
-    deleted.expect("it goes");
-    cluster.serving("web", 2).await;
-    only(&balancer, "the other one is gone", &green).await;
+    switches_move_every_request(
+        &cluster,
+        &balancer,
+        (&blue_set, &blue),
+        (&green_set, &green),
+    )
+    .await;
     eventually("and is no problem any more", async || {
         balancer.group().await.not_targets.is_empty().then_some(())
     })
@@ -374,11 +389,7 @@ async fn of_a_labelled_service_only_the_primary_task_set_serves_and_at_rest_nobo
         .expect("created");
     let blue_set = set(&cluster).await;
     cluster.serving("web", 2).await;
-    let switch = |set: &str| {
-        let done = cluster.ecs.set_primary_task_set("prod", "web", set);
-        done.expect("it is PRIMARY");
-    };
-    switch(&blue_set);
+    make_primary(&cluster, &blue_set);
     let blue = ids(&cluster);
     let text = "listeners: [{name: web, address: '127.0.0.1:1', default_action: [{type: fixed_response, fixed_response: {status_code: 404}}]}]
 label_discovery: [{name: prod, ecs: {cluster: prod, poll_interval: 1s}, listeners: [web]}]
@@ -408,15 +419,11 @@ label_discovery: [{name: prod, ecs: {cluster: prod, poll_interval: 1s}, listener
         green.iter().all(says).then_some(())
     })
     .await;
-    only(&balancer, "nothing has changed", &blue).await;
-    switch(&green_set);
-    only(&balancer, "the new PRIMARY set serves", &green).await;
-    switch(&blue_set);
-    only(&balancer, "a rollback", &blue).await;
-    switch(&green_set);
-    only(&balancer, "once more", &green).await;
-    let deleted = cluster.ecs.delete_task_set("prod", "web", &blue_set);
-    deleted.expect("it goes");
-    cluster.serving("web", 2).await;
-    only(&balancer, "the other one is gone", &green).await;
+    switches_move_every_request(
+        &cluster,
+        &balancer,
+        (&blue_set, &blue),
+        (&green_set, &green),
+    )
+    .await;
 }

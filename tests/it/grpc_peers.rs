@@ -1,64 +1,14 @@
 //! gRPC with a client and a server that nobody here wrote: Python's grpcio.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
-
 use longshore_tests::process::{Process, TempFile, free_port};
-
-/// A process of `grpc_peers.py`, and what it says.
-struct Peer {
-    process: Child,
-    says: BufReader<ChildStdout>,
-}
-
-impl Peer {
-    /// None where somebody decided to go without, as the tests of DNS do.
-    fn start(arguments: &[&str]) -> Option<Self> {
-        let Some(python) = std::env::var_os("LONGSHORE_DNS") else {
-            let skip = std::env::var_os("LONGSHORE_SKIP_MOTO").is_some_and(|value| value == "1");
-            assert!(
-                skip,
-                "LONGSHORE_DNS does not name a Python with grpcio; see tests/README.md"
-            );
-            // Past the test harness, which swallows what passing tests print.
-            let note = b"skipped: grpcio for Python because LONGSHORE_SKIP_MOTO=1\n";
-            drop(std::io::stderr().write_all(note));
-            return None;
-        };
-        let mut process = Command::new(python)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("grpc_peers.py"))
-            .args(arguments)
-            // The server ends with its input, and so with the test, however that ends.
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("LONGSHORE_DNS names a Python");
-        let says = BufReader::new(process.stdout.take().expect("piped"));
-        Some(Self { process, says })
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.says.read_line(&mut line).expect("text");
-        line.trim().to_owned()
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // It may have ended by itself; either way it is waited for, so that none is left.
-        drop(self.process.kill());
-        drop(self.process.wait());
-    }
-}
+use longshore_tests::python::Peer;
 
 /// All four kinds of calls, up to 16 MiB, with metadata at both ends; errors of the server, and of
 /// the balancer where no rule holds; a deadline; a call that its client leaves; a thousand streams
 /// at a time.
 #[test]
 fn pythons_grpc_client_and_server_talk_through_the_balancer() {
-    let Some(mut server) = Peer::start(&["server"]) else {
+    let Some(mut server) = Peer::start("grpc_peers.py", "grpcio", &["server"]) else {
         return;
     };
     let address = server.line();
@@ -73,7 +23,8 @@ fn pythons_grpc_client_and_server_talk_through_the_balancer() {
         free_port(),
     ));
     let (_process, address) = Process::run(&config);
-    let mut client = Peer::start(&["client", &address.to_string()]).expect("as before");
+    let mut client = Peer::start("grpc_peers.py", "grpcio", &["client", &address.to_string()])
+        .expect("as before");
     for part in ["unary", "streams", "errors", "cancellations", "many"] {
         assert_eq!(client.line(), format!("ok {part}"));
     }

@@ -8,6 +8,7 @@ use std::process::Command;
 use longshore_tests::DEADLINE;
 use longshore_tests::certificates::{Folder, Key};
 use longshore_tests::process::{Process, TempFile, binary, free_port, output, output_with};
+use longshore_tests::python::python;
 
 fn packaging(path: &str) -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -20,18 +21,6 @@ fn packaging(path: &str) -> PathBuf {
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(packaging(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// The Python that `tests/run` installs, with moto and cfn-lint; none if these are to be left out.
-fn python() -> Option<String> {
-    if std::env::var_os("LONGSHORE_SKIP_MOTO").is_some() {
-        eprintln!("left out: LONGSHORE_SKIP_MOTO is set");
-        return None;
-    }
-    Some(
-        std::env::var("LONGSHORE_DNS")
-            .expect("LONGSHORE_DNS is a Python with moto; see tests/README.md"),
-    )
 }
 
 fn succeeds(command: &mut Command) -> String {
@@ -140,7 +129,9 @@ fn the_role_of_the_template_may_do_what_the_file_needs_and_nothing_more() {
 
 #[test]
 fn cfn_lint_has_nothing_to_say_about_the_template() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("moto and cfn-lint") else {
+        return;
+    };
     let template = packaging("cloudformation/fargate.yaml");
     // It is a script beside the interpreter.
     let lint = Path::new(&python).with_file_name("cfn-lint");
@@ -153,7 +144,9 @@ fn cfn_lint_has_nothing_to_say_about_the_template() {
 
 #[test]
 fn each_task_definition_is_one_that_ecs_takes() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("moto and cfn-lint") else {
+        return;
+    };
     let names = ["edge-fargate", "sidecar", "host-ec2", "anywhere"];
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("task_definitions.py");
     let mut command = Command::new(python);

@@ -2,7 +2,6 @@
 
 use longshore_tests::balancer::{self, Running};
 use longshore_tests::certificates::{Folder, Key, curl, s_client};
-use longshore_tests::origin::Origin;
 
 fn made() -> Folder {
     let folder = Folder::default();
@@ -15,20 +14,6 @@ fn made() -> Folder {
     folder.issue("stranger", "unknown", "/CN=unknown", "clientAuth", 30);
     folder.revoke("ca", "crl.pem", &["revoked"]);
     folder
-}
-
-async fn start(folder: &Folder, mutual: &str) -> (Running, Origin) {
-    let origin = Origin::ok("hello").await;
-    let (cert, key) = (folder.path("site.pem"), folder.path("site.key"));
-    let mutual = mutual.replace("$", &folder.path(""));
-    let text = format!(
-        "listeners:\n  - name: web\n    address: 127.0.0.1:1\n    protocol: HTTPS\n    \
-         certificates: [{{cert: {cert}, key: {key}}}]\n    mutual_authentication: {{{mutual}}}\n    \
-         default_action: [{{type: forward, target_group: app}}]\n\
-         target_groups:\n  - name: app\n    targets: [{{address: 127.0.0.1, port: {}}}]\n    health_check: {{enabled: false}}\n",
-        origin.address.port()
-    );
-    (balancer::start(&text).await, origin)
 }
 
 /// Whether a client with that certificate gets a response.
@@ -60,7 +45,7 @@ async fn gets_in(running: &Running, folder: &Folder, name: &str, more: &'static 
 async fn only_clients_of_a_trusted_authority_get_in_and_targets_are_told_who_they_are() {
     let folder = made();
     let verify = "mode: verify, trust_store: [$ca.pem], crl: [$crl.pem]";
-    let (running, origin) = start(&folder, verify).await;
+    let (running, origin) = balancer::https(&folder, "site", verify).await;
     for version in ["--tlsv1.3", "--tlsv1.2"] {
         assert!(
             gets_in(&running, &folder, "good", version).await,
@@ -128,7 +113,7 @@ async fn only_clients_of_a_trusted_authority_get_in_and_targets_are_told_who_the
 async fn an_expired_certificate_counts_if_that_is_ignored_and_a_revoked_one_does_not() {
     let folder = made();
     let verify = "mode: verify, trust_store: [$ca.pem], crl: [$crl.pem], ignore_client_certificate_expiry: true";
-    let (running, _origin) = start(&folder, verify).await;
+    let (running, _origin) = balancer::https(&folder, "site", verify).await;
     assert!(gets_in(&running, &folder, "good", "--tlsv1.3").await);
     assert!(gets_in(&running, &folder, "expired", "--tlsv1.3").await);
     assert!(!gets_in(&running, &folder, "revoked", "--tlsv1.3").await);
@@ -138,7 +123,7 @@ async fn an_expired_certificate_counts_if_that_is_ignored_and_a_revoked_one_does
 #[tokio::test]
 async fn a_target_judges_for_itself_what_is_passed_through() {
     let folder = made();
-    let (running, origin) = start(&folder, "mode: passthrough").await;
+    let (running, origin) = balancer::https(&folder, "site", "mode: passthrough").await;
     for name in ["unknown", ""] {
         assert!(
             gets_in(&running, &folder, name, "--tlsv1.3").await,
@@ -160,7 +145,7 @@ async fn names_of_authorities_are_told_if_asked_for_and_no_session_is_kept() {
         let verify = format!(
             "mode: verify, trust_store: [$ca.pem], advertise_trust_store_ca_names: {advertise}"
         );
-        let (running, _origin) = start(&folder, &verify).await;
+        let (running, _origin) = balancer::https(&folder, "site", &verify).await;
         let address = running.address();
         let (cert, key) = (folder.path("good.pem"), folder.path("good.key"));
         let session = folder.path("session");

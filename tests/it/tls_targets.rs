@@ -18,21 +18,6 @@ fn made() -> Folder {
     folder
 }
 
-/// A target with the certificate `app`.
-async fn target(folder: &Folder, mutual: &str) -> (Running, Origin) {
-    let origin = Origin::ok("hello").await;
-    let (cert, key) = (folder.path("app.pem"), folder.path("app.key"));
-    let mutual = mutual.replace("$", &folder.path(""));
-    let text = format!(
-        "listeners:\n  - name: web\n    address: 127.0.0.1:1\n    protocol: HTTPS\n    \
-         certificates: [{{cert: {cert}, key: {key}}}]\n    mutual_authentication: {{{mutual}}}\n    \
-         default_action: [{{type: forward, target_group: app}}]\n\
-         target_groups:\n  - name: app\n    targets: [{{address: 127.0.0.1, port: {}}}]\n    health_check: {{enabled: false}}\n",
-        origin.address.port()
-    );
-    (balancer::start(&text).await, origin)
-}
-
 async fn before(targets: &[SocketAddr], folder: &Folder, tls: &str) -> Running {
     let tls = tls.replace("$", &folder.path(""));
     let group = format!("protocol: HTTPS\ntls: {{{tls}}}\nhealth_check: {{enabled: false}}");
@@ -42,7 +27,7 @@ async fn before(targets: &[SocketAddr], folder: &Folder, tls: &str) -> Running {
 #[tokio::test]
 async fn requests_reach_targets_over_tls_and_their_connections_are_kept() {
     let folder = made();
-    let (target, origin) = target(&folder, "mode: 'off'").await;
+    let (target, origin) = balancer::https(&folder, "app", "mode: 'off'").await;
     let running = before(&[target.address()], &folder, "").await;
     let mut wire = Wire::connect(running.address()).await;
     for _ in 0..20 {
@@ -75,7 +60,7 @@ async fn requests_reach_targets_over_tls_and_their_connections_are_kept() {
 #[tokio::test]
 async fn a_target_is_verified_by_authority_and_name_if_asked_for() {
     let folder = made();
-    let (target, origin) = target(&folder, "mode: 'off'").await;
+    let (target, origin) = balancer::https(&folder, "app", "mode: 'off'").await;
     for (tls, good) in [
         (
             "verify: ca_file, ca_file: $ca.pem, server_name: app.test",
@@ -113,7 +98,7 @@ async fn a_target_is_verified_by_authority_and_name_if_asked_for() {
 #[tokio::test]
 async fn a_failed_handshake_is_tried_elsewhere_also_for_a_post() {
     let folder = made();
-    let (target, _origin) = target(&folder, "mode: 'off'").await;
+    let (target, _origin) = balancer::https(&folder, "app", "mode: 'off'").await;
     let plain = Origin::ok("plain").await;
     let running = before(&[plain.address, target.address()], &folder, "").await;
     let mut wire = Wire::connect(running.address()).await;
@@ -127,7 +112,8 @@ async fn a_failed_handshake_is_tried_elsewhere_also_for_a_post() {
 #[tokio::test]
 async fn a_target_that_asks_for_a_certificate_gets_it() {
     let folder = made();
-    let (target, origin) = target(&folder, "mode: verify, trust_store: [$ca.pem]").await;
+    let (target, origin) =
+        balancer::https(&folder, "app", "mode: verify, trust_store: [$ca.pem]").await;
     let without = before(&[target.address()], &folder, "").await;
     let response = Wire::connect(without.address()).await.get("/").await;
     assert_eq!(response.status(), 502);

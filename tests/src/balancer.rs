@@ -7,6 +7,9 @@ use longshore::control::view::{GroupView, TargetView};
 use longshore_config::Config;
 use longshore_discovery::ecs::Aws;
 
+use crate::certificates::Folder;
+use crate::origin::Origin;
+
 /// Reads a configuration. Its listeners' ports become 0, which a file may not say.
 #[must_use]
 pub fn config(text: &str) -> Config {
@@ -58,6 +61,23 @@ pub async fn start_with(text: &str, aws: Aws) -> Running {
         .await
         .expect("the balancer starts");
     Running { balancer }
+}
+
+/// Starts a balancer with an HTTPS listener before an origin that answers. `name` is that of the
+/// certificate in the folder; `$` in `mutual`, the keys of mutual TLS, is the folder.
+pub async fn https(folder: &Folder, name: &str, mutual: &str) -> (Running, Origin) {
+    let origin = Origin::ok("hello").await;
+    let cert = folder.path(&format!("{name}.pem"));
+    let key = folder.path(&format!("{name}.key"));
+    let mutual = mutual.replace("$", &folder.path(""));
+    let text = format!(
+        "listeners:\n  - name: web\n    address: 127.0.0.1:1\n    protocol: HTTPS\n    \
+         certificates: [{{cert: {cert}, key: {key}}}]\n    mutual_authentication: {{{mutual}}}\n    \
+         default_action: [{{type: forward, target_group: app}}]\n\
+         target_groups:\n  - name: app\n    targets: [{{address: 127.0.0.1, port: {}}}]\n    health_check: {{enabled: false}}\n",
+        origin.address.port()
+    );
+    (start(&text).await, origin)
 }
 
 impl Running {

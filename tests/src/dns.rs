@@ -2,12 +2,12 @@
 //! targets with addresses to put into them.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -41,21 +41,7 @@ impl Zone {
     /// programs of one environment.
     #[must_use]
     pub fn start(records: &str, arguments: &[&str]) -> Option<Self> {
-        let Some(python) = std::env::var_os("LONGSHORE_DNS") else {
-            let skip = std::env::var_os("LONGSHORE_SKIP_MOTO").is_some_and(|value| value == "1");
-            assert!(
-                skip,
-                "LONGSHORE_DNS does not name a Python with dnslib. Use tests/run, which installs \
-                 one, or set LONGSHORE_SKIP_MOTO=1 to go without"
-            );
-            static NOTE: Once = Once::new();
-            // Past the test harness, which swallows what passing tests print.
-            NOTE.call_once(|| {
-                let note = b"skipped: the DNS server because LONGSHORE_SKIP_MOTO=1\n";
-                drop(std::io::stderr().write_all(note));
-            });
-            return None;
-        };
+        let python = crate::python::python("dnslib")?;
         let mut zone = Self {
             address: ([127, 0, 0, 1], 0).into(),
             python: python.into(),

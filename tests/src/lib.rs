@@ -20,6 +20,7 @@ pub mod grpc;
 pub mod jar;
 pub mod origin;
 pub mod process;
+pub mod python;
 pub mod scrape;
 pub mod secure;
 pub mod services;

@@ -43,6 +43,18 @@ impl Stream {
         }
     }
 
+    /// Sends of the first two slices that have bytes.
+    pub(crate) fn poll_write_slices(
+        &mut self,
+        slices: &[IoSlice<'_>],
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut slices = slices.iter().filter(|slice| !slice.is_empty());
+        let first = slices.next().map_or(&[][..], |slice| slice);
+        let second = slices.next().map_or(&[][..], |slice| slice);
+        self.poll_write(first, second, cx)
+    }
+
     /// Sends of the first bytes, then of the second. Tells how many in all.
     ///
     /// If it is not ready, the next call has to begin with the same bytes.

@@ -120,14 +120,11 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut slices = slices.iter().filter(|slice| !slice.is_empty());
-        let first = slices.next().map_or(&[][..], |slice| slice);
-        let second = slices.next().map_or(&[][..], |slice| slice);
         let written = self
             .shared
             .stream
             .borrow_mut()
-            .poll_write(first, second, cx);
+            .poll_write_slices(slices, cx);
         self.shared.note(written)
     }
 

@@ -259,7 +259,9 @@ impl<'c> Outcome<'c> {
         let total = now.saturating_duration_since(self.times.begun);
         let class = self.status.map(class);
         let snapshot = worker.shared.load();
-        if let Some(listener) = snapshot.listener(self.client.listener) {
+        let listener = snapshot.listener(self.client.listener);
+        let group = self.group.and_then(|group| snapshot.group(group));
+        if let Some(listener) = listener {
             let side = listener.ledger.own.of(worker.index);
             side.received.add(self.moved.0);
             side.sent.add(self.moved.1);
@@ -274,8 +276,6 @@ impl<'c> Outcome<'c> {
                 side.reasons.count(reason as usize);
             }
         }
-        let listener = snapshot.listener(self.client.listener);
-        let group = self.group.and_then(|group| snapshot.group(group));
         if let Some(mut note) = self.note.take() {
             let listener = listener.map(|listener| &*listener.name);
             note.listener = note.put(listener.unwrap_or_default().as_bytes());

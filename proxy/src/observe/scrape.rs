@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use longshore_discovery::ecs::QueueFigures;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -138,7 +138,7 @@ impl Out<'_> {
         let encoder = self
             .0
             .encode_descriptor(name, help, None, MetricType::Gauge);
-        ConstGauge::new(signed(value)).encode(encoder?)
+        gauge(value).encode(encoder?)
     }
 
     fn counters<'l, const N: usize>(
@@ -147,14 +147,7 @@ impl Out<'_> {
         help: &str,
         all: impl IntoIterator<Item = (Labels<'l, N>, u64)>,
     ) -> fmt::Result {
-        let encoder = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Counter);
-        let mut family = encoder?;
-        for (labels, value) in all {
-            ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
+        self.family(name, help, MetricType::Counter, all, ConstCounter::new)
     }
 
     fn gauges<'l, const N: usize>(
@@ -163,14 +156,7 @@ impl Out<'_> {
         help: &str,
         all: impl IntoIterator<Item = (Labels<'l, N>, u64)>,
     ) -> fmt::Result {
-        let encoder = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge);
-        let mut family = encoder?;
-        for (labels, value) in all {
-            ConstGauge::new(signed(value)).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
+        self.family(name, help, MetricType::Gauge, all, gauge)
     }
 
     fn seconds<'l, const N: usize>(
@@ -179,12 +165,20 @@ impl Out<'_> {
         help: &str,
         all: impl IntoIterator<Item = (Labels<'l, N>, f64)>,
     ) -> fmt::Result {
-        let encoder = self
-            .0
-            .encode_descriptor(name, help, None, MetricType::Gauge);
-        let mut family = encoder?;
+        self.family(name, help, MetricType::Gauge, all, ConstGauge::new)
+    }
+
+    fn family<'l, const N: usize, T, M: EncodeMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        all: impl IntoIterator<Item = (Labels<'l, N>, T)>,
+        make: impl Fn(T) -> M,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, kind)?;
         for (labels, value) in all {
-            ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+            make(value).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }
@@ -214,8 +208,8 @@ impl Out<'_> {
     }
 }
 
-fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
+fn gauge(value: u64) -> ConstGauge<i64> {
+    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
 /// Each name with its count, without those that never came.

@@ -16,7 +16,7 @@ use super::link::Link;
 use super::plan::Destination;
 use super::retry::Policy;
 use super::upload::Upload;
-use super::{blame, open, pooled, reason_for, unless_gone};
+use super::{blame, open, pooled, reason_for, unless_gone, within_budget};
 use crate::clock;
 use crate::control::snapshot::Limits;
 use crate::observe::outcome::Outcome;
@@ -141,8 +141,6 @@ impl Hedged<'_> {
         if !upload.is_done() || attempts.lost() + 2 > self.policy.attempts {
             return None;
         }
-        let snapshot = self.client.worker.shared.load();
-        let group = snapshot.group(self.destination.group)?;
         attempts.note_hedged(&first.lease);
         let replayable = self.inbound.replayable;
         let chosen = choose(
@@ -156,14 +154,8 @@ impl Hedged<'_> {
         let Choice::Lease(lease) = chosen else {
             return None;
         };
-        if lease.endpoint().id == first.lease.endpoint().id {
-            return None;
-        }
-        if !group.budget.take(clock::micros(clock::now())) {
-            self.client.worker.metrics.retries_refused.add(1);
-            return None;
-        }
-        Some(lease)
+        let is_other = lease.endpoint().id != first.lease.endpoint().id;
+        (is_other && within_budget(self.client, self.destination.group)).then_some(lease)
     }
 
     /// The first one's answer, or what comes of something else if that is sooner.

@@ -349,11 +349,8 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut slices = slices.iter().filter(|slice| !slice.is_empty());
-        let first = slices.next().map_or(&[][..], |slice| slice);
-        let second = slices.next().map_or(&[][..], |slice| slice);
         let mut connection = self.0.connection.borrow_mut();
-        connection.wire.stream.poll_write(first, second, cx)
+        connection.wire.stream.poll_write_slices(slices, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
