@@ -8,11 +8,13 @@
 )]
 
 mod access_log;
+mod admin;
 mod alb_examples;
 mod attributes;
 mod bodies;
 mod checks;
 mod command;
+mod connections;
 mod consul;
 mod dashboard;
 mod differential;
