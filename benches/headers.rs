@@ -138,7 +138,7 @@ fn responses(criterion: &mut Criterion) {
             chunked: false,
             connection: None,
         };
-        write_response(out, &head, &understood, delivery, b"", None, |_| {});
+        write_response(out, &head, &understood, delivery, b"", None, None, |_| {});
     };
     let mut group = criterion.benchmark_group("headers/response");
     // The lines left: without `connection` and `keep-alive`.

@@ -67,7 +67,9 @@ pub use listener::{Listener, ListenerProtocol};
 pub use logs::{AccessLogs, LogFormat};
 pub use matcher::Matcher;
 pub use outlier::OutlierDetection;
-pub use policy::{BasicAuth, Cors, HeaderEdits, PasswordHash, Policy, RateLimit};
+pub use policy::{
+    BasicAuth, Compression, ContentCoding, Cors, HeaderEdits, PasswordHash, Policy, RateLimit,
+};
 pub use proxy_protocol::{AcceptProxy, ProxyProtocol};
 pub use regex::regex;
 pub use retry::{Retry, RetryBudget, RetryMethods, RetryOn, TargetControl, Timeouts};

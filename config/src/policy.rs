@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::limits::{BODY_LIMIT_MAX, RATE_KEYS_MAX, RATE_MAX};
+use crate::values::ranged;
 use crate::{Cidr, HashPolicy, Ranged, Span};
 
 /// What is done to requests and responses besides the action. A key of a rule's own policy counts
@@ -27,6 +28,8 @@ pub struct Policy {
     pub basic_auth: Option<BasicAuth>,
     /// The largest request body, in bytes; beyond it 413. Absent: any.
     pub request_body_limit: Option<Ranged<0, BODY_LIMIT_MAX>>,
+    /// Which responses are compressed for clients that accept it. Absent: none.
+    pub compression: Option<Compression>,
     /// What is done to the fields of requests for targets.
     pub request_headers: Option<HeaderEdits>,
     /// What is done to the fields of responses, whoever made them.
@@ -43,6 +46,54 @@ pub struct HeaderEdits {
     pub add: BTreeMap<String, String>,
     /// Left out.
     pub remove: Vec<String>,
+}
+
+/// Compression of responses (RFC 9110 §8.4). Each key may be left out.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Compression {
+    /// Of those that a client likes alike, the first is taken (default `[br, zstd, gzip]`). An empty
+    /// list: nothing is compressed, whatever the listener says.
+    pub algorithms: Vec<ContentCoding>,
+    /// Types of content, in which `*` stands for any characters. Default: text and its like.
+    pub content_types: Vec<String>,
+    /// What states a smaller length stays as it is (default 1024 bytes).
+    pub min_length: Ranged<1, BODY_LIMIT_MAX>,
+    /// From 1, quick, to 9, small (default 4).
+    pub level: Ranged<1, 9>,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        let types = [
+            "text/*",
+            "application/json",
+            "application/*+json",
+            "application/javascript",
+            "application/xml",
+            "application/*+xml",
+            "application/wasm",
+            "image/svg+xml",
+        ];
+        Self {
+            algorithms: vec![ContentCoding::Br, ContentCoding::Zstd, ContentCoding::Gzip],
+            content_types: types.map(str::to_owned).to_vec(),
+            min_length: ranged(1024),
+            level: ranged(4),
+        }
+    }
+}
+
+/// A content coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ContentCoding {
+    /// Brotli (RFC 7932).
+    Br,
+    /// Zstandard (RFC 8878).
+    Zstd,
+    /// RFC 1952.
+    Gzip,
 }
 
 /// So many requests in so much time, for each value of a part of the request.

@@ -90,6 +90,28 @@ fn faults_of_policies_name_their_place_and_their_mend() {
             "basic_auth: {realm: 'a\"', users: {a: x}}",
             "basic_auth.realm: expected 1 to 128",
         ),
+        (
+            "compression: {algorithms: [gzip, br, gzip]}",
+            "compression.algorithms[2]: it is in the list already",
+        ),
+        ("compression: {algorithms: [lzma]}", "lzma"),
+        ("compression: {content_types: []}", "write `algorithms: []`"),
+        (
+            "compression: {content_types: [html]}",
+            "compression.content_types[0]: expected a type such as",
+        ),
+        (
+            "compression: {content_types: ['text/html; charset=utf-8']}",
+            "without parameters",
+        ),
+        (
+            "compression: {level: 10}",
+            "level: expected a whole number from 1 to 9",
+        ),
+        (
+            "compression: {min_length: 0}",
+            "min_length: expected a whole number from 1",
+        ),
         ("bodylimit: 5", "unknown key `bodylimit`"),
     ];
     for (policy, expected) in cases {
@@ -102,6 +124,8 @@ fn faults_of_policies_name_their_place_and_their_mend() {
         "cors: {allow_origins: ['http://localhost:3000', 'https://*.a.example'], allow_headers: ['*']}".to_owned(),
         format!("basic_auth: {{users: {{a: {HASH}}}}}"),
         "request_body_limit: 0".to_owned(),
+        "compression: {}".to_owned(),
+        "compression: {algorithms: [], content_types: ['*/*', 'application/*+json'], min_length: 1, level: 9}".to_owned(),
     ] {
         assert_eq!(read(&good), Ok(()), "{good}");
     }

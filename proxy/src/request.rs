@@ -10,6 +10,7 @@ mod attempts;
 pub mod attributes;
 pub mod basic;
 mod choose;
+pub mod compress;
 pub mod condition;
 pub mod cors;
 pub mod desync;
@@ -448,7 +449,10 @@ async fn relay(
                 // The client has its response, and what it still sends matters to nobody.
                 RelayError::Client | RelayError::RequestBody if whole => outcome.complete(),
                 RelayError::Client | RelayError::RequestBody => {}
-                RelayError::Target | RelayError::Expired | RelayError::Overdue => {
+                RelayError::Target
+                | RelayError::Expired
+                | RelayError::Overdue
+                | RelayError::Own => {
                     lease.failed();
                     if matches!(error, RelayError::Target) {
                         lease.erred();

@@ -193,6 +193,7 @@ fn response(input: &[u8]) -> u64 {
             delivery,
             b"Thu, 01 Jan 1970",
             None,
+            None,
             |_| {},
         );
         let text = String::from_utf8_lossy(&out);

@@ -71,3 +71,38 @@ async fn curl_nghttp_and_h2load_are_served_over_http2() {
     let got = output("h2load", &["-n", "2000", "-c", "4", "-m", "100", &url]).await;
     assert!(got.contains(" 2000 succeeded, 0 failed"), "{got}");
 }
+
+/// curl 7.88 loses a response if the stream is reset while it sends.
+#[tokio::test(flavor = "multi_thread")]
+async fn curl_reads_the_answer_to_a_large_upload_that_nobody_takes() {
+    if !are_installed() {
+        return;
+    }
+    let nobody =
+        std::net::SocketAddr::from(([127, 0, 0, 1], longshore_tests::process::free_port()));
+    let running = start(&fixed(&[nobody], "health_check: {enabled: false}", "")).await;
+    let url = format!("http://{}/", running.address());
+    let file = std::env::temp_dir().join(format!("longshore-refused-{}", std::process::id()));
+    std::fs::write(&file, vec![b'x'; 5_000_000]).expect("written");
+    let upload = format!("@{}", file.display());
+    let curl = [
+        "-sS",
+        "--http2-prior-knowledge",
+        "-m",
+        "15",
+        "-o",
+        "/dev/null",
+    ];
+    let more = [
+        "-w",
+        "%{http_version} %{http_code}",
+        "--data-binary",
+        &upload,
+        &url,
+    ];
+    for _ in 0..10 {
+        let got = output("curl", &[&curl[..], &more].concat()).await;
+        assert_eq!(got, "2 502");
+    }
+    std::fs::remove_file(&file).expect("removed");
+}

@@ -47,6 +47,8 @@ fn once(started: &Started, row: &Row, targets: usize, core: usize) -> Result<()>
     let ask = |path: &str| match row.frontend {
         Frontend::Http1 => http1(started.address, path),
         Frontend::Http2 => http2(started, path, core),
+        Frontend::Http1Tls => curl(started, "--http1.1", path, core),
+        Frontend::Http2Tls => curl(started, "--http2", path, core),
     };
     expect_body(&ask(&row.path())?, row)?;
     let mut seen = BTreeSet::new();
@@ -54,7 +56,8 @@ fn once(started: &Started, row: &Row, targets: usize, core: usize) -> Result<()>
         let echo = ask("/headers")?;
         let echo = String::from_utf8_lossy(&echo);
         let port = started.address.port();
-        seen.insert(echoed(&echo, port, started.kind.rewrites_loopback)?);
+        let scheme = row.frontend.scheme();
+        seen.insert(echoed(&echo, scheme, port, started.kind.rewrites_loopback)?);
         if seen.len() == targets {
             return Ok(());
         }
@@ -78,7 +81,7 @@ fn expect_body(body: &[u8], row: &Row) -> Result<()> {
 }
 
 /// Checks a request as the origin saw it and returns which target that was.
-fn echoed(echo: &str, port: u16, rewrites_loopback: bool) -> Result<String> {
+fn echoed(echo: &str, scheme: &str, port: u16, rewrites_loopback: bool) -> Result<String> {
     let value = |name: &str| {
         echo.lines()
             .filter_map(|line| line.split_once(':'))
@@ -93,7 +96,7 @@ fn echoed(echo: &str, port: u16, rewrites_loopback: bool) -> Result<String> {
     };
     for (name, expected) in [
         ("x-forwarded-for", client),
-        ("x-forwarded-proto", "http"),
+        ("x-forwarded-proto", scheme),
         ("x-forwarded-port", &port),
     ] {
         match value(name) {
@@ -174,6 +177,17 @@ fn http2(started: &Started, path: &str, core: usize) -> Result<Vec<u8>> {
     Ok(client.finish(ANSWER, &mut |_| Ok(()))?.into_bytes())
 }
 
+/// The body of an answer over TLS, by curl, which says if its status is an error.
+fn curl(started: &Started, version: &str, path: &str, core: usize) -> Result<Vec<u8>> {
+    let program = process::find("curl")?;
+    let url = format!("https://{}{path}", started.address);
+    let words = ["-skf", version, "-o", "curl-body", &url].map(str::to_owned);
+    let body = started.directory.join("curl-body");
+    let mut client = Running::start("curl", &program, &words, core, &started.directory)?;
+    client.finish(ANSWER, &mut |_| Ok(()))?;
+    std::fs::read(&body).context(|| format!("no answer in {}", body.display()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,17 +197,17 @@ mod tests {
 
     #[test]
     fn the_echo_must_show_who_asked_and_how() {
-        assert_eq!(echoed(ECHO, 81, false).unwrap(), "1");
-        let wrong = echoed(ECHO, 82, false).unwrap_err().to_string();
+        assert_eq!(echoed(ECHO, "http", 81, false).unwrap(), "1");
+        let wrong = echoed(ECHO, "http", 82, false).unwrap_err().to_string();
         assert!(wrong.contains("x-forwarded-port is 81, not 82"), "{wrong}");
         let other = ECHO.replace("127.0.0.1", "192.0.2.1");
-        assert!(echoed(&other, 81, false).is_err());
-        assert_eq!(echoed(&other, 81, true).unwrap(), "1");
-        assert!(echoed(&other.replace("192.", "x"), 81, true).is_err());
+        assert!(echoed(&other, "http", 81, false).is_err());
+        assert_eq!(echoed(&other, "http", 81, true).unwrap(), "1");
+        assert!(echoed(&other.replace("192.", "x"), "http", 81, true).is_err());
         let missing = ECHO.replace("x-forwarded-for", "x-other");
-        assert!(echoed(&missing, 81, false).is_err());
+        assert!(echoed(&missing, "http", 81, false).is_err());
         let closing = ECHO.replace("Host: a:80", "Connection: close");
-        assert!(echoed(&closing, 81, false).is_err());
+        assert!(echoed(&closing, "http", 81, false).is_err());
     }
 
     #[test]

@@ -9,6 +9,22 @@ pub(crate) enum Frontend {
     Http1,
     /// HTTP/2 without TLS, with prior knowledge.
     Http2,
+    /// HTTP/1.1 inside of TLS.
+    Http1Tls,
+    /// HTTP/2 inside of TLS, by ALPN.
+    Http2Tls,
+}
+
+impl Frontend {
+    /// Whether it is inside of TLS.
+    pub(crate) fn is_secure(self) -> bool {
+        matches!(self, Self::Http1Tls | Self::Http2Tls)
+    }
+
+    /// The scheme of its URLs.
+    pub(crate) fn scheme(self) -> &'static str {
+        if self.is_secure() { "https" } else { "http" }
+    }
 }
 
 /// What makes the load.
@@ -16,6 +32,8 @@ pub(crate) enum Frontend {
 pub(crate) enum Generator {
     /// wrk: one request at a time on each keep-alive connection.
     Wrk,
+    /// wrk, with one request on each connection.
+    WrkClosing,
     /// h2load, with that many requests at a time on each connection.
     H2load { streams: usize },
 }
@@ -62,6 +80,38 @@ pub(crate) const ROWS: &[Row] = &[
         frontend: Frontend::Http2,
         generator: Generator::H2load { streams: 16 },
         connections: 32,
+        body: 128,
+    },
+    Row {
+        name: "h1-tls",
+        about: "HTTP/1.1 over TLS 1.3 to HTTP/1.1, 128-byte body, keep-alive",
+        frontend: Frontend::Http1Tls,
+        generator: Generator::Wrk,
+        connections: 64,
+        body: 128,
+    },
+    Row {
+        name: "h2-tls",
+        about: "HTTP/2 over TLS 1.3 to HTTP/1.1, 128-byte body, 16 streams a connection",
+        frontend: Frontend::Http2Tls,
+        generator: Generator::H2load { streams: 16 },
+        connections: 32,
+        body: 128,
+    },
+    Row {
+        name: "h1-1m-tls",
+        about: "HTTP/1.1 over TLS 1.3 to HTTP/1.1, 1 MiB body, keep-alive",
+        frontend: Frontend::Http1Tls,
+        generator: Generator::Wrk,
+        connections: 16,
+        body: 1024 * 1024,
+    },
+    Row {
+        name: "tls-full",
+        about: "a full handshake of TLS 1.3 (ECDSA P-256) and one request over HTTP/1.1",
+        frontend: Frontend::Http1Tls,
+        generator: Generator::WrkClosing,
+        connections: 16,
         body: 128,
     },
 ];

@@ -2,7 +2,7 @@
 
 use super::attributes::{is_name, is_text};
 use super::{Scope, balancing};
-use crate::{BasicAuth, Cors, HeaderEdits, Policy, RateLimit, limits};
+use crate::{BasicAuth, Compression, Cors, HeaderEdits, Policy, RateLimit, limits};
 
 pub(super) fn policy(scope: &mut Scope<'_, '_>, policy: &Policy) {
     for (key, networks) in [
@@ -25,6 +25,9 @@ pub(super) fn policy(scope: &mut Scope<'_, '_>, policy: &Policy) {
     if let Some(settings) = &policy.basic_auth {
         scope.key("basic_auth", |scope| basic_auth(scope, settings));
     }
+    if let Some(settings) = &policy.compression {
+        scope.key("compression", |scope| compression(scope, settings));
+    }
     for (key, edits) in [
         ("request_headers", &policy.request_headers),
         ("response_headers", &policy.response_headers),
@@ -46,6 +49,35 @@ fn rate_limit(scope: &mut Scope<'_, '_>, limit: &RateLimit) {
     if let Some(key) = &limit.key {
         scope.key("key", |scope| balancing::hash_policy(scope, key));
     }
+}
+
+fn compression(scope: &mut Scope<'_, '_>, settings: &Compression) {
+    let mut seen = Vec::new();
+    scope.each("algorithms", &settings.algorithms, |scope, algorithm| {
+        if seen.contains(algorithm) {
+            scope.fault("it is in the list already");
+        }
+        seen.push(*algorithm);
+    });
+    if settings.content_types.is_empty() {
+        scope.fault_at(
+            "content_types",
+            "without a type nothing is compressed; to say so, write `algorithms: []`",
+        );
+    }
+    let valid = |c: char| c.is_ascii_alphanumeric() || "!#$&^_.+-*/".contains(c);
+    scope.each("content_types", &settings.content_types, |scope, kind| {
+        if kind.len() > limits::NAME_BYTES
+            || kind.matches('/').count() != 1
+            || kind.starts_with('/')
+            || kind.ends_with('/')
+            || !kind.chars().all(valid)
+        {
+            scope.fault(format!(
+                "expected a type such as application/json or text/*, without parameters; found {kind:?}"
+            ));
+        }
+    });
 }
 
 fn cors(scope: &mut Scope<'_, '_>, cors: &Cors) {

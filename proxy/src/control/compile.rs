@@ -10,6 +10,7 @@ use super::ids::GroupId;
 use super::snapshot::Listener;
 use crate::observe::ledger::ListenerLedger;
 use crate::request::basic::BasicAuth;
+use crate::request::compress::Compression;
 use crate::request::condition::{Condition, HostPattern, TextPattern};
 use crate::request::cors::Cors;
 use crate::request::edits::Edits;
@@ -156,6 +157,9 @@ fn policy(
         body_limit: policies()
             .find_map(|policy| policy.request_body_limit)
             .map(|limit| limit.get()),
+        compression: policies()
+            .find_map(|policy| policy.compression.as_ref())
+            .and_then(Compression::new),
         request: all(|policy| policy.request_headers.as_ref(), Edits::default()),
         response: all(|policy| policy.response_headers.as_ref(), attributes),
     }))

@@ -90,8 +90,9 @@ impl Stream {
         match self {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(tls) => tls.poll_shutdown(cx),
+            Self::Http2(stream) => Poll::Ready(stream.finish()),
             // Its messages say themselves where they end.
-            Self::Http2(_) | Self::Outbound(_) => Poll::Ready(Ok(())),
+            Self::Outbound(_) => Poll::Ready(Ok(())),
         }
     }
 

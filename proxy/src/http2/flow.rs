@@ -69,6 +69,20 @@ impl Receiver {
         self.head_given || self.taken == self.staged.len()
     }
 
+    /// Ready when nothing more can come. What comes until then is dropped, and no window is given for
+    /// it.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.state == Coming::Over || self.body.is_end_stream() {
+                return Poll::Ready(());
+            }
+            match std::task::ready!(self.body.poll_data(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Poll::Ready(()),
+            }
+        }
+    }
+
     /// The vector for the head, once that was read.
     pub(crate) fn take_storage(&mut self) -> Vec<u8> {
         self.taken = 0;
@@ -185,6 +199,12 @@ impl Sender {
     /// The stream.
     pub(crate) fn stream(&mut self) -> &mut SendStream<Bytes> {
         &mut self.stream
+    }
+
+    /// Ends what has no end of its own.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        self.ended = true;
+        self.stream.send_data(Bytes::new(), true).map_err(gone)
     }
 
     /// Takes of the bytes of a body. Tells how many. Not ready while there is no window.

@@ -7,8 +7,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, TE,
-    TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    SEC_WEBSOCKET_KEY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -34,14 +34,17 @@ pub(crate) enum Framing {
     Chunked,
 }
 
-/// Writes a request's head. `ended`: nothing follows it on the stream.
+/// Writes a request's head. `ended`: nothing follows it on the stream. `key`: it asks for a WebSocket
+/// (RFC 8441), and asks a target with this `Sec-WebSocket-Key`.
 pub(crate) fn push_request(
     out: &mut Vec<u8>,
     request: &Request<()>,
     ended: bool,
+    key: Option<&str>,
 ) -> Result<Framing, Malformed> {
     let (uri, fields) = (request.uri(), request.headers());
-    out.extend_from_slice(request.method().as_str().as_bytes());
+    let method = key.map_or(request.method().as_str(), |_| "GET");
+    out.extend_from_slice(method.as_bytes());
     out.push(b' ');
     match uri.path_and_query() {
         Some(path) => {
@@ -91,6 +94,8 @@ pub(crate) fn push_request(
             }
         } else if *name == COOKIE {
             cookies = true;
+        } else if key.is_some() && (*name == SEC_WEBSOCKET_KEY || *name == TRAILER) {
+            // RFC 8441 §5.1: it has no meaning in HTTP/2.
         } else if *name != HOST && *name != EXPECT {
             // ALB ignores Expect in HTTP/2: the body comes as there is window for it.
             sound(value)?;
@@ -109,8 +114,15 @@ pub(crate) fn push_request(
         }
         out.extend_from_slice(b"\r\n");
     }
+    if let Some(key) = key {
+        push(out, "connection", b"Upgrade");
+        push(out, "upgrade", b"websocket");
+        push(out, "sec-websocket-key", key.as_bytes());
+    }
     let framing = match length {
         _ if ended => Framing::None,
+        // What comes is no body: it goes as it is, once the target has agreed.
+        None if key.is_some() => Framing::Length,
         Some(_) => Framing::Length,
         None => Framing::Chunked,
     };

@@ -15,7 +15,7 @@ fn request(method: &str, uri: &str, fields: &[(&str, &str)]) -> Request<()> {
 
 fn pushed(request: &Request<()>, ended: bool) -> Result<(String, Framing), Malformed> {
     let mut out = Vec::new();
-    let framing = push_request(&mut out, request, ended)?;
+    let framing = push_request(&mut out, request, ended, None)?;
     Ok((String::from_utf8(out).expect("text"), framing))
 }
 
@@ -98,6 +98,23 @@ fn what_two_readers_could_read_differently_is_malformed() {
     assert!(pushed(&star, true).is_ok());
 }
 
+#[test]
+fn an_extended_connect_asks_a_target_as_http1_does() {
+    let fields = [
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "mine"),
+    ];
+    let connect = request("CONNECT", "http://a.test/chat?x=y", &fields);
+    let mut out = Vec::new();
+    let framing = push_request(&mut out, &connect, false, Some("ours"));
+    assert_eq!(framing, Ok(Framing::Length));
+    assert_eq!(
+        String::from_utf8_lossy(&out),
+        "GET /chat?x=y HTTP/1.1\r\nhost: a.test\r\nsec-websocket-version: 13\r\n\
+         connection: Upgrade\r\nupgrade: websocket\r\nsec-websocket-key: ours\r\n\r\n"
+    );
+}
+
 /// Whatever values a stream has, the bytes are one head with these values and nothing else.
 #[test]
 fn no_value_becomes_a_line_of_its_own() {
@@ -120,7 +137,7 @@ fn no_value_becomes_a_line_of_its_own() {
         let mut request = request("GET", "http://a/b", &[]);
         *request.headers_mut() = fields;
         let mut out = Vec::new();
-        if push_request(&mut out, &request, true).is_err() {
+        if push_request(&mut out, &request, true, None).is_err() {
             continue;
         }
         let mut room = room();
@@ -150,7 +167,7 @@ fn no_path_becomes_another_line() {
         let mut request = request("GET", "/", &[("host", "a")]);
         *request.uri_mut() = uri.into();
         let mut out = Vec::new();
-        if push_request(&mut out, &request, true).is_err() {
+        if push_request(&mut out, &request, true, None).is_err() {
             continue;
         }
         let lines = memchr::memchr_iter(b'\n', &out).count();

@@ -5,16 +5,21 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use h2::ext::Protocol;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::{Method, Request};
+use http::header::{SEC_WEBSOCKET_ACCEPT, UPGRADE};
+use http::{Method, Request, Response, StatusCode};
 use tokio::io::ReadBuf;
 
 use super::flow::{Receiver, Sender, gone};
 use super::head::{Content, Malformed, push_request, response};
 use super::transport::Shared;
 use crate::http1::head::{ResponseHead, room};
+use crate::request::admit::WEBSOCKET;
 
 /// One request on a client's connection.
 pub(crate) struct Inbound {
@@ -23,6 +28,10 @@ pub(crate) struct Inbound {
     /// Once the head of the response was sent.
     sender: Option<Sender>,
     to_head: bool,
+    /// It asks for a WebSocket.
+    websocket: bool,
+    /// It is one: what comes and goes is no message of HTTP any more.
+    switched: bool,
     /// What the client is told if the response does not become whole.
     ends_with: Reason,
     shared: Rc<Shared>,
@@ -37,7 +46,8 @@ impl std::fmt::Debug for Inbound {
 }
 
 impl Inbound {
-    /// A request as it came. `storage` is for its head.
+    /// A request as it came. `storage` is for its head. `draw` makes the key of a WebSocket; nobody
+    /// but the target looks at it, and no client can choose it.
     ///
     /// # Errors
     /// If it is malformed. The client is told by a reset.
@@ -46,15 +56,22 @@ impl Inbound {
         mut respond: SendResponse<Bytes>,
         mut storage: Vec<u8>,
         shared: Rc<Shared>,
+        draw: impl FnOnce() -> [u8; 16],
     ) -> Result<Self, Malformed> {
         let (parts, body) = request.into_parts();
         let request = Request::from_parts(parts, ());
-        match push_request(&mut storage, &request, body.is_end_stream()) {
+        let protocol = request.extensions().get::<Protocol>();
+        let key = protocol
+            .filter(|protocol| protocol.as_str() == WEBSOCKET)
+            .map(|_| STANDARD.encode(draw()));
+        match push_request(&mut storage, &request, body.is_end_stream(), key.as_deref()) {
             Ok(framing) => Ok(Self {
                 receiver: Receiver::new(body, storage, framing),
                 respond,
                 sender: None,
                 to_head: request.method() == Method::HEAD,
+                websocket: key.is_some(),
+                switched: false,
                 ends_with: Reason::INTERNAL_ERROR,
                 shared,
             }),
@@ -75,6 +92,14 @@ impl Inbound {
         self.receiver.take_storage()
     }
 
+    /// Ready when a client that has its whole response sends no more of its request.
+    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.sender {
+            Some(sender) if sender.is_over() && !self.switched => self.receiver.poll_end(cx),
+            _ => Poll::Ready(()),
+        }
+    }
+
     /// The client has reset it already.
     pub(crate) fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
         self.poll_gone(cx).is_ready()
@@ -90,7 +115,7 @@ impl Inbound {
         room: &mut ReadBuf<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.receiver.is_over() {
+        if self.receiver.is_over() && !self.switched {
             return self.poll_gone(cx).map(Err);
         }
         let before = room.filled().len();
@@ -99,6 +124,7 @@ impl Inbound {
             return Poll::Ready(Ok(()));
         }
         match read {
+            Ok(()) if self.switched => Poll::Ready(Ok(())),
             // Nothing would look like the end of the connection: the client may wait for long.
             Ok(()) => self.poll_gone(cx).map(Err),
             Err(error) => Poll::Ready(Err(gone(error))),
@@ -158,6 +184,9 @@ impl Inbound {
         let head = ResponseHead::parse(bytes, &mut room).map_err(io::Error::other)?;
         let head = head.ok_or_else(|| io::Error::other("a head in pieces"))?;
         let (response, content) = response(&head, bytes, self.to_head).map_err(io::Error::other)?;
+        if head.status == 101 && self.websocket {
+            return self.switch(response, head.len);
+        }
         if head.status < 200 {
             self.respond.send_informational(response).map_err(gone)?;
             return Ok(head.len);
@@ -170,6 +199,39 @@ impl Inbound {
         let shared = Some(Rc::clone(&self.shared));
         self.sender = Some(Sender::new(stream, content, ended, shared));
         Ok(head.len)
+    }
+}
+
+impl Inbound {
+    /// The target agreed to a WebSocket, which is said with 200 here (RFC 8441 §5). Whether it has
+    /// understood the key is not looked at: it is asked because the operator named it.
+    fn switch(&mut self, mut response: Response<()>, len: usize) -> io::Result<usize> {
+        *response.status_mut() = StatusCode::OK;
+        let fields = response.headers_mut();
+        fields.remove(UPGRADE);
+        fields.remove(SEC_WEBSOCKET_ACCEPT);
+        let stream = self.respond.send_response(response, false).map_err(gone)?;
+        let shared = Some(Rc::clone(&self.shared));
+        self.sender = Some(Sender::new(
+            stream,
+            Content::Length(u64::MAX),
+            false,
+            shared,
+        ));
+        self.switched = true;
+        self.ends_with = Reason::CANCEL;
+        Ok(len)
+    }
+
+    /// Says that no more comes, where nothing else does.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        match &mut self.sender {
+            Some(sender) if self.switched && !sender.is_over() => {
+                self.shared.completed();
+                sender.finish()
+            }
+            _ => Ok(()),
+        }
     }
 }
 

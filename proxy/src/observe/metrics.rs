@@ -5,6 +5,7 @@ use super::counters::{Classes, Counter, Histogram, Row, TIMES, class};
 use super::ledger::Reasons;
 use crate::http2::watch::Abuse;
 use crate::request::answer::Reason;
+use crate::request::compress::Coding;
 use crate::request::desync::Finding;
 use crate::tls::accept::Ended;
 
@@ -16,6 +17,8 @@ pub struct WorkerMetrics {
     pub(super) reasons: Reasons,
     /// Requests that are not compliant.
     pub(super) findings: Row<{ Finding::ALL.len() }>,
+    /// Responses that were compressed, by their coding.
+    pub(crate) compressed: Row<{ Coding::ALL.len() }>,
     /// Attempts that were followed by another.
     pub retries: Counter,
     /// Attempts that the group's budget did not allow.

@@ -3,6 +3,7 @@
 use std::io;
 use std::task::{Context, Poll};
 
+use super::compress::coder::Coder;
 use super::link::Link;
 use crate::http1::body::Body;
 use crate::http1::buffer::{Buffer, Buffers, LARGE};
@@ -16,6 +17,8 @@ pub(crate) struct Download {
     chunked: bool,
     /// It ended with the target's connection.
     ended: bool,
+    /// What compresses it; taken when all of it is compressed.
+    coder: Option<Box<Coder>>,
 }
 
 /// Why a response stopped short.
@@ -30,6 +33,9 @@ pub(crate) enum DownloadError {
     /// What the target sent is no body.
     #[error("the target: {0}")]
     Body(BadChunk),
+    /// It could not be compressed.
+    #[error("compression: {0}")]
+    Coder(io::Error),
 }
 
 impl Download {
@@ -38,12 +44,19 @@ impl Download {
             body,
             chunked,
             ended: false,
+            coder: None,
         }
+    }
+
+    /// The same, compressed on the way. It goes in chunks then.
+    pub(crate) fn with_coder(self, coder: Option<Box<Coder>>) -> Self {
+        debug_assert!(self.chunked || coder.is_none(), "its length is not known");
+        Self { coder, ..self }
     }
 
     /// All of it was read, and is sent or waits in the link.
     pub(crate) fn is_read(&self) -> bool {
-        self.ended || self.body.is_done()
+        self.coder.is_none() && (self.ended || self.body.is_done())
     }
 
     /// Something is at hand that the client does not take.
@@ -83,16 +96,22 @@ impl Download {
             if self.is_read() {
                 return Poll::Ready(Ok(()));
             }
-            if self
-                .encode(link, &mut target.input)
-                .map_err(DownloadError::Body)?
-            {
+            if self.encode(link, &mut target.input)? {
                 continue;
             }
-            let read = std::task::ready!(target.poll_fill(buffers, self.body.wants(), cx));
+            let Poll::Ready(read) = target.poll_fill(buffers, self.body.wants(), cx) else {
+                // The target has no more now. What came may be all for a while.
+                if self.let_out(link)? {
+                    continue;
+                }
+                return Poll::Pending;
+            };
             match read.map_err(DownloadError::Target)? {
                 0 if self.body == Body::UntilClose => {
                     self.ended = true;
+                    if let Some(coder) = self.coder.take() {
+                        finish(coder, &mut link.output)?;
+                    }
                     if self.chunked {
                         push_end(&mut link.output, &[]);
                     }
@@ -112,16 +131,18 @@ impl Download {
     }
 
     /// Puts what came into the link, if it cannot go as it is. False if there is nothing.
-    fn encode(&mut self, link: &mut Link, input: &mut Buffer) -> Result<bool, BadChunk> {
+    fn encode(&mut self, link: &mut Link, input: &mut Buffer) -> Result<bool, DownloadError> {
         let output = &mut link.output;
         match &mut self.body {
             Body::Chunked(chunks) => {
                 while output.len() < LARGE {
-                    match chunks.next(input.data())? {
+                    match chunks.next(input.data()).map_err(DownloadError::Body)? {
                         Part::Framing(count) => input.consume(count),
                         Part::Data(count) => {
                             let content = &input.data()[..count];
-                            if self.chunked {
+                            if let Some(coder) = &mut self.coder {
+                                compress(coder, content, output)?;
+                            } else if self.chunked {
                                 push(output, content);
                             } else {
                                 output.extend_from_slice(content);
@@ -129,6 +150,9 @@ impl Download {
                             input.consume(count);
                         }
                         Part::End => {
+                            if let Some(coder) = self.coder.take() {
+                                finish(coder, output)?;
+                            }
                             if self.chunked {
                                 push_end(output, chunks.trailers());
                             }
@@ -139,6 +163,20 @@ impl Download {
                 }
                 Ok(!output.is_empty() || chunks.is_done())
             }
+            Body::Length(_) | Body::UntilClose if self.coder.is_some() && !input.is_empty() => {
+                let count = self.body.plain(input.len());
+                if let Some(coder) = &mut self.coder {
+                    compress(coder, &input.data()[..count], output)?;
+                }
+                self.used(input, count);
+                if self.body.is_done()
+                    && let Some(coder) = self.coder.take()
+                {
+                    finish(coder, &mut link.output)?;
+                    push_end(&mut link.output, &[]);
+                }
+                Ok(true)
+            }
             // A length can be stated for a part that is sent in chunks only if it is all there.
             Body::Length(_) | Body::UntilClose if !input.is_empty() => {
                 push(output, input.data());
@@ -147,5 +185,38 @@ impl Download {
             }
             Body::Length(_) | Body::UntilClose => Ok(false),
         }
+    }
+
+    /// Puts what the compressor holds back into the link, so that the client can read all that the
+    /// target has sent. False if that is nothing.
+    fn let_out(&mut self, link: &mut Link) -> Result<bool, DownloadError> {
+        let Some(coder) = &mut self.coder else {
+            return Ok(false);
+        };
+        if !coder.flush().map_err(DownloadError::Coder)? {
+            return Ok(false);
+        }
+        put(coder.output(), &mut link.output);
+        Ok(link.is_pending())
+    }
+}
+
+/// Puts what comes out of a compressor into chunks.
+fn compress(coder: &mut Coder, content: &[u8], output: &mut Vec<u8>) -> Result<(), DownloadError> {
+    coder.write(content).map_err(DownloadError::Coder)?;
+    put(coder.output(), output);
+    Ok(())
+}
+
+fn finish(coder: Box<Coder>, output: &mut Vec<u8>) -> Result<(), DownloadError> {
+    put(&mut coder.finish().map_err(DownloadError::Coder)?, output);
+    Ok(())
+}
+
+/// Moves what is compressed behind what is to be sent, as a chunk.
+fn put(compressed: &mut Vec<u8>, output: &mut Vec<u8>) {
+    if !compressed.is_empty() {
+        push(output, compressed);
+        compressed.clear();
     }
 }

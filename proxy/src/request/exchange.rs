@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use longshore_config::ProxyProtocol;
 
 use super::admit::WEBSOCKET;
+use super::compress::coder::Coder;
+use super::compress::{Coded, Coding, Compression};
 use super::desync::Finding;
 use super::download::{Download, DownloadError};
 use super::headers::{self, Delivery, push_field, push_status};
@@ -267,7 +269,7 @@ fn take_head(
         Err(_) => return Err("it is no HTTP/1.1 response"),
     };
     let switches = headers::switches(&head, inbound.websocket)?;
-    let understood = headers::understand(&head, inbound.is_head)?;
+    let mut understood = headers::understand(&head, inbound.is_head)?;
     let len = head.len;
     if len > RESPONSE_HEAD_MAX {
         return Err("its head is too large");
@@ -287,7 +289,18 @@ fn take_head(
         connection.wire.input.consume(len);
         return Ok(Taken::Interim);
     }
-    let known = switches || matches!(understood.body, Body::Length(_));
+    let (coded, coder) = match inbound.terms.and_then(Terms::compression) {
+        // Chunks are needed for a length that nobody knows.
+        Some((compression, coding)) if inbound.is_1_1 && !switches => {
+            let (coded, coder) = compress(client, compression, coding, &head, &understood, inbound);
+            (Some(coded), coder)
+        }
+        _ => (None, None),
+    };
+    if coded.is_some_and(|coded| coded.coding.is_some()) {
+        understood.length = None;
+    }
+    let known = switches || (matches!(understood.body, Body::Length(_)) && coder.is_none());
     let chunked = !known && inbound.is_1_1;
     let until_close = !known && !inbound.is_1_1;
     let close = inbound.close || until_close || client.should_close();
@@ -308,6 +321,7 @@ fn take_head(
         delivery,
         &date,
         inbound.terms.and_then(Terms::response_edits),
+        coded,
         |out| {
             if switches {
                 push_field(out, "Upgrade", WEBSOCKET.as_bytes());
@@ -319,7 +333,7 @@ fn take_head(
     );
     let response = Response {
         status: head.status,
-        download: Download::new(understood.body, chunked),
+        download: Download::new(understood.body, chunked).with_coder(coder),
         reusable: understood.reusable && !switches,
         alone: inbound.alone || inbound.announced.is_some(),
         switches,
@@ -328,6 +342,44 @@ fn take_head(
     };
     connection.wire.input.consume(len);
     Ok(Taken::Response(response))
+}
+
+/// What compression does to a response: to its head, and to its body.
+#[cold]
+fn compress(
+    client: &Client,
+    compression: &Compression,
+    coding: Option<Coding>,
+    head: &ResponseHead<'_>,
+    understood: &headers::Understood,
+    inbound: &Inbound<'_>,
+) -> (Coded, Option<Box<Coder>>) {
+    if !compression.suits(head, understood) {
+        // It speaks of what the client has, which may have been compressed.
+        let not_modified = head.status == 304 && coding.is_some();
+        let coded = Coded {
+            coding: None,
+            weak: not_modified,
+            varies: not_modified,
+        };
+        return (coded, None);
+    }
+    let worker = &client.worker;
+    let level = compression.level();
+    let coder = coding
+        .filter(|_| !inbound.is_head)
+        .and_then(|coding| worker.coders.make(coding, level));
+    // The head of a response to HEAD is that of one to GET.
+    let coding = coding.filter(|_| inbound.is_head || coder.is_some());
+    if let Some(coding) = coding.filter(|_| coder.is_some()) {
+        worker.metrics.compressed.count(coding as usize);
+    }
+    let coded = Coded {
+        coding,
+        weak: coding.is_some(),
+        varies: true,
+    };
+    (coded, coder)
 }
 
 /// Says where the client stays from now on: where this response came from.
@@ -364,6 +416,8 @@ pub(crate) enum RelayError {
     Expired,
     /// The request's time is over.
     Overdue,
+    /// It could not be compressed to its end.
+    Own,
     /// The request's body ended early or is malformed, while the response was on its way.
     RequestBody,
 }
@@ -415,6 +469,7 @@ pub(crate) async fn relay(
                         RelayError::Target
                     }
                     DownloadError::Body(_) => RelayError::Target,
+                    DownloadError::Coder(_) => RelayError::Own,
                 }));
             }
             Poll::Pending => false,

@@ -11,6 +11,7 @@ use longshore_config::{TraceParent, XffMode};
 
 use super::admit::{Admitted, WEBSOCKET};
 use super::attributes::{Attributes, is_valid_name};
+use super::compress::Coded;
 use super::desync::is_suspicious;
 use super::edits::Edits;
 use super::normal::without_port;
@@ -408,7 +409,11 @@ pub struct Delivery {
 
 /// Writes a response's head for the client. The version is that of each connection (RFC 9112
 /// §2.3). `date` is for responses without one (RFC 9110 §6.6.1). `edits` are those of the listener
-/// and the rule. `add` writes fields of our own.
+/// and the rule. `coded`: what compression does to it. `add` writes fields of our own.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "each is one thing that a head is made of"
+)]
 pub fn write_response(
     out: &mut Vec<u8>,
     head: &ResponseHead<'_>,
@@ -416,6 +421,7 @@ pub fn write_response(
     delivery: Delivery,
     date: &[u8],
     edits: Option<&Edits>,
+    coded: Option<Coded>,
     add: impl FnOnce(&mut Vec<u8>),
 ) {
     push_status(out, head.status, head.reason);
@@ -443,7 +449,10 @@ pub fn write_response(
             | Kind::Date
             | Kind::Other => {
                 let named = understood.names_fields && is_named(head.fields, field.name);
-                if !named && !edits.is_some_and(|edits| edits.drops(field.name)) {
+                if !named
+                    && !edits.is_some_and(|edits| edits.drops(field.name))
+                    && !coded.is_some_and(|coded| coded.push(out, field))
+                {
                     push_field(out, field.name, field.value);
                 }
             }
@@ -454,6 +463,9 @@ pub fn write_response(
     }
     if let Some(edits) = edits {
         edits.push(out);
+    }
+    if let Some(coded) = coded {
+        coded.finish(out, head.fields);
     }
     add(out);
     push_delivery(out, delivery);

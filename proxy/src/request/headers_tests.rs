@@ -232,6 +232,7 @@ fn relayed(lines: &[&str], to_head: bool) -> Result<(Understood, String), &'stat
         delivery,
         b"today",
         None,
+        None,
         |_| {},
     );
     Ok((understood, String::from_utf8(out).expect("text")))

@@ -209,7 +209,7 @@ pub(super) fn plan(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) 
         };
         terms.judge(&facts, length, clock::micros(clock::now()))
     });
-    let routed = judged.and_then(|()| route(client, &snapshot, &facts, &found));
+    let routed = judged.and_then(|()| route(client, &snapshot, &facts, &found, inbound.websocket));
     let plan = match routed {
         Ok((route, rewritten)) => {
             let outgoing = Outgoing {
@@ -295,6 +295,7 @@ fn route(
     snapshot: &Snapshot,
     facts: &Facts<'_>,
     found: &Found<'_>,
+    websocket: bool,
 ) -> Result<(Route, Rewritten), Answer> {
     match found.action {
         // RFC 9110 §9.3.8: the target would send back what the client cannot see otherwise.
@@ -324,7 +325,13 @@ fn route(
             let version = known
                 .map(|known| known.protocol_version)
                 .unwrap_or_default();
-            if !protocol::suits(version, client.is_http2(), facts.method, facts.fields) {
+            if !protocol::suits(
+                version,
+                client.is_http2(),
+                websocket,
+                facts.method,
+                facts.fields,
+            ) {
                 return Err(Answer::error(Reason::ProtocolVersionMismatch));
             }
             let target = known

@@ -9,6 +9,7 @@ use http::HeaderValue;
 
 use super::answer::{Answer, Reason};
 use super::basic::{BasicAuth, Login, Verdict};
+use super::compress::{Coding, Compression};
 use super::cors::{Cors, Meaning};
 use super::edits::Edits;
 use super::networks::Networks;
@@ -28,6 +29,8 @@ pub struct Policy {
     pub basic_auth: Option<Arc<BasicAuth>>,
     /// The largest request body.
     pub body_limit: Option<u64>,
+    /// Compression of responses.
+    pub compression: Option<Compression>,
     /// Done to each request.
     pub request: Option<Edits>,
     /// Done to each response, of targets and of our own.
@@ -60,6 +63,8 @@ pub(crate) struct Terms {
     pub(crate) policy: Arc<Policy>,
     /// What is done to its response, if that is not the same for all.
     edits: Option<Edits>,
+    /// What its client likes best of what may be done to the response.
+    coding: Option<Coding>,
     /// Credentials that are still to be compared.
     pub(crate) login: Option<Box<Login>>,
 }
@@ -70,6 +75,7 @@ impl Terms {
         Self {
             policy: Arc::clone(policy),
             edits: None,
+            coding: None,
             login: None,
         }
     }
@@ -77,6 +83,12 @@ impl Terms {
     /// What is done to the response.
     pub(crate) fn response_edits(&self) -> Option<&Edits> {
         self.edits.as_ref().or(self.policy.response.as_ref())
+    }
+
+    /// How the response is compressed if it may be, and for which client.
+    pub(crate) fn compression(&self) -> Option<(&Compression, Option<Coding>)> {
+        let compression = self.policy.compression.as_ref()?;
+        Some((compression, self.coding))
     }
 
     /// Looks at a request, in this order: the client's address; cross-origin requests, because
@@ -107,6 +119,9 @@ impl Terms {
             if is_preflight {
                 return Err(Answer::preflight());
             }
+        }
+        if let Some(compression) = &policy.compression {
+            self.coding = compression.negotiate(facts.fields);
         }
         if let Some(limit) = &policy.rate_limit {
             limit.take(facts, now).map_err(|wait| {

@@ -43,6 +43,11 @@ const SEND_BUFFER: usize = 64 * 1024;
 /// bytes that nobody reads make the kernel reset the connection, which can overtake them.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How long a stream whose request is not whole is left as it is after its response. Then it is reset
+/// with NO_ERROR, which is right (RFC 9113 §8.1), but some clients forget the response over it: curl
+/// 7.88 does if both come before it has stopped to send. Meanwhile they get no window.
+const READING: Duration = Duration::from_millis(500);
+
 /// A connection's streams, counted.
 #[derive(Default)]
 struct Streams {
@@ -85,6 +90,7 @@ pub(crate) async fn serve(client: &Client, stream: Stream, before: Buffer) {
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buffer_size(SEND_BUFFER)
+        .enable_connect_protocol()
         // Ours counts all resets.
         .max_pending_accept_reset_streams(RESETS_MAX as usize)
         .handshake::<_, Bytes>(transport);
@@ -184,7 +190,9 @@ impl<'c> Serving<'c> {
         self.requests += 1;
         client.worker.metrics.http2_streams.add(1);
         let storage = client.worker.buffers.output();
-        match Inbound::new(request, respond, storage, Rc::clone(self.shared)) {
+        let shared = Rc::clone(self.shared);
+        let draw = || client.worker.websocket_key();
+        match Inbound::new(request, respond, storage, shared, draw) {
             Ok(stream) => {
                 let open = Open::new(&self.streams, client.for_stream());
                 tokio::task::spawn_local(exchange(open, stream));
@@ -288,6 +296,8 @@ async fn exchange(open: Open, mut stream: Inbound) {
     buffers.forget(&mut link.wire.input);
     link.give_back(buffers);
     if let Stream::Http2(stream) = &mut link.wire.stream {
+        // The time being over is an end like another.
+        drop(tokio::time::timeout(READING, poll_fn(|cx| stream.poll_end(cx))).await);
         buffers.put_output(stream.take_storage());
     }
 }

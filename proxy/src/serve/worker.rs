@@ -23,6 +23,7 @@ use crate::control::snapshot::Shared;
 use crate::http1::buffer::Buffers;
 use crate::observe::metrics::WorkerMetrics;
 use crate::observe::recorder::{Recorder, Settings};
+use crate::request::compress::coder::Coders;
 use crate::request::sticky::ticket::NONCE;
 use crate::request::trace::Seed;
 use crate::tls::accept::Handshakes;
@@ -117,6 +118,8 @@ pub(crate) struct Worker {
     pub(crate) metrics: Arc<WorkerMetrics>,
     /// What is noted of requests.
     pub(crate) recorder: Recorder,
+    /// Responses that are being compressed.
+    pub(crate) coders: Coders,
     /// All workers, to hand connections to; this one stands at `index`.
     pub(crate) peers: Arc<[Handle]>,
     /// To the control task.
@@ -167,6 +170,11 @@ impl Worker {
 
     /// A random number, to tell connections apart.
     pub(crate) fn number(&self) -> u64 {
+        self.rng.borrow_mut().random()
+    }
+
+    /// What a target is asked for a WebSocket with.
+    pub(crate) fn websocket_key(&self) -> [u8; 16] {
         self.rng.borrow_mut().random()
     }
 
@@ -253,6 +261,7 @@ pub(crate) fn run(
         handshakes: Rc::default(),
         metrics: Arc::clone(&peers[index].metrics),
         recorder: Recorder::default(),
+        coders: Coders::default(),
         peers,
         outbox,
         draining: Cell::new(None),

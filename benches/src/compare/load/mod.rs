@@ -36,10 +36,15 @@ pub(crate) struct Load<'run> {
 impl Load<'_> {
     /// Makes the load, calling `look` with the time passed while it lasts.
     pub(crate) fn run(&self, look: &mut dyn FnMut(Duration) -> Result<()>) -> Result<Report> {
-        let url = format!("http://{}{}", self.target, self.row.path());
+        let scheme = self.row.frontend.scheme();
+        let url = format!("{scheme}://{}{}", self.target, self.row.path());
         let latencies = self.directory.join("h2load-latencies");
         let (name, arguments) = match self.row.generator {
-            Generator::Wrk => ("wrk", wrk::arguments(self.connections, self.seconds, &url)),
+            Generator::Wrk | Generator::WrkClosing => {
+                let closing = self.row.generator == Generator::WrkClosing;
+                let arguments = wrk::arguments(self.connections, self.seconds, closing, &url);
+                ("wrk", arguments)
+            }
             Generator::H2load { streams } => {
                 // h2load appends to a log that is there already.
                 remove_if_there(&latencies)?;
@@ -55,7 +60,7 @@ impl Load<'_> {
         let limit = Duration::from_secs(self.seconds * 2 + 20);
         let output = generator.finish(limit, look)?;
         let report = match self.row.generator {
-            Generator::Wrk => wrk::parse(&output),
+            Generator::Wrk | Generator::WrkClosing => wrk::parse(&output),
             Generator::H2load { .. } => {
                 let log = std::fs::read_to_string(&latencies).unwrap_or_default();
                 h2load::parse(&output, &log)

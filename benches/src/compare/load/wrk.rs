@@ -2,15 +2,19 @@
 
 use super::Report;
 
-/// One thread: the generator has one core.
-pub(super) fn arguments(connections: usize, seconds: u64, url: &str) -> Vec<String> {
-    vec![
+/// One thread: the generator has one core. `closing`: each connection serves one request.
+pub(super) fn arguments(connections: usize, seconds: u64, closing: bool, url: &str) -> Vec<String> {
+    let mut arguments = vec![
         "-t1".into(),
         format!("-c{connections}"),
         format!("-d{seconds}s"),
         "--latency".into(),
-        url.into(),
-    ]
+    ];
+    if closing {
+        arguments.push("-HConnection: close".into());
+    }
+    arguments.push(url.into());
+    arguments
 }
 
 /// Reads what wrk prints at its end.

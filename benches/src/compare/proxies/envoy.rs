@@ -40,8 +40,28 @@ fn config(setup: &Setup<'_>) -> String {
         format!("        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}\n")
     });
     let codec = match setup.frontend {
-        Frontend::Http1 => "HTTP1",
-        Frontend::Http2 => "HTTP2",
+        Frontend::Http1 | Frontend::Http1Tls => "HTTP1",
+        Frontend::Http2 | Frontend::Http2Tls => "HTTP2",
+    };
+    let tls = if setup.frontend.is_secure() {
+        let (cert, key) = (&setup.certificate.cert, &setup.certificate.key);
+        let alpn = match setup.frontend {
+            Frontend::Http2Tls => "h2",
+            _ => "http/1.1",
+        };
+        format!(
+            r#"      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          common_tls_context:
+            alpn_protocols: [{alpn}]
+            tls_certificates:
+            - {{certificate_chain: {{filename: "{cert}"}}, private_key: {{filename: "{key}"}}}}
+"#
+        )
+    } else {
+        String::new()
     };
     format!(
         r#"static_resources:
@@ -68,7 +88,7 @@ fn config(setup: &Setup<'_>) -> String {
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
               suppress_envoy_headers: true
-  clusters:
+{tls}  clusters:
   - name: app
     type: STATIC
     connect_timeout: 5s

@@ -24,10 +24,14 @@ fn config(setup: &Setup<'_>) -> String {
     let servers = setup.each_target(|index, port| {
         format!("  server target{index} 127.0.0.1:{port} check inter 5s rise 2 fall 2\n")
     });
+    let both = &setup.certificate.both;
     let http2 = match setup.frontend {
-        Frontend::Http1 => "",
-        Frontend::Http2 => " proto h2",
+        Frontend::Http1 => String::new(),
+        Frontend::Http2 => " proto h2".to_owned(),
+        Frontend::Http1Tls => format!(" ssl crt {both} alpn http/1.1"),
+        Frontend::Http2Tls => format!(" ssl crt {both} alpn h2"),
     };
+    let scheme = setup.frontend.scheme();
     format!(
         "\
 global
@@ -44,7 +48,7 @@ defaults
 frontend web
   bind 127.0.0.1:{listen}{http2}
   option forwardfor
-  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Proto {scheme}
   http-request set-header X-Forwarded-Port %[dst_port]
   default_backend app
 

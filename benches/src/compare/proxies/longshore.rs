@@ -17,19 +17,24 @@ fn arguments(setup: &Setup<'_>) -> Result<Vec<String>> {
     Ok(vec!["run".into(), "-c".into(), config])
 }
 
-/// A plain listener takes HTTP/1.1 and HTTP/2 alike, so the frontend of the row
-/// changes nothing.
+/// A listener takes HTTP/1.1 and HTTP/2 alike.
 fn config(setup: &Setup<'_>) -> String {
     let Setup { listen, .. } = setup;
     let targets =
         setup.each_target(|_, port| format!("      - {{address: 127.0.0.1, port: {port}}}\n"));
+    let protocol = if setup.frontend.is_secure() {
+        let (cert, key) = (&setup.certificate.cert, &setup.certificate.key);
+        format!("HTTPS\n    certificates: [{{cert: {cert}, key: {key}}}]")
+    } else {
+        "HTTP".to_owned()
+    };
     format!(
         r#"runtime: {{workers: 1}}
 
 listeners:
   - name: web
     address: 127.0.0.1:{listen}
-    protocol: HTTP
+    protocol: {protocol}
     default_action: [{{type: forward, target_group: app}}]
 
 target_groups:

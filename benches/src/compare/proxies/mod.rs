@@ -21,6 +21,55 @@ pub(crate) struct Setup<'run> {
     pub(crate) frontend: Frontend,
     /// For its files.
     pub(crate) directory: &'run Path,
+    /// The files of a certificate and of its key, which also stand in one file, for listeners with
+    /// TLS.
+    pub(crate) certificate: Certificate,
+}
+
+/// Files of a certificate.
+#[derive(Default)]
+pub(crate) struct Certificate {
+    pub(crate) cert: String,
+    pub(crate) key: String,
+    pub(crate) both: String,
+}
+
+impl Certificate {
+    /// Makes one that signs itself, on P-256 as ALB's usual ones.
+    fn make(directory: &Path, core: usize) -> Result<Self> {
+        let file = |name: &str| directory.join(name).display().to_string();
+        let this = Self {
+            cert: file("cert.pem"),
+            key: file("key.pem"),
+            both: file("both.pem"),
+        };
+        let words = [
+            "req",
+            "-x509",
+            "-nodes",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-subj",
+            "/CN=bench.test",
+            "-days",
+            "2",
+            "-keyout",
+            &this.key,
+            "-out",
+            &this.cert,
+        ];
+        let program = crate::process::find("openssl")?;
+        let words = words.map(str::to_owned);
+        let mut run = Running::start("openssl", &program, &words, core, directory)?;
+        run.finish(Duration::from_secs(10), &mut |_| Ok(()))?;
+        let read =
+            |path: &str| std::fs::read_to_string(path).context(|| format!("cannot read {path}"));
+        let both = read(&this.cert)? + &read(&this.key)?;
+        scratch::write(Path::new(&this.both), &both)?;
+        Ok(this)
+    }
 }
 
 impl Setup<'_> {
@@ -103,7 +152,13 @@ impl Contestant {
         let reservation = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .context(|| "no free port".into())?;
         let address = reservation.local_addr().context(|| "no free port".into())?;
+        let certificate = if frontend.is_secure() {
+            Certificate::make(&directory, core)?
+        } else {
+            Certificate::default()
+        };
         let arguments = (self.kind.arguments)(&Setup {
+            certificate,
             listen: address.port(),
             targets,
             frontend,
@@ -165,8 +220,10 @@ mod tests {
         let scratch = scratch::Scratch::new().unwrap();
         for kind in KINDS {
             let directory = scratch.directory(kind.name).unwrap();
-            for frontend in [Frontend::Http1, Frontend::Http2] {
+            let plain = [Frontend::Http1, Frontend::Http2];
+            for frontend in [&plain[..], &[Frontend::Http1Tls, Frontend::Http2Tls]].concat() {
                 (kind.arguments)(&Setup {
+                    certificate: Certificate::default(),
                     listen: 40_001,
                     targets: &[40_002, 40_003],
                     frontend,

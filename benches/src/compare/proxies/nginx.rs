@@ -35,6 +35,17 @@ fn config(setup: &Setup<'_>) -> String {
     let http2 = match setup.frontend {
         Frontend::Http1 => "",
         Frontend::Http2 => " http2",
+        Frontend::Http1Tls => " ssl",
+        Frontend::Http2Tls => " ssl http2",
+    };
+    let tls = if setup.frontend.is_secure() {
+        let (cert, key) = (&setup.certificate.cert, &setup.certificate.key);
+        format!(
+            "    ssl_certificate {cert};\n    ssl_certificate_key {key};\n    \
+             ssl_protocols TLSv1.2 TLSv1.3;\n    ssl_session_cache shared:tls:10m;\n"
+        )
+    } else {
+        String::new()
     };
     format!(
         r#"daemon off;
@@ -59,7 +70,7 @@ http {{
   }}
   server {{
     listen 127.0.0.1:{listen}{http2};
-    location / {{
+{tls}    location / {{
       proxy_pass http://app;
       proxy_http_version 1.1;
       proxy_set_header Connection "";

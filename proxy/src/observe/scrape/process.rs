@@ -10,6 +10,7 @@ use crate::http2::watch::Abuse;
 use crate::observe::counters::{CLASSES, Counter, Row, TIMES, Times};
 use crate::observe::metrics::WorkerMetrics;
 use crate::request::answer::Reason;
+use crate::request::compress::Coding;
 use crate::request::desync::Finding;
 use crate::tls::accept::Ended;
 
@@ -111,6 +112,14 @@ pub(super) fn encode(scrape: &Scrape, out: &mut Out<'_>) -> fmt::Result {
             .into_iter()
             .zip(sums(scrape, |one| &one.abuses))
             .map(|(abuse, count)| ([("limit", abuse.name())], count)),
+    )?;
+    out.counters(
+        "compressed_responses",
+        "Responses that were compressed, by coding",
+        Coding::ALL
+            .into_iter()
+            .zip(sums(scrape, |one| &one.compressed))
+            .map(|(coding, count)| ([("coding", coding.name())], count)),
     )?;
     let bytes: [(&str, Pick); 2] = [
         ("from_client", |one| &one.tunnel_bytes[0]),

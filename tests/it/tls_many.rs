@@ -1,0 +1,91 @@
+//! Ten thousand certificates at one listener: how long they take to load, and what they cost. Figures,
+//! so it runs only when it is asked for:
+//!
+//! `cargo test --workspace --test it tls_many:: -- --ignored --nocapture`
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use longshore_tests::certificates::{Folder, s_client};
+use longshore_tests::process::{Process, TempFile, free_port};
+
+const COUNT: usize = 10_000;
+
+/// RFC 7468.
+fn pem(what: &str, der: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = format!("-----BEGIN {what}-----");
+    for (index, three) in der.chunks(3).enumerate() {
+        if index % 16 == 0 {
+            text.push('\n');
+        }
+        let byte = |at: usize| u32::from(three.get(at).copied().unwrap_or_default());
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for digit in 0..4 {
+            let value = (bits >> (18 - 6 * digit)) & 63;
+            text.push(match digit {
+                digit if digit > three.len() => '=',
+                _ => char::from(DIGITS[value as usize]),
+            });
+        }
+    }
+    text + &format!("\n-----END {what}-----\n")
+}
+
+#[test]
+#[ignore = "it makes ten thousand certificates"]
+fn ten_thousand_certificates_are_loaded_and_each_is_found() {
+    let folder = Folder::default();
+    let mut list = String::new();
+    for number in 0..COUNT {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let name = format!("s{number}.test");
+        let made = rcgen::CertificateParams::new(vec![name]).and_then(|it| it.self_signed(&key));
+        let (cert, own) = (
+            folder.path(&format!("{number}.pem")),
+            folder.path(&format!("{number}.key")),
+        );
+        let made = made.expect("a certificate");
+        std::fs::write(&cert, pem("CERTIFICATE", made.der())).expect("written");
+        std::fs::write(&own, pem("PRIVATE KEY", &key.serialize_der())).expect("written");
+        writeln!(list, "      - {{cert: {cert}, key: {own}}}").expect("a string");
+    }
+    let run = |list: &str| {
+        let config = TempFile::new(&format!(
+            "runtime: {{workers: 1}}\nlisteners:\n  - name: web\n    address: 127.0.0.1:{}\n    protocol: HTTPS\n    \
+             certificates:\n{list}    default_action: [{{type: fixed_response, fixed_response: {{status_code: 200}}}}]\n",
+            free_port()
+        ));
+        let began = Instant::now();
+        let (process, address) = Process::run(&config);
+        (process, address, began.elapsed())
+    };
+    let first = list.lines().next().expect("a line");
+    let (small, at_one, one) = run(&format!("{first}\n"));
+    let (large, at_many, many) = run(&list);
+    println!(
+        "1 certificate: {one:?}, {} KiB; {COUNT}: {many:?}, {} KiB",
+        small.memory() / 1024,
+        large.memory() / 1024
+    );
+    let time = |address, name: &str| {
+        let began = Instant::now();
+        for _ in 0..20 {
+            let text = s_client(address, &["-servername", name]);
+            assert!(text.contains(" 200 "), "{text}");
+        }
+        began.elapsed() / 20
+    };
+    println!(
+        "a connection by openssl: {:?} before 1, {:?} before {COUNT}",
+        time(at_one, "s0.test"),
+        time(at_many, "s9999.test")
+    );
+    let known = std::fs::read_to_string(folder.path("9999.pem")).expect("read");
+    let shown = s_client(at_many, &["-servername", "s9999.test"]);
+    assert!(
+        shown
+            .replace(['\r', '\n'], "")
+            .contains(&known.replace(['\r', '\n'], ""))
+    );
+}
