@@ -1,5 +1,6 @@
 //! The commands, a file each.
 
+mod admin;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod events_policy;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use longshore_tests::balancer::{self, Running};
 use longshore_tests::origin::Origin;
-use longshore_tests::process::{Process, TempFile, free_port};
+use longshore_tests::process::{Process, TempFile, free_port, output_with};
 use longshore_tests::wire::{Response, Wire};
 
 async fn post(admin: SocketAddr, path: &str, body: &str, more: &str) -> Response {
@@ -146,7 +146,7 @@ async fn pages_of_other_sites_change_nothing_and_read_nothing_by_another_name() 
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn with_a_token_it_may_be_reached_from_elsewhere_and_only_with_it() {
     let origin = Origin::ok("a").await;
     let top = "admin: {address: '0.0.0.0:2', token: 0123456789abcdef}";
@@ -167,6 +167,16 @@ async fn with_a_token_it_may_be_reached_from_elsewhere_and_only_with_it() {
         assert_eq!(client.response().await.status(), status, "{more}");
     }
     assert_eq!(client.get("/livez").await.status(), 200);
+    let url = format!("http://{admin}");
+    let asked = ["explain", "--admin", &url, "--trace-id", "1-2"];
+    for (token, said) in [
+        ("0123456789abcdeF", "wants another token"),
+        ("0123456789abcdef", "no request of 1-2 is known"),
+    ] {
+        let got = output_with(&asked, &[("LONGSHORE_ADMIN_TOKEN", token)]);
+        let text = String::from_utf8_lossy(&got.stderr).into_owned();
+        assert!(text.contains(said), "{text}");
+    }
     let open = text.replace(", token: 0123456789abcdef", "");
     let errors = longshore_config::parse("test", &open, &|_| None).expect_err("refused");
     assert!(errors.to_string().contains("or set `token`"), "{errors}");

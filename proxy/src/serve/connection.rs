@@ -597,12 +597,13 @@ pub(crate) async fn serve(
         (tls, snapshot.connections)
     };
     let shared = Arc::clone(&worker.shared);
-    let _place = match shared.crowd.enter(limits, worker.open(), peer.ip()) {
+    let _place = match shared.crowd.enter(limits, || worker.open(), peer.ip()) {
         Ok(place) => place,
         Err(reason) => {
             worker.metrics.connections_shed.add(1);
+            let told = shared.crowd.tell();
             // A handshake to say no would cost more than what it saves.
-            if tls.is_none() {
+            if tls.is_none() && told.is_some() {
                 let client = Client::new(worker, listener, peer, local, None);
                 shed(&client, Stream::Plain(stream), reason).await;
             }

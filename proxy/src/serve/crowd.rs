@@ -3,12 +3,17 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::request::answer::Reason;
 
 /// Parts of the table, so that workers that accept at the same time seldom wait for each other.
 const PARTS: usize = 32;
+
+/// Clients that are being told that there is no room, at the most. Others are not answered: what
+/// is told to so many at once is an attack, and each holds a descriptor.
+const TOLD_MAX: usize = 1024;
 
 /// Limits on client connections; none: no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,7 +26,20 @@ pub(crate) struct ConnectionLimits {
 
 /// The open connections of each address, while there is a limit.
 #[derive(Debug, Default)]
-pub(crate) struct Crowd([Mutex<HashMap<IpAddr, u32>>; PARTS]);
+pub(crate) struct Crowd {
+    parts: [Mutex<HashMap<IpAddr, u32>>; PARTS],
+    told: AtomicUsize,
+}
+
+/// A client that is being told that there is no room; gone when dropped.
+#[derive(Debug)]
+pub(crate) struct Told<'c>(&'c AtomicUsize);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A connection in the count of its address; gone when dropped.
 #[derive(Debug)]
@@ -31,14 +49,16 @@ pub(crate) struct Place<'c> {
 }
 
 impl Crowd {
-    /// A place for one more connection from there; `open` counts it already.
+    /// A place for one more connection from there; `open` counts it already, and those that are
+    /// being told as well.
     pub(crate) fn enter(
         &self,
         limits: ConnectionLimits,
-        open: usize,
+        open: impl FnOnce() -> usize,
         source: IpAddr,
     ) -> Result<Place<'_>, Reason> {
-        if limits.all.is_some_and(|most| open > most) {
+        let inside = || open().saturating_sub(self.told.load(Ordering::Relaxed));
+        if limits.all.is_some_and(|most| inside() > most) {
             return Err(Reason::ConnectionLimit);
         }
         let Some(most) = limits.per_source else {
@@ -62,12 +82,18 @@ impl Crowd {
         })
     }
 
+    /// Leave to tell a client that there is no room for it; none if too many are being told.
+    pub(crate) fn tell(&self) -> Option<Told<'_>> {
+        let told = Told(&self.told);
+        (self.told.fetch_add(1, Ordering::Relaxed) < TOLD_MAX).then_some(told)
+    }
+
     fn part(&self, source: IpAddr) -> std::sync::MutexGuard<'_, HashMap<IpAddr, u32>> {
         let last = match source {
             IpAddr::V4(address) => address.octets()[3],
             IpAddr::V6(address) => address.octets()[7],
         };
-        let part = &self.0[usize::from(last) % PARTS];
+        let part = &self.parts[usize::from(last) % PARTS];
         part.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -102,7 +128,7 @@ fn network(source: IpAddr) -> IpAddr {
 mod tests {
     use std::net::IpAddr;
 
-    use super::{ConnectionLimits, Crowd};
+    use super::{ConnectionLimits, Crowd, TOLD_MAX};
     use crate::request::answer::Reason;
 
     #[test]
@@ -113,7 +139,7 @@ mod tests {
             per_source: Some(2),
         };
         let from = |text: &str| text.parse::<IpAddr>().expect("an address");
-        let enter = |text: &str| crowd.enter(limits, 1, from(text));
+        let enter = |text: &str| crowd.enter(limits, || 1, from(text));
         let first = enter("192.0.2.1").expect("room");
         let _second = enter("::ffff:192.0.2.1").expect("room");
         assert_eq!(
@@ -130,7 +156,15 @@ mod tests {
             Some(Reason::SourceConnectionLimit)
         );
         let _beside = enter("2001:db8:0:1::3").expect("another network");
-        let full = crowd.enter(limits, 11, from("192.0.2.9"));
-        assert_eq!(full.err(), Some(Reason::ConnectionLimit));
+        let eleven = || crowd.enter(limits, || 11, from("192.0.2.9")).err();
+        assert_eq!(eleven(), Some(Reason::ConnectionLimit));
+        // Who is being told takes nobody's place, and their number has a bound.
+        let mut told = vec![crowd.tell().expect("one may be told")];
+        assert_eq!(eleven(), None);
+        told.extend((1..TOLD_MAX).map(|_| crowd.tell().expect("within the bound")));
+        assert!(crowd.tell().is_none());
+        drop(told);
+        assert!(crowd.tell().is_some());
+        assert_eq!(eleven(), Some(Reason::ConnectionLimit));
     }
 }
