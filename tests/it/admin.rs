@@ -28,6 +28,11 @@ async fn two() -> (Running, Origin, Origin) {
     (balancer::start(&text).await, a, b)
 }
 
+/// So many of forty, or nearly: workers that are busy take turns in blocks.
+fn about(got: usize, expected: usize) {
+    assert!(got.abs_diff(expected) <= 2, "{got} of 40, not {expected}");
+}
+
 /// How many of forty requests the second origin got.
 async fn share(running: &Running) -> usize {
     let mut client = Wire::connect(running.address()).await;
@@ -42,7 +47,7 @@ async fn share(running: &Running) -> usize {
 async fn a_target_is_drained_and_weighed_by_an_operator_until_it_is_taken_back() {
     let (mut running, a, b) = two().await;
     let admin = running.balancer.admin_address().expect("it has one");
-    assert_eq!(share(&running).await, 20);
+    about(share(&running).await, 20);
     let body = |more: &str| {
         format!(
             "{{\"target_group\": \"app\", \"target\": \"{}\"{more}}}",
@@ -77,13 +82,13 @@ async fn a_target_is_drained_and_weighed_by_an_operator_until_it_is_taken_back()
             .status(),
         200
     );
-    assert_eq!(share(&running).await, 20);
+    about(share(&running).await, 20);
     let weighed = post(admin, "/targets/weight", &body(", \"weight\": 3"), "").await;
     assert_eq!(weighed.status(), 200);
-    assert_eq!(share(&running).await, 30);
+    about(share(&running).await, 30);
     let taken_back = post(admin, "/targets/weight", &body(", \"weight\": null"), "").await;
     assert_eq!(taken_back.status(), 200);
-    assert_eq!(share(&running).await, 20);
+    about(share(&running).await, 20);
     for (path, body, status) in [
         (
             "/targets/drain",
@@ -124,7 +129,7 @@ async fn pages_of_other_sites_change_nothing_and_read_nothing_by_another_name() 
         let got = post(admin, "/targets/drain", &body, more).await;
         assert_eq!(got.status(), 403, "{more}");
     }
-    assert_eq!(share(&running).await, 20);
+    about(share(&running).await, 20);
     let own = format!("Origin: http://{admin}\r\nSec-Fetch-Site: same-origin\r\n");
     assert_eq!(
         post(admin, "/targets/drain", &body, &own).await.status(),
