@@ -99,6 +99,8 @@ pub struct Balancer {
     /// The threads end with it, at once.
     _wanted: watch::Sender<()>,
     listening: BTreeMap<ListenerId, Listening>,
+    /// Sockets of listeners that a reload took away, until they are closed.
+    closing: Vec<oneshot::Receiver<()>>,
     next_listener: u32,
     ready: Arc<AtomicBool>,
     admin: Option<SocketAddr>,
@@ -128,13 +130,15 @@ struct Log {
     thread: JoinHandle<()>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Listening {
     name: String,
     /// As configured.
     asked: SocketAddr,
     /// As bound: the port is a real one.
     bound: SocketAddr,
+    /// Each ends when a worker has closed its socket.
+    closed: Vec<oneshot::Receiver<()>>,
 }
 
 impl Balancer {
@@ -208,6 +212,7 @@ impl Balancer {
                 guard: config.admin.as_ref().map(Guard::new).unwrap_or_default(),
                 reloads: ask_reload,
                 log_counts: Arc::clone(&log_counts),
+                connections: Arc::default(),
             };
             thread("control".to_owned(), move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
@@ -216,9 +221,8 @@ impl Balancer {
                 runtime.block_on(async {
                     if let Some(socket) = admin_socket {
                         tokio::spawn(async move {
-                            if let Err(error) = admin::serve(socket, admin).await {
-                                tracing::error!(%error, "the admin server has ended");
-                            }
+                            let Err(error) = admin::serve(socket, admin).await;
+                            tracing::error!(%error, "the admin server has ended");
                         });
                     }
                     let run = run::run(
@@ -246,6 +250,7 @@ impl Balancer {
             control_thread,
             _wanted: wanted,
             listening: BTreeMap::new(),
+            closing: Vec::new(),
             next_listener: 0,
             ready,
             admin,
@@ -313,6 +318,11 @@ impl Balancer {
             true => Some(open_log(&config, &self.log_counts)?),
             false => None,
         };
+        // One of them may have the address of a new one.
+        for closed in self.closing.drain(..) {
+            // It ends with its sender.
+            closed.await.unwrap_or_default();
+        }
         let mut ids = Vec::with_capacity(config.listeners.len());
         let mut opened = Vec::new();
         for listener in &config.listeners {
@@ -341,7 +351,9 @@ impl Balancer {
             .collect();
         // First nothing new comes to a listener that goes, then rules change, then new ones open.
         for id in closed {
-            self.listening.remove(&id);
+            let gone = self.listening.remove(&id);
+            self.closing
+                .extend(gone.into_iter().flat_map(|gone| gone.closed));
             for worker in &*self.workers {
                 order(worker, Order::Unlisten(id)).await?;
             }
@@ -479,11 +491,13 @@ impl Balancer {
     async fn listen(
         &mut self,
         id: ListenerId,
-        listening: Listening,
+        mut listening: Listening,
         sockets: Vec<TcpListener>,
     ) -> Result<(), StartError> {
         for (worker, socket) in self.workers.iter().zip(sockets) {
-            order(worker, Order::Listen(id, socket)).await?;
+            let (open, closed) = oneshot::channel();
+            listening.closed.push(closed);
+            order(worker, Order::Listen(id, socket, open)).await?;
         }
         self.listening.insert(id, listening);
         Ok(())
@@ -590,6 +604,7 @@ fn bind_listener(
         name: listener.name.clone(),
         asked,
         bound,
+        closed: Vec::new(),
     };
     Ok((listening, sockets))
 }

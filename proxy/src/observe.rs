@@ -3,6 +3,8 @@
 pub(crate) mod access_log;
 pub mod actions;
 pub(crate) mod admin;
+pub(crate) mod admin_server;
+pub mod console;
 pub mod counters;
 pub(crate) mod dashboard;
 pub(crate) mod guard;

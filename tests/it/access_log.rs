@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use longshore_tests::eventually;
 use longshore_tests::origin::Origin;
 use longshore_tests::process::{Process, TempFile, free_port, output};
+use longshore_tests::python::python;
 use longshore_tests::wire::Wire;
 use regex::Regex;
 
@@ -110,11 +111,60 @@ async fn readers_of_albs_logs_read_ours() {
     assert_eq!(all(25), ["0", "7", "8", "-"], "matched_rule_priority");
     assert_eq!(all(27), ["forward", "redirect", "forward", "-"], "actions");
     assert!(of(1, 28).ends_with("/new"), "{}", of(1, 28));
-    assert_eq!(all(29), ["-", "-", "no_targets", "malformed_request"]);
+    assert_eq!(all(29), ["-"; 4], "error_reason");
+    // Behind ALB's fields.
+    for (line, reason) in ["-", "-", "no_targets", "malformed_request"]
+        .iter()
+        .enumerate()
+    {
+        let rest = of(line, 35);
+        assert!(
+            rest.ends_with(&format!(" 127.0.0.1 \"{reason}\"")),
+            "{rest}"
+        );
+    }
     let seconds: f64 = of(0, 9).parse().expect("seconds");
     assert!(seconds >= 0.0 && of(2, 9) == "-1");
     process.signal("TERM");
     assert!(process.wait().success());
+    read_by_a_library(&place, origin.address.port());
+}
+
+/// The same lines, as aws-log-parser understands them. (Left out where Python has it not.)
+fn read_by_a_library(place: &Place, port: u16) {
+    let Some(python) = python("aws-log-parser") else {
+        return;
+    };
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("alb_log.py");
+    let mut command = std::process::Command::new(python);
+    let got = command.arg(script).arg(&place.0).output().expect("runs");
+    let error = String::from_utf8_lossy(&got.stderr);
+    assert!(got.status.success(), "{error}");
+    let text = String::from_utf8(got.stdout).expect("text");
+    let entries: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let all = |key: &str| -> Vec<serde_json::Value> {
+        entries.iter().map(|entry| entry[key].clone()).collect()
+    };
+    let null = serde_json::Value::Null;
+    assert_eq!(all("status"), [200, 301, 503, 400]);
+    assert_eq!(all("error"), vec![null.clone(); 4]);
+    assert_eq!(all("client"), ["127.0.0.1"; 4]);
+    assert_eq!(all("elb"), ["web"; 4]);
+    let first = &entries[0];
+    assert_eq!(first["target_port"], port);
+    assert_eq!(first["target_status"], 200);
+    assert_eq!(first["method"], "GET");
+    assert_eq!(first["group"], "app");
+    assert_eq!(first["rule"], 0);
+    assert_eq!(first["actions"], serde_json::json!(["forward"]));
+    assert!(first["request"].as_f64().expect("seconds") >= 0.0);
+    assert_eq!(entries[1]["rule"], 7);
+    let redirect = entries[1]["redirect"].as_str().expect("a URL");
+    assert!(redirect.ends_with("/new"), "{redirect}");
+    assert_eq!(entries[3]["rule"], null);
 }
 
 #[tokio::test]

@@ -1,21 +1,10 @@
 //! What operators may do at the admin server, and who may not.
 
-use std::net::SocketAddr;
-
+use longshore_tests::admin::post;
 use longshore_tests::balancer::{self, Running};
 use longshore_tests::origin::Origin;
 use longshore_tests::process::{Process, TempFile, free_port, output_with};
-use longshore_tests::wire::{Response, Wire};
-
-async fn post(admin: SocketAddr, path: &str, body: &str, more: &str) -> Response {
-    let mut client = Wire::connect(admin).await;
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nHost: {admin}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{more}\r\n{body}",
-        body.len()
-    );
-    client.send(head).await;
-    client.response().await
-}
+use longshore_tests::wire::Wire;
 
 async fn two() -> (Running, Origin, Origin) {
     let (a, b) = (Origin::ok("a").await, Origin::ok("b").await);

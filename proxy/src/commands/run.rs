@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use longshore::app::{Balancer, Options, Reloads};
+use longshore::observe::console;
 use longshore_discovery::ecs::Aws;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -19,7 +20,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    start_log("info");
+    let _last_lines = start_log("info");
     let config = match longshore_config::load(&arguments.config) {
         Ok(config) => config,
         Err(errors) => {
@@ -72,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
                 }
                 _ = moved.recv() => balancer.reopen_logs(),
                 () = balancer.failed() => {
-                    eprintln!("longshore: a part of the process has ended; ending too");
+                    console::say("longshore: a part of the process has ended; ending too");
                     return ExitCode::FAILURE;
                 }
             }
@@ -125,6 +126,6 @@ async fn reload(balancer: &mut Balancer, path: &Path) -> Result<(), String> {
 
 fn print_addresses(balancer: &Balancer) {
     for (name, address) in balancer.addresses() {
-        eprintln!("listening {name} {address}");
+        console::say(&format!("listening {name} {address}"));
     }
 }

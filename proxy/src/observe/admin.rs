@@ -3,6 +3,7 @@
 //! stands in the way of a request.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::actions;
+use super::admin_server;
 use super::dashboard;
 use super::guard::{Guard, Refused};
 use super::journal::{self, Entry};
@@ -42,13 +44,16 @@ pub(crate) struct Admin {
     pub(crate) reloads: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
     /// What became of lines of the access log.
     pub(crate) log_counts: Arc<Counts>,
+    /// What became of connections of this server.
+    pub(crate) connections: Arc<admin_server::Counts>,
 }
 
 /// Serves until the process ends.
 ///
 /// # Errors
 /// If the socket cannot be used.
-pub(crate) async fn serve(socket: TcpListener, admin: Admin) -> io::Result<()> {
+pub(crate) async fn serve(socket: TcpListener, admin: Admin) -> io::Result<Infallible> {
+    let connections = Arc::clone(&admin.connections);
     let router = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
@@ -60,7 +65,8 @@ pub(crate) async fn serve(socket: TcpListener, admin: Admin) -> io::Result<()> {
         .merge(dashboard::routes())
         .layer(middleware::from_fn_with_state(admin.clone(), guarded))
         .with_state(admin);
-    axum::serve(tokio::net::TcpListener::from_std(socket)?, router).await
+    let socket = tokio::net::TcpListener::from_std(socket)?;
+    Ok(admin_server::serve(socket, router, connections).await)
 }
 
 /// Answers those who may ask.
@@ -120,6 +126,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         connections: workers.map(|one| one.connections.get() as u64).collect(),
         figures,
         log: admin.log_counts.get(),
+        admin_connections: admin.connections.get(),
     };
     // On a thread of its own: with thousands of targets it is work for tens of milliseconds, and
     // the control task has to go on meanwhile.

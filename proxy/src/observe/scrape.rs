@@ -41,6 +41,8 @@ pub(crate) struct Scrape {
     pub(crate) figures: Figures,
     /// What became of lines of the access log.
     pub(crate) log: [(&'static str, u64); 3],
+    /// What became of connections of the admin server.
+    pub(crate) admin_connections: [(&'static str, u64); 3],
 }
 
 /// What the control half knows for a scrape.

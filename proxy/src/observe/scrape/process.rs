@@ -7,6 +7,7 @@ use longshore_discovery::ecs::QueueFigures;
 use super::{Out, Scrape};
 use crate::control::secure::CertificateFigures;
 use crate::http2::watch::Abuse;
+use crate::observe::console;
 use crate::observe::counters::{CLASSES, Counter, Row, TIMES, Times};
 use crate::observe::metrics::WorkerMetrics;
 use crate::request::answer::Reason;
@@ -208,6 +209,18 @@ pub(super) fn encode(scrape: &Scrape, out: &mut Out<'_>) -> fmt::Result {
         "Lines of the access log, by what became of them",
         scrape
             .log
+            .map(|(result, count)| ([("result", result)], count)),
+    )?;
+    out.counter(
+        "log_lines_lost",
+        "Lines of the application log that nobody read in time, or that could not be written",
+        console::lost(),
+    )?;
+    out.counters(
+        "admin_connections",
+        "Connections of the admin server; stalled are those of clients that took in nothing",
+        scrape
+            .admin_connections
             .map(|(result, count)| ([("result", result)], count)),
     )?;
     out.counters(
