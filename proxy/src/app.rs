@@ -207,6 +207,7 @@ impl Balancer {
             let admin = Admin {
                 control: control.clone(),
                 workers: Arc::clone(&workers),
+                shared: Arc::clone(&shared),
                 ready: Arc::clone(&ready),
                 scrapes: Arc::new(Semaphore::new(1)),
                 guard: config.admin.as_ref().map(Guard::new).unwrap_or_default(),
@@ -429,6 +430,12 @@ impl Balancer {
     /// What the admin server asks for that only whoever knows the file can do. Once.
     pub fn take_reloads(&mut self) -> Option<Reloads> {
         self.reloads.take()
+    }
+
+    /// Whether the file is to be read again when it has changed.
+    #[must_use]
+    pub fn reloads_on_change(&self) -> bool {
+        self.config.runtime.reload_on_change
     }
 
     /// Opens the file of the access log anew: somebody has moved the old one.

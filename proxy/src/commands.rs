@@ -7,6 +7,7 @@ pub(crate) mod events_policy;
 pub(crate) mod explain;
 pub(crate) mod health;
 mod notify;
+pub(crate) mod plan;
 pub(crate) mod run;
 mod table;
 pub(crate) mod targets;

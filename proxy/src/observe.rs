@@ -16,3 +16,4 @@ pub(crate) mod note;
 pub(crate) mod outcome;
 pub(crate) mod recorder;
 pub(crate) mod scrape;
+pub(crate) mod snapshot_view;

@@ -222,7 +222,7 @@ impl World {
         ];
         let text = format!(
             "admin: {{address: '127.0.0.1:{admin}', recent_requests: 2000}}
-runtime: {{workers: 2RUNTIME}}
+runtime: {{workers: 1RUNTIME}}
 load_balancer: {{request_header_timeout: 1, idle_timeout: 2, access_logs: {{path: '{}', format: json}}}}
 listeners:
   - name: web
@@ -433,6 +433,15 @@ async fn provoke(world: &mut World, reason: Reason) -> Option<Response> {
         Reason::SourceConnectionLimit => {
             world.reload("RUNTIME", ", max_connections_per_source: 1").await;
             one_too_many(world).await
+        }
+        Reason::MemoryLimit => {
+            // What the least is that a file may say is less than a process has.
+            world.reload("RUNTIME", ", max_memory: 33554432").await;
+            eventually("there is too much memory", async || {
+                let got = world.get("/ok", "").await;
+                (got.status() == 503).then_some(got)
+            })
+            .await
         }
         Reason::ConnectionLimit => {
             world.reload("RUNTIME", ", max_connections: 1").await;

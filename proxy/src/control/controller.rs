@@ -394,6 +394,16 @@ impl Controller {
         id
     }
 
+    /// The file in force as it was written.
+    pub(super) fn written(&self) -> longshore_config::Written {
+        self.file.written.clone()
+    }
+
+    /// The most memory that the process may have.
+    pub(super) fn max_memory(&self) -> Option<u64> {
+        self.file.runtime.max_memory.map(|most| most.get())
+    }
+
     pub(super) fn generation(&self) -> u64 {
         self.generation
     }

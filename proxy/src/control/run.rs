@@ -21,6 +21,7 @@ use super::checks::CheckId;
 use super::controller::{Controller, Effect, Event};
 use super::health::{self, Checker, Told};
 use super::ids::{GroupId, ListenerId};
+use super::memory;
 use super::operator::Change;
 use super::remembered::{Place, Remembered};
 use super::secure::Secured;
@@ -66,6 +67,8 @@ pub(crate) enum Message {
     /// An operator moves requests away from zones.
     Shift(Vec<String>, oneshot::Sender<()>),
     Figures(oneshot::Sender<Figures>),
+    /// The file in force as it was written.
+    Written(oneshot::Sender<longshore_config::Written>),
 }
 
 /// A task that ends when nobody holds it any more.
@@ -109,7 +112,11 @@ pub(crate) async fn run(
                 Some(message) => message,
                 None => return,
             },
-            _ = tick.tick() => Message::Event(Event::Tick),
+            _ = tick.tick() => {
+                let most = controller.max_memory();
+                shared.crowd.set_heavy(most.is_some_and(|most| memory::resident() > most));
+                Message::Event(Event::Tick)
+            }
         };
         // What has come meanwhile goes into the same snapshot: with thousands of targets, one
         // snapshot for each verdict would be work that grows with the square.
@@ -144,6 +151,7 @@ pub(crate) async fn run(
                 }
                 // What operators see must be what requests see: not before it is stored.
                 Message::View(reply) => viewers.push(reply),
+                Message::Written(reply) => drop(reply.send(controller.written())),
                 Message::Figures(reply) => {
                     drop(reply.send(Figures {
                         generation: controller.generation(),

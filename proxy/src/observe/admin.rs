@@ -27,7 +27,9 @@ use super::guard::{Guard, Refused};
 use super::journal::{self, Entry};
 use super::log_writer::Counts;
 use super::scrape::Scrape;
+use super::snapshot_view::View;
 use crate::control::run::Message;
+use crate::control::snapshot::Shared;
 use crate::serve::worker::{Handle, Order};
 
 /// What the handlers ask.
@@ -35,6 +37,7 @@ use crate::serve::worker::{Handle, Order};
 pub(crate) struct Admin {
     pub(crate) control: mpsc::Sender<Message>,
     pub(crate) workers: Arc<[Handle]>,
+    pub(crate) shared: Arc<Shared>,
     /// Traffic is accepted, and the process does not drain.
     pub(crate) ready: Arc<AtomicBool>,
     /// Whose turn it is to scrape.
@@ -61,6 +64,9 @@ pub(crate) async fn serve(socket: TcpListener, admin: Admin) -> io::Result<Infal
         .route("/targets", get(targets))
         .route("/events", get(events))
         .route("/requests", get(requests))
+        .route("/config", get(config))
+        .route("/snapshot", get(snapshot))
+        .route("/openapi.json", get(openapi))
         .merge(actions::routes())
         .merge(dashboard::routes())
         .layer(middleware::from_fn_with_state(admin.clone(), guarded))
@@ -150,6 +156,26 @@ async fn targets(State(admin): State<Admin>) -> Response {
         Some(view) => Json(view).into_response(),
         None => gone(),
     }
+}
+
+/// The file in force as it was written, without secrets.
+async fn config(State(admin): State<Admin>) -> Response {
+    match ask(&admin, Message::Written).await {
+        Some(written) => Json(written.value()).into_response(),
+        None => gone(),
+    }
+}
+
+/// What requests see now.
+async fn snapshot(State(admin): State<Admin>) -> Response {
+    let view = View::from(&**admin.shared.load());
+    Json(view).into_response()
+}
+
+/// What this server answers, for programs that read that.
+async fn openapi() -> Response {
+    let kind = [(CONTENT_TYPE, "application/json")];
+    (kind, include_str!("openapi.json")).into_response()
 }
 
 /// `/events`

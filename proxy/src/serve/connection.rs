@@ -653,7 +653,9 @@ async fn shed(client: &Client, stream: Stream, reason: Reason) {
 /// Answers what is no whole request. The connection has to end then.
 async fn refuse(client: &Client, link: &mut Link, reason: Reason) {
     let mut outcome = Outcome::new(client, link);
+    let answer = Answer::error(reason);
     outcome.start(Matched::Nothing, None);
+    outcome.note(|note| answer.note(note));
     outcome.respond_because(reason, reason.status().as_u16());
     let (server, policy) = client.dressing();
     let dress = Dress {
@@ -664,7 +666,7 @@ async fn refuse(client: &Client, link: &mut Link, reason: Reason) {
         server: server.as_deref(),
         edits: policy.as_ref().and_then(|policy| policy.response.as_ref()),
     };
-    Answer::error(reason).write(&mut link.output, &dress);
+    answer.write(&mut link.output, &dress);
     if client.flush(link).await {
         outcome.complete();
     }

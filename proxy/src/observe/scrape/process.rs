@@ -5,6 +5,7 @@ use std::fmt;
 use longshore_discovery::ecs::QueueFigures;
 
 use super::{Out, Scrape};
+use crate::control::memory;
 use crate::control::secure::CertificateFigures;
 use crate::http2::watch::Abuse;
 use crate::observe::console;
@@ -202,6 +203,11 @@ pub(super) fn encode(scrape: &Scrape, out: &mut Out<'_>) -> fmt::Result {
         "target_connections_idle",
         "Connections to targets that wait for a request, at most a second ago",
         sum(|one| &one.idle_connections),
+    )?;
+    out.gauge(
+        "resident_memory_bytes",
+        "Resident memory of the process, of which max_memory is the limit",
+        memory::resident(),
     )?;
     out.gauge(
         "snapshot_generation",
