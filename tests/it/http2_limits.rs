@@ -17,6 +17,7 @@ use longshore_tests::{eventually, within};
 /// The bounds, as `serve/http2.rs` and `http2/watch.rs` have them.
 const STREAMS_MAX: u32 = 128;
 const REQUESTS_MAX: u32 = 10_000;
+const REQUESTS_ON_THEIR_WAY: u32 = 1_000;
 const RESETS_MAX: usize = 500;
 const SETTINGS_MAX: usize = 50;
 const PINGS_MAX: usize = 200;
@@ -275,6 +276,45 @@ async fn after_ten_thousand_requests_a_client_is_told_to_go_and_loses_none() {
     assert!(after >= REQUESTS_MAX - 200, "told after {after}");
     let ended = within("the end", async { while client.next().await.is_some() {} });
     ended.await;
+}
+
+/// Whoever does not heed it has a thousand more, and not one beyond.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_go_when_told_to_is_told_to_calm_down() {
+    let origin = Origin::http(|_| response(204, "")).await;
+    let running = before(&origin, ADMIN).await;
+    for (count, allowed) in [
+        (REQUESTS_MAX + REQUESTS_ON_THEIR_WAY, true),
+        (REQUESTS_MAX + REQUESTS_ON_THEIR_WAY + 1, false),
+    ] {
+        let mut client = Frames::connect(running.address(), &[]).await;
+        let (mut sent, mut answered) = (0, 0);
+        let mut told = Vec::new();
+        while answered < count {
+            while sent < count && sent - answered < 100 {
+                // It may be closed before all is sent.
+                client.get(2 * sent + 1, "/").await;
+                sent += 1;
+            }
+            // The PING that goes with the GOAWAY is not answered, so nothing ends by itself.
+            match within("a frame", client.next()).await {
+                Some(frame) if frame.kind == GOAWAY => told.push(frame.code()),
+                Some(frame) if frame.kind == HEADERS => answered += 1,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        if allowed {
+            assert_eq!(answered, count);
+            assert_eq!(told, [NO_ERROR]);
+        } else {
+            assert_eq!(told.last(), Some(&ENHANCE_YOUR_CALM), "{told:?}");
+            assert!(answered < count);
+        }
+    }
+    let metrics = metrics(&running).await;
+    let line = "longshore_http2_abuses_total{limit=\"requests\"} 1";
+    assert!(metrics.contains(line), "{metrics}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
