@@ -317,6 +317,51 @@ async fn a_client_that_does_not_go_when_told_to_is_told_to_calm_down() {
     assert!(metrics.contains(line), "{metrics}");
 }
 
+/// As bytes of HTTP/1.1, which is what the limit is about.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_of_64_kib_is_served_and_one_byte_more_gets_431() {
+    const HEAD_MAX: usize = 64 * 1024;
+    let origin = Origin::ok("x").await;
+    let running = before(&origin, "").await;
+    let mut client = Frames::connect(running.address(), &[]).await;
+    let long = "v".repeat(10_000);
+    let fixed = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n".len();
+    let field = "x-large: \r\n".len();
+    for (stream, size, good) in [(1, HEAD_MAX, true), (3, HEAD_MAX + 1, false)] {
+        let left = size - fixed - 6 * (field + long.len()) - field;
+        let rest = "v".repeat(left);
+        let mut fields = vec![
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":authority", "a.test"),
+            (":path", "/"),
+        ];
+        fields.extend((0..6).map(|_| ("x-large", long.as_str())));
+        fields.push(("x-large", &rest));
+        let bytes = block(&fields);
+        let parts: Vec<_> = bytes.chunks(16_384).collect();
+        for (index, part) in parts.iter().enumerate() {
+            let ends = if index + 1 == parts.len() {
+                END_HEADERS
+            } else {
+                0
+            };
+            let out = match index {
+                0 => frame(HEADERS, END_STREAM | ends, stream, part),
+                _ => frame(CONTINUATION, ends, stream, part),
+            };
+            assert!(client.send(&out).await);
+        }
+        let head = client.next_of(HEADERS).await.expect("an answer");
+        assert_eq!(
+            (head.stream, head.begins_with_200()),
+            (stream, good),
+            "{size}"
+        );
+    }
+    assert_eq!(origin.seen().len(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_is_too_large_gets_431_and_the_connection_goes_on() {
     let origin = Origin::ok("x").await;
