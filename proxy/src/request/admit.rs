@@ -257,12 +257,26 @@ pub(super) fn is_authority(bytes: &[u8]) -> bool {
         }
     };
     let literal = bytes.first() == Some(&b'[');
-    let valid = |byte: &u8| match byte {
-        b':' => literal,
-        byte => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte),
-    };
+    let valid = |&byte: &u8| IN_HOST[usize::from(byte)] || (literal && byte == b':');
     host.iter().all(valid) && is_port(port)
 }
+
+/// What a host is made of besides the colons of an IPv6 address.
+const IN_HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let marks = b"-._~!$&'()*+,;=";
+    let mut at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
+    }
+    let mut byte = 0;
+    while byte < 128_u8 {
+        table[byte as usize] |= byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
 
 /// `userinfo` (RFC 3986 §3.2.1). Readers differ about where a Host begins behind a second `@` or a
 /// `\`.

@@ -66,7 +66,7 @@ struct Line {
 
 /// What carries a connection.
 struct Socket {
-    connection: RefCell<Connection>,
+    connection: RefCell<Box<Connection>>,
     /// The first bytes that came, and how many.
     first: Cell<[u8; FRAME_HEAD]>,
     read: Cell<usize>,
@@ -77,7 +77,7 @@ struct Socket {
 impl Lines {
     /// A stream on the connection with the fewest, if one has room. `verify`: ask the kernel whether
     /// it is open; for requests that may not be sent twice.
-    pub(crate) fn stream(&self, local: &Local, verify: bool, now: u64) -> Option<Connection> {
+    pub(crate) fn stream(&self, local: &Local, verify: bool, now: u64) -> Option<Box<Connection>> {
         loop {
             let mut open = self.open.borrow_mut();
             let with_room = open.iter().enumerate().filter(|(_, line)| line.has_room());
@@ -108,8 +108,8 @@ impl Lines {
     pub(crate) async fn open(
         local: &Rc<Local>,
         now: impl Fn() -> u64,
-        connect: impl AsyncFn() -> Result<Connection, AttemptError>,
-    ) -> Result<Connection, AttemptError> {
+        connect: impl AsyncFn() -> Result<Box<Connection>, AttemptError>,
+    ) -> Result<Box<Connection>, AttemptError> {
         let lines = local.lines();
         let mut seen = lines.failed.borrow().0;
         loop {
@@ -180,7 +180,7 @@ impl Line {
             && !(verify && self.socket.connection.borrow().is_closed())
     }
 
-    fn stream(self: &Rc<Self>, local: &Local, now: u64) -> Connection {
+    fn stream(self: &Rc<Self>, local: &Local, now: u64) -> Box<Connection> {
         let idled = match self.streams.get() {
             0 => now.saturating_sub(self.idle_since.get()),
             _ => 0,
@@ -190,7 +190,12 @@ impl Line {
         let place = Box::new(Place(Rc::clone(self)));
         let secure = local.endpoint().tls.is_some();
         let stream = Outbound::new(self.sender.clone(), secure, place);
-        Connection::stream(local, Stream::Outbound(Box::new(stream)), served, idled)
+        Box::new(Connection::stream(
+            local,
+            Stream::Outbound(Box::new(stream)),
+            served,
+            idled,
+        ))
     }
 }
 
@@ -207,7 +212,7 @@ type Driver = h2::client::Connection<Transport, Bytes>;
 
 /// Begins HTTP/2 on a connection, up to the target's settings: they come first (RFC 9113 §3.4), so
 /// that nothing of a request is sent to whoever speaks something else.
-async fn begin(connection: Connection) -> Result<(Rc<Line>, Driver), AttemptError> {
+async fn begin(connection: Box<Connection>) -> Result<(Rc<Line>, Driver), AttemptError> {
     let agreed = match &connection.wire.stream {
         Stream::Tls(tls) => tls.tls().alpn_protocol().map(<[u8]>::to_vec),
         _ => None,
