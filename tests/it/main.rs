@@ -8,6 +8,7 @@
 )]
 
 mod access_log;
+mod admin;
 mod alb_examples;
 mod attributes;
 mod bodies;
@@ -15,6 +16,7 @@ mod browsers;
 mod checks;
 mod command;
 mod compression;
+mod connections;
 mod consul;
 mod dashboard;
 mod differential;

@@ -46,6 +46,8 @@ pub struct WorkerMetrics {
     pub accepted: Counter,
     /// Connections that should have begun with a PROXY header and did not.
     pub proxy_headers_refused: Counter,
+    /// Connections for which there was no room, by the limits of the file.
+    pub connections_shed: Counter,
     /// Accepts that failed for want of resources.
     pub accept_errors: Counter,
     /// Client connections with HTTP/2.

@@ -209,6 +209,12 @@ impl Worker {
         &self.peers[self.index].connections
     }
 
+    /// Client connections that are open, over all workers.
+    pub(crate) fn open(&self) -> usize {
+        let all = self.peers.iter().map(|peer| peer.connections.get());
+        all.sum()
+    }
+
     /// Serves a connection in a task of its own.
     pub(crate) fn serve(
         self: &Rc<Self>,

@@ -18,7 +18,7 @@ use crate::tls::accept::Ended;
 type Pick = fn(&WorkerMetrics) -> &Counter;
 
 /// Counters that have no labels.
-const COUNTERS: [(&str, &str, Pick); 16] = [
+const COUNTERS: [(&str, &str, Pick); 17] = [
     ("retries", "Attempts that were followed by another", |w| {
         &w.retries
     }),
@@ -64,6 +64,11 @@ const COUNTERS: [(&str, &str, Pick); 16] = [
         "proxy_headers_refused",
         "Connections of trusted proxies without a valid PROXY header",
         |w| &w.proxy_headers_refused,
+    ),
+    (
+        "connections_shed",
+        "Connections for which there was no room, by max_connections and max_connections_per_source",
+        |w| &w.connections_shed,
     ),
     (
         "accept_errors",
