@@ -41,6 +41,8 @@ mod histories;
 mod http2;
 mod http2_clients;
 mod http2_limits;
+mod http2_servers;
+mod http2_target_limits;
 mod http2_targets;
 mod http2_tls;
 mod labels;

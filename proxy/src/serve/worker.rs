@@ -311,7 +311,7 @@ async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
                 since_sweep += TICK;
                 if since_sweep >= SWEEP {
                     since_sweep = Duration::ZERO;
-                    let idle = worker.pool.sweep(&worker.timers);
+                    let idle = worker.pool.sweep(&worker.timers, &worker.metrics);
                     worker.metrics.idle_connections.set(idle as u64);
                     let now = clock::wall();
                     worker.date.set(clock::http_date(now));

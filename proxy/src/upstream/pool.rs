@@ -16,6 +16,7 @@ use crate::clock;
 use crate::http1::buffer::Buffers;
 use crate::http1::stream::Stream;
 use crate::http1::wire::Wire;
+use crate::observe::metrics::WorkerMetrics;
 use crate::serve::timers::Timers;
 
 /// How long a connection may be idle, as long as its target has not shown that it closes sooner.
@@ -196,7 +197,7 @@ impl Pool {
 
     /// Closes idle connections that are too old or whose target has left, and forgets endpoints
     /// that nobody uses. Tells how many connections stay. To be called about once a second.
-    pub(crate) fn sweep(&self, timers: &Timers) -> usize {
+    pub(crate) fn sweep(&self, timers: &Timers, metrics: &WorkerMetrics) -> usize {
         let mut idle = 0;
         let now = timers.now();
         self.locals.borrow_mut().retain(|_, local| {
@@ -204,6 +205,7 @@ impl Pool {
             let limit = local.idle_limit.get();
             if let Some(lines) = local.lines.get() {
                 lines.sweep(now, limit, retired);
+                metrics.gave_up(lines.take_given_up());
             }
             local.idle.borrow_mut().retain_mut(|connection| {
                 if !retired && now.saturating_sub(connection.idle_since) < limit {

@@ -14,6 +14,7 @@ use crate::request::compress::Coding;
 use crate::request::desync::Finding;
 use crate::request::mirror::Fate;
 use crate::tls::accept::Ended;
+use crate::upstream::lines::cause;
 
 type Pick = fn(&WorkerMetrics) -> &Counter;
 
@@ -123,6 +124,15 @@ pub(super) fn encode(scrape: &Scrape, out: &mut Out<'_>) -> fmt::Result {
             .into_iter()
             .zip(sums(scrape, |one| &one.abuses))
             .map(|(abuse, count)| ([("limit", abuse.name())], count)),
+    )?;
+    out.counters(
+        "target_http2_given_up",
+        "Connections with HTTP/2 to targets that were given up, by cause: no sign of life, or too \
+         many frames of a kind",
+        sums(scrape, |one| &one.given_up)
+            .into_iter()
+            .enumerate()
+            .map(|(place, count)| ([("cause", cause(place))], count)),
     )?;
     out.counters(
         "compressed_responses",
