@@ -159,9 +159,17 @@ impl Worker {
 
     /// What the identifier of a trace is made of. It tells requests apart and keeps no secret.
     pub(crate) fn trace_seed(&self) -> Seed {
+        // Two draws. An array would be drawn byte by byte.
+        let (first, second): (u64, u32) = {
+            let mut rng = self.rng.borrow_mut();
+            (rng.random(), rng.random())
+        };
+        let mut random = [0; 12];
+        random[..8].copy_from_slice(&first.to_le_bytes());
+        random[8..].copy_from_slice(&second.to_le_bytes());
         Seed {
             epoch: self.epoch.get(),
-            random: self.rng.borrow_mut().random(),
+            random,
         }
     }
 

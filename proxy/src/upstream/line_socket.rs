@@ -22,7 +22,7 @@ const ENHANCE_YOUR_CALM: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
 
 /// A connection, and what is seen of its bytes.
 pub(super) struct Socket {
-    pub(super) connection: RefCell<Connection>,
+    pub(super) connection: RefCell<Box<Connection>>,
     /// The first bytes that came, and how many.
     first: Cell<[u8; FRAME_HEAD]>,
     read: Cell<usize>,
@@ -40,7 +40,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    pub(super) fn new(connection: Connection, now: u64) -> Rc<Self> {
+    pub(super) fn new(connection: Box<Connection>, now: u64) -> Rc<Self> {
         Rc::new(Self {
             connection: RefCell::new(connection),
             first: Cell::new([0; FRAME_HEAD]),

@@ -86,7 +86,7 @@ struct Line {
 impl Lines {
     /// A stream on the connection with the fewest, if one has room. `verify`: ask the kernel whether
     /// it is open; for requests that may not be sent twice.
-    pub(crate) fn stream(&self, local: &Local, verify: bool, now: u64) -> Option<Connection> {
+    pub(crate) fn stream(&self, local: &Local, verify: bool, now: u64) -> Option<Box<Connection>> {
         loop {
             let mut open = self.open.borrow_mut();
             let with_room = open.iter().enumerate().filter(|(_, line)| line.has_room());
@@ -141,8 +141,8 @@ impl Lines {
     pub(crate) async fn open(
         local: &Rc<Local>,
         now: impl Fn() -> u64,
-        connect: impl AsyncFn() -> Result<Connection, AttemptError>,
-    ) -> Result<Connection, AttemptError> {
+        connect: impl AsyncFn() -> Result<Box<Connection>, AttemptError>,
+    ) -> Result<Box<Connection>, AttemptError> {
         let lines = local.lines();
         let mut seen = lines.failed.borrow().0;
         loop {
@@ -255,7 +255,7 @@ impl Line {
             && !(verify && self.socket.connection.borrow().is_closed())
     }
 
-    fn stream(self: &Rc<Self>, local: &Local, now: u64) -> Connection {
+    fn stream(self: &Rc<Self>, local: &Local, now: u64) -> Box<Connection> {
         let idled = match self.streams.get() {
             0 => now.saturating_sub(self.idle_since.get()),
             _ => 0,
@@ -268,7 +268,8 @@ impl Line {
         let secure = local.endpoint().tls.is_some();
         let budgets = Rc::clone(&self.socket) as Rc<dyn Sends>;
         let stream = Outbound::new(self.sender.clone(), secure, budgets, place);
-        Connection::stream(local, Stream::Outbound(Box::new(stream)), served, idled)
+        let stream = Stream::Outbound(Box::new(stream));
+        Box::new(Connection::stream(local, stream, served, idled))
     }
 }
 
@@ -285,7 +286,7 @@ type Driver = h2::client::Connection<Transport, Bytes>;
 
 /// Begins HTTP/2 on a connection, up to the target's settings: they come first (RFC 9113 §3.4), so
 /// that nothing of a request is sent to whoever speaks something else.
-async fn begin(connection: Connection, now: u64) -> Result<(Rc<Line>, Driver), AttemptError> {
+async fn begin(connection: Box<Connection>, now: u64) -> Result<(Rc<Line>, Driver), AttemptError> {
     let agreed = match &connection.wire.stream {
         Stream::Tls(tls) => tls.tls().alpn_protocol().map(<[u8]>::to_vec),
         _ => None,
