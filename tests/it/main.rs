@@ -9,6 +9,7 @@
 
 mod access_log;
 mod alb_examples;
+mod app_protocol;
 mod attributes;
 mod bodies;
 mod browsers;
@@ -46,6 +47,7 @@ mod limits;
 mod metrics;
 mod mirroring;
 mod observability;
+mod outdated;
 mod packaging;
 mod picking;
 mod policies;
@@ -59,6 +61,7 @@ mod rolling;
 mod rule_policies;
 mod rules;
 mod shutdown;
+mod spread;
 mod states;
 mod sticky;
 mod sticky_groups;

@@ -116,7 +116,7 @@ impl Endpoint {
             identity: Identity::target(&target.key),
             address: target.address,
             shared_port: target.shared_port,
-            tls: tls.map(TargetTls::for_target),
+            tls: tls.map(|tls| tls.for_target(http2)),
             http2,
             retired: AtomicBool::new(false),
             delay: AtomicU64::new(0),
@@ -247,6 +247,11 @@ impl Endpoint {
         if !self.reuses() {
             self.reuses.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether a look that began after that (`clock::micros`) has shown it in its place.
+    pub(crate) fn was_confirmed_after(&self, since: u64) -> bool {
+        self.confirmed.load(Ordering::Acquire) > since
     }
 
     fn is_confirmed_since_loss(&self) -> bool {
