@@ -10,7 +10,7 @@ use socket2::SockRef;
 
 use super::identity::Identity;
 use super::load::Load;
-use super::passive::{Fault, Passive, Runs, Seen, Timed, seen};
+use super::passive::{Fault, Passive, Runs, Seen, Timed, latest_success, seen};
 use super::trial::Trial;
 use crate::clock;
 use crate::observe::counters::{TARGET_TIMES, class};
@@ -437,7 +437,9 @@ impl Endpoint {
 
     /// A request of a worker ended badly. Tells that worker's run.
     pub fn faulted(&self, worker: usize, fault: Fault, now: u64) -> Runs {
-        self.side(worker).passive.failed(fault, now)
+        let parts = self.workers.iter().map(|side| &side.passive);
+        let succeeded = latest_success(parts);
+        self.side(worker).passive.failed(fault, now, succeeded)
     }
 
     /// A response head of a worker's request took so long.
