@@ -59,37 +59,17 @@ struct Request<'head> {
 }
 
 fn main() -> ExitCode {
-    match parse_arguments(std::env::args().skip(1)).and_then(|(listeners, sizes)| {
-        serve(listeners, &fixed_answers(&sizes)).map_err(|error| error.to_string())
-    }) {
+    match longshore_benches::origin_arguments(std::env::args().skip(1)).and_then(
+        |(listeners, sizes)| {
+            serve(listeners, &fixed_answers(&sizes)).map_err(|error| error.to_string())
+        },
+    ) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("origin: {error}");
             ExitCode::FAILURE
         }
     }
-}
-
-/// `--listeners N --body LEN…`
-fn parse_arguments(
-    mut arguments: impl Iterator<Item = String>,
-) -> Result<(usize, Vec<usize>), String> {
-    let mut listeners = 1;
-    let mut sizes = Vec::new();
-    while let Some(argument) = arguments.next() {
-        let value = arguments
-            .next()
-            .ok_or_else(|| format!("{argument} needs a value"))?;
-        let number: usize = value
-            .parse()
-            .map_err(|_| format!("{argument} {value}: not a number"))?;
-        match argument.as_str() {
-            "--listeners" => listeners = number,
-            "--body" => sizes.push(number),
-            _ => return Err(format!("unknown option {argument}")),
-        }
-    }
-    Ok((listeners, sizes))
 }
 
 fn response(status: &str, body: &[u8]) -> Vec<u8> {
@@ -348,7 +328,7 @@ fn value_of<'line>(line: &'line [u8], name: &[u8]) -> Option<&'line [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, parse_arguments};
+    use super::parse;
 
     #[test]
     fn a_request_of_http_1_1_is_kept_alive_unless_it_says_close() {
@@ -373,14 +353,5 @@ mod tests {
     #[test]
     fn a_line_that_is_no_request_is_refused() {
         assert_eq!(parse(b"hello\r\n\r\n"), None);
-    }
-
-    #[test]
-    fn arguments_are_numbers_after_known_names() {
-        let of = |words: &[&str]| parse_arguments(words.iter().map(ToString::to_string));
-        assert_eq!(of(&["--listeners", "2", "--body", "9"]), Ok((2, vec![9])));
-        assert!(of(&["--body"]).is_err());
-        assert!(of(&["--body", "x"]).is_err());
-        assert!(of(&["--port", "1"]).is_err());
     }
 }

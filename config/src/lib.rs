@@ -40,6 +40,7 @@ mod tls;
 mod transform;
 mod validate;
 mod values;
+mod warnings;
 
 pub use action::{
     Action, ActionKind, FixedResponse, Forward, ForwardTarget, GroupStickiness, Redirect,
@@ -84,6 +85,7 @@ pub use tls::{
 };
 pub use transform::{Piece, Rewrite, RewriteConfig, Transform, TransformKind};
 pub use values::{Cidr, Port, Ranged, Span, parse_duration};
+pub use warnings::Warning;
 
 use std::net::SocketAddr;
 
@@ -173,8 +175,15 @@ impl Config {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Admin {
-    /// Where it listens. Loopback only: the admin server has no authentication yet.
+    /// Where it listens. Beyond loopback only with a `token`.
     pub address: SocketAddr,
+    /// What everybody has to show who asks for more than `/livez` and `/readyz`: as a bearer token,
+    /// or in a browser as the password of any user. At least 16 bytes.
+    #[serde(default)]
+    pub token: Option<Secret>,
+    /// Names by which the server is called besides addresses and `localhost`.
+    #[serde(default)]
+    pub allowed_hosts: Vec<String>,
     /// How many of the latest requests each worker keeps for `longshore explain`, and as many of
     /// those that went badly (default 500, 0 to 100,000).
     #[serde(default = "recent_requests")]
@@ -195,6 +204,13 @@ pub struct Runtime {
     /// How long SIGTERM waits for requests in flight before the process ends anyway
     /// (default 30 s).
     pub drain_timeout: Span<0, 3_600_000, 30_000>,
+    /// How long SIGTERM waits before it closes the listeners, while `/readyz` says 503, so that
+    /// whoever sends requests here learns of it first (default 0).
+    pub shutdown_delay: Span<0, 3_600_000, 0>,
+    /// The most client connections; beyond it 503. Absent: as many as there are descriptors.
+    pub max_connections: Option<Ranged<1, 10_000_000>>,
+    /// The most client connections from one address, or one /64 of IPv6; beyond it 503.
+    pub max_connections_per_source: Option<Ranged<1, 1_000_000>>,
     /// WebSockets whose target drains, and all of them when the process drains, are closed one by
     /// one over this time, so that their clients do not all come back at once; at most over half
     /// of `deregistration_delay` and `drain_timeout` (default 5 s).

@@ -120,3 +120,6 @@ pub const BCRYPT_COST_MAX: u32 = 15;
 
 /// The longest value of a header field that a policy sets, in bytes.
 pub const HEADER_VALUE_BYTES: usize = 4096;
+
+/// The shortest token of the admin server: what can be guessed is no secret.
+pub const ADMIN_TOKEN_BYTES: usize = 16;

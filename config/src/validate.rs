@@ -77,10 +77,20 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
     };
     if let Some(admin) = &config.admin {
         scope.key("admin", |scope| {
-            if !admin.address.ip().is_loopback() {
+            if !admin.address.ip().is_loopback() && admin.token.is_none() {
                 scope.fault_at(
                     "address",
-                    "the admin server has no authentication yet, so its address must be loopback, such as 127.0.0.1:9901",
+                    "other machines could reach it: use a loopback address, such as 127.0.0.1:9901, or set `token`",
+                );
+            }
+            let token = admin.token.as_ref().map(|token| token.reveal().len());
+            if token.is_some_and(|length| length < limits::ADMIN_TOKEN_BYTES) {
+                scope.fault_at(
+                    "token",
+                    format!(
+                        "a token has at least {} bytes; make one with `openssl rand -hex 32`",
+                        limits::ADMIN_TOKEN_BYTES
+                    ),
                 );
             }
             check_port(scope, "address", admin.address);

@@ -20,6 +20,7 @@ use crate::control::run::{self, MESSAGES_MAX, Message};
 use crate::control::snapshot::Shared;
 use crate::control::view::TargetsView;
 use crate::observe::admin::{self, Admin};
+use crate::observe::guard::Guard;
 use crate::observe::log_writer::{Counts, LogHandle};
 use crate::observe::recorder::Settings;
 use crate::serve::listener;
@@ -30,6 +31,9 @@ use crate::tls::listener::Fault;
 /// How long the first look at the world may take before traffic is accepted all the same. A
 /// target that hangs, or a source that is down, must not keep the process from serving the rest.
 const FIRST_LOOK_LIMIT: Duration = Duration::from_secs(3);
+
+/// Reloads that wait, at the most.
+const RELOADS_MAX: usize = 4;
 
 /// How long the last lines of the access log may take at the end.
 const LOG_LIMIT: Duration = Duration::from_secs(1);
@@ -105,12 +109,16 @@ pub struct Balancer {
     /// The access log, and its thread.
     log: Option<Log>,
     log_counts: Arc<Counts>,
+    reloads: Option<Reloads>,
 }
 
 /// Ends when the sender is dropped.
 pub(crate) async fn dropped(mut unwanted: watch::Receiver<()>) {
     while unwanted.changed().await.is_ok() {}
 }
+
+/// Reloads that the admin server asks for, each with the place for its answer.
+pub type Reloads = mpsc::Receiver<oneshot::Sender<Result<(), String>>>;
 
 /// An access log.
 #[derive(Debug)]
@@ -188,6 +196,7 @@ impl Balancer {
             })?);
         }
         let ready = Arc::new(AtomicBool::new(false));
+        let (ask_reload, reloads) = mpsc::channel(RELOADS_MAX);
         let control_thread = {
             let outbox = control.clone();
             let state = config.runtime.state_directory.clone();
@@ -196,6 +205,8 @@ impl Balancer {
                 workers: Arc::clone(&workers),
                 ready: Arc::clone(&ready),
                 scrapes: Arc::new(Semaphore::new(1)),
+                guard: config.admin.as_ref().map(Guard::new).unwrap_or_default(),
+                reloads: ask_reload,
                 log_counts: Arc::clone(&log_counts),
             };
             thread("control".to_owned(), move || {
@@ -242,6 +253,7 @@ impl Balancer {
             own_ticket_key,
             log: None,
             log_counts,
+            reloads: Some(reloads),
         };
         balancer.record(log).await?;
         let ids: Vec<ListenerId> = sockets.iter().map(|_| balancer.listener_id()).collect();
@@ -371,6 +383,8 @@ impl Balancer {
     /// ends. True if everything was finished.
     pub async fn drain(self) -> bool {
         self.ready.store(false, Ordering::Release);
+        // Whoever sends requests here is to learn of it before the listeners close.
+        tokio::time::sleep(self.config.runtime.shutdown_delay.get()).await;
         for worker in &*self.workers {
             // A worker that is gone has nothing to drain.
             drop(worker.orders.send(Order::Drain).await);
@@ -398,6 +412,11 @@ impl Balancer {
         drop(self.workers);
         drop(self.control_thread);
         complete
+    }
+
+    /// What the admin server asks for that only whoever knows the file can do. Once.
+    pub fn take_reloads(&mut self) -> Option<Reloads> {
+        self.reloads.take()
     }
 
     /// Opens the file of the access log anew: somebody has moved the old one.

@@ -1,5 +1,6 @@
 //! The commands, a file each.
 
+mod admin;
 pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod events_policy;
@@ -14,11 +15,13 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use longshore::observe::actions;
 use longshore::observe::journal::Journal;
 use rand::RngExt as _;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Prints the JSON Schema.
@@ -41,6 +44,11 @@ pub(crate) fn print_out(text: &str) -> ExitCode {
 /// overrides the level of the former.
 pub(crate) fn start_log(level: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let (filter, handle) = reload::Layer::new(filter);
+    actions::set_level_by(move |text| {
+        let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+        handle.reload(filter).map_err(|error| error.to_string())
+    });
     let text = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());

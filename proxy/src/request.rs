@@ -66,7 +66,7 @@ use exchange::{Inbound, RelayError, Response};
 use hedge::Hedged;
 use link::Link;
 pub(crate) use plan::Destination;
-use plan::{Plan, Route, plan};
+use plan::{Plan, plan};
 use policy::Terms;
 use queue::Queued;
 use retry::{Failed, Known, Policy as RetryPolicy, Verdict};
@@ -111,37 +111,31 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
         };
         plan = plan.admit(verdict);
     }
-    let (inbound, mut upload, route) = match plan {
+    // Borrowed and not moved out: they are large.
+    let (inbound, upload, route) = match &mut plan {
         Plan::More => return Next::More,
         Plan::Answer(inbound, body, answer, terms) => {
             outcome.start(inbound.matched, inbound.finding);
             outcome.note(|note| answer.note(note));
             let terms = terms.as_deref();
-            let inbound = Inbound { terms, ..inbound };
+            let inbound = Inbound { terms, ..*inbound };
             return respond(client, link, outcome, &inbound, body, answer).await;
         }
         Plan::Forward(inbound, upload, route) => {
             outcome.start(inbound.matched, inbound.finding);
-            (inbound, upload, route)
+            (inbound, upload, &*route)
         }
     };
-    let Route {
-        destination,
-        limits,
-        retry,
-        sticky,
-        terms,
-        ..
-    } = route;
+    let (destination, limits) = (route.destination, &route.limits);
     outcome.goes_to(destination.group);
-    let retry = retry.as_deref().unwrap_or(&RetryPolicy::DEFAULT);
+    let retry = route.retry.as_deref().unwrap_or(&RetryPolicy::DEFAULT);
     client.limit_request(limits.total);
-    let (sticky, terms) = (sticky.as_deref(), terms.as_deref());
+    let sticky = route.sticky.as_deref();
     let stays = sticky.and_then(Sticky::target);
-    let mut inbound = Inbound {
+    let inbound = Inbound {
         sticky,
-        terms,
-        ..inbound
+        terms: route.terms.as_deref(),
+        ..*inbound
     };
     let mut attempts = Attempts::default();
     // Where it waits while all targets are at work.
@@ -154,7 +148,7 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
         } else {
             choose(client, destination, stays, replayable, waits, &mut attempts)
         };
-        let lease = match choice {
+        let mut lease = match choice {
             Choice::Lease(lease) => lease,
             Choice::Queue { pinned } => {
                 let since = clock::now();
@@ -165,9 +159,7 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
                     None => return Next::Close,
                     Some(Ok(())) => continue,
                     Some(Err(reason)) => {
-                        inbound.close |= upload.is_held_back();
-                        let answer = Answer::error(reason);
-                        return respond(client, link, outcome, &inbound, upload.body, answer).await;
+                        return refuse(client, link, outcome, &inbound, upload, reason).await;
                     }
                 }
             }
@@ -182,40 +174,31 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
                 continue;
             }
             Choice::Answer(reason) => {
-                inbound.close |= upload.is_held_back();
-                let answer = Answer::error(reason);
-                return respond(client, link, outcome, &inbound, upload.body, answer).await;
+                return refuse(client, link, outcome, &inbound, upload, reason).await;
             }
         };
         queued = None;
         client.limit_attempt(retry.per_try);
-        let (lease, attempted) = match hedge::delay(retry, &inbound, &upload, stays) {
+        let attempted = match hedge::delay(retry, &inbound, upload, stays) {
             None => {
                 let attempted = attempt(
-                    client,
-                    link,
-                    &lease,
-                    &mut upload,
-                    &inbound,
-                    &attempts,
-                    &limits,
-                    outcome,
+                    client, link, &lease, upload, &inbound, &attempts, limits, outcome,
                 );
-                let attempted = attempted.await;
-                (lease, attempted)
+                attempted.await
             }
             Some(delay) => {
                 let hedged = Hedged {
                     client,
                     inbound: &inbound,
-                    limits: &limits,
+                    limits,
                     destination,
                     policy: retry,
                 };
                 // In a box: requests without it, which are most, need not be as large.
-                let attempted =
-                    hedged.attempt(delay, link, lease, &mut upload, &mut attempts, outcome);
-                Box::pin(attempted).await
+                let hedged = hedged.attempt(delay, link, lease, upload, &mut attempts, outcome);
+                let (won, attempted) = Box::pin(hedged).await;
+                lease = won;
+                attempted
             }
         };
         match attempted {
@@ -223,8 +206,8 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
                 lease.answered(response.status, outcome.answered(response.status));
                 if response.switches {
                     let group = destination.group;
-                    client.worker.buffers.put_output(upload.into_output());
-                    return switch(client, link, connection, group, lease, &limits, outcome).await;
+                    client.worker.buffers.put_output(upload.take_output());
+                    return switch(client, link, connection, group, lease, limits, outcome).await;
                 }
                 if let Some(fault) = Fault::of_status(response.status) {
                     blame(client, destination.group, &lease, fault);
@@ -232,7 +215,7 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
                 // A target that answered before it had all may not be waited for by its client.
                 if retry.names(response.status) && upload.is_done() {
                     let status = Failed::Status(response.status);
-                    let known = attempts.known(&inbound, &upload, 1);
+                    let known = attempts.known(&inbound, upload, 1);
                     if may_retry(client, destination.group, status, known, retry)
                         && link.take_back()
                     {
@@ -252,20 +235,12 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
                         continue;
                     }
                 }
-                let close = inbound.close;
-                return relay(
-                    client,
-                    link,
-                    response,
-                    close,
-                    connection,
-                    upload,
-                    destination.group,
-                    lease,
-                    &limits,
+                let (close, group) = (inbound.close, destination.group);
+                let relayed = relay(
+                    client, link, response, close, connection, upload, group, &lease, limits,
                     outcome,
-                )
-                .await;
+                );
+                return relayed.await;
             }
             Err(AttemptError::ClientGone) => return Next::Close,
             Err(error) => {
@@ -274,13 +249,12 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
                 if let Some(fault) = error.fault() {
                     blame(client, destination.group, &lease, fault);
                 }
-                let known = attempts.known(&inbound, &upload, 0);
+                let known = attempts.known(&inbound, upload, 0);
                 let failed = Failed::Error(&error);
                 drop(lease);
                 if !may_retry(client, destination.group, failed, known, retry) {
-                    inbound.close |= upload.is_held_back();
-                    let answer = Answer::error(reason_for(&error));
-                    return respond(client, link, outcome, &inbound, upload.body, answer).await;
+                    let reason = reason_for(&error);
+                    return refuse(client, link, outcome, &inbound, upload, reason).await;
                 }
                 upload.rewind();
                 outcome.retried();
@@ -349,7 +323,7 @@ async fn attempt(
     attempts: &Attempts,
     limits: &Limits,
     outcome: &mut Outcome<'_>,
-) -> Result<(Response, Connection), AttemptError> {
+) -> Result<(Response, Box<Connection>), AttemptError> {
     outcome.attempts(lease);
     let mut connection = match pooled(client, lease, inbound, attempts) {
         Some(connection) => {
@@ -382,7 +356,7 @@ fn pooled(
     lease: &Lease,
     inbound: &Inbound<'_>,
     attempts: &Attempts,
-) -> Option<Connection> {
+) -> Option<Box<Connection>> {
     if attempts.wants_fresh_connection() || inbound.announced.is_some() {
         return None;
     }
@@ -398,7 +372,7 @@ async fn open(
     inbound: &Inbound<'_>,
     attempts: &Attempts,
     limits: &Limits,
-) -> Result<Connection, AttemptError> {
+) -> Result<Box<Connection>, AttemptError> {
     let header = inbound
         .announced
         .map(|version| client.proxy_header(version));
@@ -443,10 +417,10 @@ async fn relay(
     link: &mut Link,
     mut response: Response,
     asked_to_close: bool,
-    mut connection: Connection,
-    mut upload: Upload,
+    mut connection: Box<Connection>,
+    upload: &mut Upload,
     group: GroupId,
-    lease: Lease,
+    lease: &Lease,
     limits: &Limits,
     outcome: &mut Outcome<'_>,
 ) -> Next {
@@ -455,9 +429,9 @@ async fn relay(
         client,
         link,
         &mut connection,
-        &mut upload,
+        upload,
         &mut response,
-        &lease,
+        lease,
         limits,
     );
     let next = match flow(relayed, outcome).await {
@@ -465,7 +439,7 @@ async fn relay(
             outcome.complete();
             let worker = &client.worker;
             if response.status < 500 {
-                praise(client, group, &lease);
+                praise(client, group, lease);
             }
             let uploaded = upload.is_done();
             if response.reusable && uploaded && !response.alone {
@@ -496,7 +470,7 @@ async fn relay(
                     lease.failed();
                     if matches!(error, RelayError::Target) {
                         lease.erred();
-                        blame(client, group, &lease, Fault::Failed);
+                        blame(client, group, lease, Fault::Failed);
                     }
                     outcome.cut_short();
                 }
@@ -508,7 +482,7 @@ async fn relay(
             }
         }
     };
-    client.worker.buffers.put_output(upload.into_output());
+    client.worker.buffers.put_output(upload.take_output());
     next
 }
 
@@ -529,7 +503,7 @@ async fn flow<T>(relayed: impl Future<Output = T>, outcome: &mut Outcome<'_>) ->
 async fn switch(
     client: &Client,
     link: &mut Link,
-    mut connection: Connection,
+    mut connection: Box<Connection>,
     group: GroupId,
     lease: Lease,
     limits: &Limits,
@@ -587,19 +561,34 @@ fn blame(client: &Client, group: GroupId, lease: &Lease, fault: Fault) {
     }
 }
 
+/// Sends an answer of our own in place of a target's, for that reason.
+async fn refuse(
+    client: &Client,
+    link: &mut Link,
+    outcome: &mut Outcome<'_>,
+    inbound: &Inbound<'_>,
+    upload: &mut Upload,
+    reason: Reason,
+) -> Next {
+    let close = inbound.close || upload.is_held_back();
+    let inbound = Inbound { close, ..*inbound };
+    let answer = Answer::error(reason);
+    respond(client, link, outcome, &inbound, &mut upload.body, &answer).await
+}
+
 /// Sends an answer of our own. `body`: what the client still owes of its request.
 async fn respond(
     client: &Client,
     link: &mut Link,
     outcome: &mut Outcome<'_>,
     inbound: &Inbound<'_>,
-    mut body: Body,
-    answer: Answer,
+    body: &mut Body,
+    answer: &Answer,
 ) -> Next {
     client.attempts_end();
     outcome.respond_because(answer.reason, answer.status.as_u16());
     let discardable =
-        body.is_done() || matches!(body, Body::Length(length) if length <= DISCARD_MAX);
+        body.is_done() || matches!(body, Body::Length(length) if *length <= DISCARD_MAX);
     let close = answer.close || inbound.close || !discardable || client.should_close();
     let (server, _) = client.dressing();
     let dress = Dress {
@@ -624,7 +613,7 @@ async fn respond(
             Next::Linger
         };
     }
-    if client.discard(link, &mut body).await {
+    if client.discard(link, body).await {
         Next::Request
     } else {
         Next::Close

@@ -10,11 +10,11 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use longshore_tests::balancer::{Running, fixed, start};
-use longshore_tests::frames::{END_HEADERS, Frames, GOAWAY, HEADERS, PREFACE, SETTINGS, frame};
+use longshore_tests::frames::{END_HEADERS, Frames, GOAWAY, HEADERS, SETTINGS, frame};
 use longshore_tests::origin::Origin;
 use longshore_tests::wire::Wire;
 use longshore_tests::{eventually, secure, within};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 /// A balancer before targets with HTTP/2.
@@ -286,17 +286,6 @@ async fn a_refused_stream_is_sent_again_also_with_its_body() {
     assert_eq!(refusals.load(Ordering::SeqCst), 20);
 }
 
-/// What a server of frames has read after its SETTINGS.
-async fn accept(listener: &TcpListener) -> Frames {
-    let (mut stream, _) = listener.accept().await.expect("accepted");
-    let mut preface = [0; PREFACE.len()];
-    stream.read_exact(&mut preface).await.expect("a preface");
-    assert_eq!(preface, PREFACE);
-    let mut frames = Frames { stream };
-    assert!(frames.send(&frame(SETTINGS, 0, 0, &[])).await);
-    frames
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_goaway_leaves_out_is_sent_again_on_a_new_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
@@ -305,13 +294,13 @@ async fn what_a_goaway_leaves_out_is_sent_again_on_a_new_connection() {
     let mut client = connect(running.address()).await;
     let asked =
         tokio::spawn(async move { send(&mut client, request(Method::POST, "/"), b"body").await });
-    let mut first = accept(&listener).await;
+    let mut first = Frames::accept(&listener).await;
     let asked_first = first.next_of(HEADERS).await.expect("a request");
     assert_eq!(asked_first.stream, 1);
     // Nothing was processed.
     let go = frame(GOAWAY, 0, 0, &[0; 8]);
     assert!(first.send(&go).await);
-    let mut second = accept(&listener).await;
+    let mut second = Frames::accept(&listener).await;
     let again = second.next_of(HEADERS).await.expect("the request again");
     assert_eq!(again.stream, 1);
     // `:status: 204`, from HPACK's table.
@@ -341,7 +330,7 @@ async fn frames_that_break_the_rules_end_the_connection_and_the_next_request_has
             tokio::spawn(
                 async move { send(&mut asking, request(Method::POST, "/"), b"body").await },
             );
-        let mut server = accept(&listener).await;
+        let mut server = Frames::accept(&listener).await;
         server.next_of(HEADERS).await.expect("a request");
         assert!(server.send(&bad).await);
         let got = asked.await.expect("no panic").expect("a response");
@@ -350,7 +339,7 @@ async fn frames_that_break_the_rules_end_the_connection_and_the_next_request_has
     }
     let asked =
         tokio::spawn(async move { send(&mut client, request(Method::GET, "/"), b"").await });
-    let mut server = accept(&listener).await;
+    let mut server = Frames::accept(&listener).await;
     server.next_of(HEADERS).await.expect("a request");
     assert!(
         server

@@ -8,6 +8,7 @@
 )]
 
 mod access_log;
+mod admin;
 mod alb_examples;
 mod app_protocol;
 mod attributes;
@@ -16,6 +17,7 @@ mod browsers;
 mod checks;
 mod command;
 mod compression;
+mod connections;
 mod consul;
 mod dashboard;
 mod differential;
@@ -40,6 +42,8 @@ mod histories;
 mod http2;
 mod http2_clients;
 mod http2_limits;
+mod http2_servers;
+mod http2_target_limits;
 mod http2_targets;
 mod http2_tls;
 mod labels;

@@ -274,7 +274,7 @@ target_groups:",
     let port = balancer.address().port();
     assert_eq!(
         got.head.get("location"),
-        Some(format!("http://test:{port}/new/old/x?y=1").as_str())
+        Some(format!("http://localhost:{port}/new/old/x?y=1").as_str())
     );
     let got = client.get("/no").await;
     assert_eq!((got.status(), got.text().as_str()), (418, "a teapot"));

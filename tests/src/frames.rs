@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 /// Types of frames (RFC 9113 §6).
 pub const DATA: u8 = 0;
@@ -146,6 +146,18 @@ impl Frames {
         let first = frame(SETTINGS, 0, 0, &payload);
         assert!(this.send(&[PREFACE, &first].concat()).await, "sent");
         this
+    }
+
+    /// Accepts a connection as a server: reads the preface, and sends SETTINGS.
+    pub async fn accept(listener: &TcpListener) -> Self {
+        let (mut stream, _) = listener.accept().await.expect("accepted");
+        stream.set_nodelay(true).expect("open");
+        let mut preface = [0; PREFACE.len()];
+        stream.read_exact(&mut preface).await.expect("a preface");
+        assert_eq!(preface, PREFACE);
+        let mut frames = Self { stream };
+        assert!(frames.send(&frame(SETTINGS, 0, 0, &[])).await);
+        frames
     }
 
     /// Sends bytes. False if the other side has closed.

@@ -100,7 +100,7 @@ impl Wire {
 
     /// Sends a request without a body and reads the response.
     pub async fn get(&mut self, path: &str) -> Response {
-        self.send(format!("GET {path} HTTP/1.1\r\nhost: test\r\n\r\n"))
+        self.send(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"))
             .await;
         self.response().await
     }

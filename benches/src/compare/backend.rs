@@ -1,34 +1,84 @@
-//! The origin: started once, for all rows and proxies.
+//! The origins: started once, for all rows and proxies.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::check;
-use crate::failure::{Context as _, Result};
+use crate::failure::Result;
 use crate::interrupt;
-use crate::process::Running;
-use crate::rows::Row;
+use crate::process::{self, Running};
+use crate::rows::{Row, Target};
 
 /// Targets of each proxy: two, so that each has to choose.
 const TARGETS: usize = 2;
 
-/// The running origin.
+/// The running origins, by what they speak.
 pub(crate) struct Backend {
+    origins: Vec<(Target, Origin)>,
+}
+
+/// A running origin.
+struct Origin {
     process: Running,
-    pub(crate) ports: Vec<u16>,
+    ports: Vec<u16>,
 }
 
 impl Backend {
-    /// Starts the `origin` program that lies beside this one.
+    /// Starts the origins that the rows need.
     pub(crate) fn start(rows: &[&Row], core: usize, directory: &Path) -> Result<Self> {
-        let own = std::env::current_exe().context(|| "where is this program?".into())?;
-        let program = own.with_file_name("origin");
-        let mut arguments = vec!["--listeners".into(), TARGETS.to_string()];
-        for row in rows {
-            arguments.extend(["--body".into(), row.body.to_string()]);
+        let mut origins = Vec::new();
+        for (target, name) in [(Target::Http1, "origin"), (Target::Grpc, "grpc-origin")] {
+            let rows = || rows.iter().filter(|row| row.target == target);
+            if rows().next().is_none() {
+                continue;
+            }
+            let sizes: Vec<usize> = rows().map(|row| row.body).collect();
+            let origin = Origin::start(name, &sizes, core, directory)?;
+            for row in rows() {
+                check::origin(origin.address(), row, core, directory)?;
+            }
+            origins.push((target, origin));
         }
-        let mut process = Running::start("origin", &program, &arguments, core, directory)?;
+        Ok(Self { origins })
+    }
+
+    /// The ports of the targets that speak this.
+    pub(crate) fn ports(&self, target: Target) -> &[u16] {
+        &self.origin(target).ports
+    }
+
+    /// Where it is reached without a proxy.
+    pub(crate) fn address(&self, target: Target) -> SocketAddr {
+        self.origin(target).address()
+    }
+
+    /// Fails when one has ended.
+    pub(crate) fn expect_alive(&mut self) -> Result<()> {
+        for (_, origin) in &mut self.origins {
+            origin.process.expect_alive()?;
+        }
+        Ok(())
+    }
+
+    fn origin(&self, target: Target) -> &Origin {
+        let mut origins = self.origins.iter();
+        let (_, origin) = origins
+            .find(|(speaks, _)| *speaks == target)
+            .expect("all that the rows need were started");
+        origin
+    }
+}
+
+impl Origin {
+    /// Starts a program that lies beside this one.
+    fn start(name: &str, sizes: &[usize], core: usize, directory: &Path) -> Result<Self> {
+        let program = process::beside(name)?;
+        let mut arguments = vec!["--listeners".into(), TARGETS.to_string()];
+        for size in sizes {
+            arguments.extend(["--body".into(), size.to_string()]);
+        }
+        let mut process = Running::start(name, &program, &arguments, core, directory)?;
         let begin = Instant::now();
         let ports = loop {
             process.expect_alive()?;
@@ -41,21 +91,11 @@ impl Backend {
             }
             interrupt::pause(Duration::from_millis(20))?;
         };
-        let backend = Self { process, ports };
-        for row in rows {
-            check::origin(backend.address(), row)?;
-        }
-        Ok(backend)
+        Ok(Self { process, ports })
     }
 
-    /// Where it is reached without a proxy.
-    pub(crate) fn address(&self) -> SocketAddr {
+    fn address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports[0]))
-    }
-
-    /// Fails when it has ended.
-    pub(crate) fn expect_alive(&mut self) -> Result<()> {
-        self.process.expect_alive()
     }
 }
 

@@ -3,13 +3,15 @@
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::failure::{Context as _, Failure, Result, fail};
 use crate::interrupt;
+use crate::load;
 use crate::process::{self, Running};
 use crate::proxies::Started;
-use crate::rows::{Frontend, Row};
+use crate::rows::{Frontend, Row, Target};
 
 /// Time until a proxy must answer correctly: two health checks five seconds
 /// apart, and some more on a busy machine.
@@ -17,6 +19,8 @@ const READY: Duration = Duration::from_secs(20);
 const ANSWER: Duration = Duration::from_secs(2);
 /// More than any answer that is asked for here.
 const ANSWER_LIMIT: u64 = 4 * 1024 * 1024;
+/// What stands before a message of gRPC.
+const GRPC_PREFIX: usize = 5;
 /// Requests in which every target must have been seen.
 const SPREAD_OVER: usize = 16;
 
@@ -39,22 +43,37 @@ pub(crate) fn proxy(started: &mut Started, row: &Row, targets: usize, core: usiz
 }
 
 /// Checks that the origin itself answers `row`.
-pub(crate) fn origin(address: SocketAddr, row: &Row) -> Result<()> {
-    expect_body(&http1(address, &row.path())?, row)
+pub(crate) fn origin(address: SocketAddr, row: &Row, core: usize, directory: &Path) -> Result<()> {
+    let path = row.path();
+    let body = match row.target {
+        Target::Http1 => http1(address, &path)?,
+        Target::Grpc => Curl { directory, core }.call(address, Frontend::Http2, row, &path)?,
+    };
+    expect_body(&body, row)
 }
 
 fn once(started: &Started, row: &Row, targets: usize, core: usize) -> Result<()> {
-    let ask = |path: &str| match row.frontend {
-        Frontend::Http1 => http1(started.address, path),
-        Frontend::Http2 => http2(started, path, core),
-        Frontend::Http1Tls => curl(started, "--http1.1", path, core),
-        Frontend::Http2Tls => curl(started, "--http2", path, core),
+    let curl = Curl {
+        directory: &started.directory,
+        core,
+    };
+    let address = started.address;
+    let ask = |path: &str| match (row.target, row.frontend) {
+        (Target::Grpc, frontend) => curl.call(address, frontend, row, path),
+        (Target::Http1, Frontend::Http1) => http1(address, path),
+        (Target::Http1, Frontend::Http2) => http2(started, path, core),
+        (Target::Http1, Frontend::Http1Tls) => curl.get(address, "--http1.1", path),
+        (Target::Http1, Frontend::Http2Tls) => curl.get(address, "--http2", path),
     };
     expect_body(&ask(&row.path())?, row)?;
     let mut seen = BTreeSet::new();
     for _ in 0..SPREAD_OVER {
         let echo = ask("/headers")?;
-        let echo = String::from_utf8_lossy(&echo);
+        let text = match row.target {
+            Target::Http1 => &echo[..],
+            Target::Grpc => echo.get(GRPC_PREFIX..).unwrap_or_default(),
+        };
+        let echo = String::from_utf8_lossy(text);
         let port = started.address.port();
         let scheme = row.frontend.scheme();
         seen.insert(echoed(&echo, scheme, port, started.kind.rewrites_loopback)?);
@@ -69,14 +88,14 @@ fn once(started: &Started, row: &Row, targets: usize, core: usize) -> Result<()>
 }
 
 fn expect_body(body: &[u8], row: &Row) -> Result<()> {
-    if body == longshore_benches::body(row.body) {
+    if body == row.answer() {
         return Ok(());
     }
     fail(format!(
         "{} answered {} bytes that are not the {} of the origin",
         row.path(),
         body.len(),
-        row.body
+        row.answer().len()
     ))
 }
 
@@ -177,15 +196,75 @@ fn http2(started: &Started, path: &str, core: usize) -> Result<Vec<u8>> {
     Ok(client.finish(ANSWER, &mut |_| Ok(()))?.into_bytes())
 }
 
-/// The body of an answer over TLS, by curl, which says if its status is an error.
-fn curl(started: &Started, version: &str, path: &str, core: usize) -> Result<Vec<u8>> {
-    let program = process::find("curl")?;
-    let url = format!("https://{}{path}", started.address);
-    let words = ["-skf", version, "-o", "curl-body", &url].map(str::to_owned);
-    let body = started.directory.join("curl-body");
-    let mut client = Running::start("curl", &program, &words, core, &started.directory)?;
-    client.finish(ANSWER, &mut |_| Ok(()))?;
-    std::fs::read(&body).context(|| format!("no answer in {}", body.display()))
+/// What curl is started with.
+struct Curl<'run> {
+    directory: &'run Path,
+    core: usize,
+}
+
+impl Curl<'_> {
+    /// The body of an answer over TLS.
+    fn get(&self, address: SocketAddr, version: &str, path: &str) -> Result<Vec<u8>> {
+        self.run(&[version, &format!("https://{address}{path}")])
+    }
+
+    /// The body of an answer to a call of gRPC, which must end with the status 0.
+    fn call(
+        &self,
+        address: SocketAddr,
+        frontend: Frontend,
+        row: &Row,
+        path: &str,
+    ) -> Result<Vec<u8>> {
+        let version = match frontend {
+            Frontend::Http2Tls => "--http2",
+            _ => "--http2-prior-knowledge",
+        };
+        let head = self.directory.join("curl-head");
+        let body = self.run(&[
+            version,
+            "--dump-header",
+            &head.display().to_string(),
+            "--header",
+            "Content-Type: application/grpc",
+            "--header",
+            "TE: trailers",
+            "--data-binary",
+            &format!("@{}", load::grpc_call(row, self.directory)?.display()),
+            &format!("{}://{address}{path}", frontend.scheme()),
+        ])?;
+        let head = std::fs::read_to_string(&head).context(|| format!("no {}", head.display()))?;
+        expect_grpc_ok(&head, path)?;
+        Ok(body)
+    }
+
+    /// The body that it wrote. It says if the status of HTTP is an error.
+    fn run(&self, words: &[&str]) -> Result<Vec<u8>> {
+        let program = process::find("curl")?;
+        let body = self.directory.join("curl-body");
+        let always = ["-skf", "-o", "curl-body"];
+        let words: Vec<String> = always
+            .iter()
+            .chain(words)
+            .map(ToString::to_string)
+            .collect();
+        let mut client = Running::start("curl", &program, &words, self.core, self.directory)?;
+        client.finish(ANSWER, &mut |_| Ok(()))?;
+        std::fs::read(&body).context(|| format!("no answer in {}", body.display()))
+    }
+}
+
+/// Looks for the status among the trailers, which curl writes behind the head and an empty line.
+fn expect_grpc_ok(head: &str, path: &str) -> Result<()> {
+    let trailers = head.split_once("\r\n\r\n").map_or("", |(_, after)| after);
+    let status = trailers
+        .lines()
+        .find_map(|line| line.strip_prefix("grpc-status:"));
+    match status.map(str::trim) {
+        Some("0") => Ok(()),
+        Some(other) => fail(format!("{path}: grpc-status {other}")),
+        None => fail(format!("{path}: no grpc-status behind the answer: {head}")),
+    }
 }
 
 #[cfg(test)]
@@ -208,6 +287,14 @@ mod tests {
         assert!(echoed(&missing, "http", 81, false).is_err());
         let closing = ECHO.replace("Host: a:80", "Connection: close");
         assert!(echoed(&closing, "http", 81, false).is_err());
+    }
+
+    #[test]
+    fn the_status_of_a_call_is_a_trailer() {
+        let head = "HTTP/2 200 \r\ncontent-type: application/grpc\r\n\r\n";
+        assert!(expect_grpc_ok(&format!("{head}grpc-status: 0\r\n"), "/").is_ok());
+        assert!(expect_grpc_ok(&format!("{head}grpc-status: 12\r\n"), "/").is_err());
+        assert!(expect_grpc_ok(head, "/").is_err());
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::failure::Result;
 use crate::load::{Load, Report};
 use crate::procfs;
 use crate::proxies::{Contestant, Started};
-use crate::rows::{Frontend, Row};
+use crate::rows::Row;
 use crate::scratch::Scratch;
 use crate::syscalls;
 
@@ -80,19 +80,18 @@ pub(crate) fn row(
     let mut entrants = Vec::new();
     for contestant in contestants {
         let directory = scratch.directory(&format!("{}-{}", row.name, contestant.label))?;
-        let mut started =
-            contestant.start(row.frontend, &backend.ports, plan.proxy_core, directory)?;
-        check::proxy(&mut started, row, backend.ports.len(), plan.load_core)?;
+        let ports = backend.ports(row.target);
+        let mut started = contestant.start(row, ports, plan.proxy_core, directory)?;
+        check::proxy(&mut started, row, ports.len(), plan.load_core)?;
         eprintln!("{}: {} answers correctly", row.name, contestant.label);
         entrants.push(Entrant::Proxy {
             contestant,
             started,
         });
     }
-    // The origin speaks HTTP/1.1 only.
-    if direct && row.frontend == Frontend::Http1 {
+    if direct && row.suits_the_origin() {
         entrants.push(Entrant::Direct {
-            address: backend.address(),
+            address: backend.address(row.target),
             directory: scratch.directory(&format!("{}-direct", row.name))?,
         });
     }

@@ -177,6 +177,12 @@ fn send(id: u32, signal: Signal) -> io::Result<()> {
     }
 }
 
+/// A program that is built with this one.
+pub(crate) fn beside(program: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().context(|| "where is this program?".into())?;
+    Ok(own.with_file_name(program))
+}
+
 /// Where a program is: PATH, then the places for system programs that a user's
 /// PATH often leaves out.
 pub(crate) fn find(program: &str) -> Result<PathBuf> {

@@ -27,6 +27,15 @@ impl Frontend {
     }
 }
 
+/// What the targets behind the proxy speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// HTTP/1.1 without TLS.
+    Http1,
+    /// gRPC over HTTP/2 without TLS, with prior knowledge.
+    Grpc,
+}
+
 /// What makes the load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Generator {
@@ -36,6 +45,9 @@ pub(crate) enum Generator {
     WrkClosing,
     /// h2load, with that many requests at a time on each connection.
     H2load { streams: usize },
+    /// `handshakes`: one request on each connection, whose handshake goes on with the session of
+    /// the one before.
+    Resuming,
 }
 
 /// One thing that is measured for every proxy.
@@ -44,6 +56,7 @@ pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
     pub(crate) frontend: Frontend,
+    pub(crate) target: Target,
     pub(crate) generator: Generator,
     pub(crate) connections: usize,
     pub(crate) body: usize,
@@ -54,6 +67,23 @@ impl Row {
     pub(crate) fn path(&self) -> String {
         format!("/body/{}", self.body)
     }
+
+    /// Whether the load can do without a proxy.
+    pub(crate) fn suits_the_origin(&self) -> bool {
+        matches!(
+            (self.frontend, self.target),
+            (Frontend::Http1, Target::Http1) | (Frontend::Http2, Target::Grpc)
+        )
+    }
+
+    /// The body of the right answer.
+    pub(crate) fn answer(&self) -> Vec<u8> {
+        let body = longshore_benches::body(self.body);
+        match self.target {
+            Target::Http1 => body,
+            Target::Grpc => longshore_benches::grpc_message(&body),
+        }
+    }
 }
 
 /// All rows; the first is measured when none is named.
@@ -62,6 +92,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "h1-small",
         about: "HTTP/1.1, 128-byte body, keep-alive",
         frontend: Frontend::Http1,
+        target: Target::Http1,
         generator: Generator::Wrk,
         connections: 64,
         body: 128,
@@ -70,6 +101,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "h1-64k",
         about: "HTTP/1.1, 64 KiB body, keep-alive",
         frontend: Frontend::Http1,
+        target: Target::Http1,
         generator: Generator::Wrk,
         connections: 64,
         body: 64 * 1024,
@@ -78,6 +110,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "h2c-small",
         about: "HTTP/2 without TLS to HTTP/1.1, 128-byte body, 16 streams a connection",
         frontend: Frontend::Http2,
+        target: Target::Http1,
         generator: Generator::H2load { streams: 16 },
         connections: 32,
         body: 128,
@@ -86,6 +119,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "h1-tls",
         about: "HTTP/1.1 over TLS 1.3 to HTTP/1.1, 128-byte body, keep-alive",
         frontend: Frontend::Http1Tls,
+        target: Target::Http1,
         generator: Generator::Wrk,
         connections: 64,
         body: 128,
@@ -94,6 +128,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "h2-tls",
         about: "HTTP/2 over TLS 1.3 to HTTP/1.1, 128-byte body, 16 streams a connection",
         frontend: Frontend::Http2Tls,
+        target: Target::Http1,
         generator: Generator::H2load { streams: 16 },
         connections: 32,
         body: 128,
@@ -102,6 +137,7 @@ pub(crate) const ROWS: &[Row] = &[
         name: "h1-1m-tls",
         about: "HTTP/1.1 over TLS 1.3 to HTTP/1.1, 1 MiB body, keep-alive",
         frontend: Frontend::Http1Tls,
+        target: Target::Http1,
         generator: Generator::Wrk,
         connections: 16,
         body: 1024 * 1024,
@@ -110,8 +146,36 @@ pub(crate) const ROWS: &[Row] = &[
         name: "tls-full",
         about: "a full handshake of TLS 1.3 (ECDSA P-256) and one request over HTTP/1.1",
         frontend: Frontend::Http1Tls,
+        target: Target::Http1,
         generator: Generator::WrkClosing,
         connections: 16,
+        body: 128,
+    },
+    Row {
+        name: "tls-resumed",
+        about: "a resumed handshake of TLS 1.3 and one request over HTTP/1.1",
+        frontend: Frontend::Http1Tls,
+        target: Target::Http1,
+        generator: Generator::Resuming,
+        connections: 16,
+        body: 128,
+    },
+    Row {
+        name: "grpc",
+        about: "gRPC unary without TLS, messages of 128 bytes, 16 calls a connection",
+        frontend: Frontend::Http2,
+        target: Target::Grpc,
+        generator: Generator::H2load { streams: 16 },
+        connections: 32,
+        body: 128,
+    },
+    Row {
+        name: "grpc-tls",
+        about: "gRPC unary over TLS 1.3 to gRPC without, messages of 128 bytes, 16 calls a connection",
+        frontend: Frontend::Http2Tls,
+        target: Target::Grpc,
+        generator: Generator::H2load { streams: 16 },
+        connections: 32,
         body: 128,
     },
 ];

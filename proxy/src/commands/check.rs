@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use longshore::clock;
 use longshore::tls::Material;
 use longshore::tls::listener::Fault;
-use longshore_config::CookieKey;
+use longshore_config::{Config, CookieKey, Warning};
 
 use super::print_out;
 
@@ -32,6 +32,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let faults = material.faults(now);
     let (warnings, errors): (Vec<_>, Vec<_>) =
         faults.into_iter().partition(|fault| fault.is_warning);
+    let odd = odd(&config, &material);
     let shown = |faults: Vec<Fault>, mark: &str| {
         let all = faults.into_iter();
         let all = all.map(|fault| (fault.key, format!("{mark}{}", fault.message)));
@@ -40,10 +41,45 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     if !warnings.is_empty() {
         eprintln!("{}", shown(warnings, "warning: "));
     }
+    if !odd.is_empty() {
+        eprintln!("{}", longshore_config::located(path, odd));
+    }
     if errors.is_empty() {
         print_out("ok\n")
     } else {
         eprintln!("{}", shown(errors, ""));
         ExitCode::FAILURE
     }
+}
+
+/// What is allowed, and most likely a mistake.
+fn odd(config: &Config, material: &Material) -> Vec<Warning> {
+    let mut odd = config.warnings();
+    for (index, (listener, files)) in config.listeners.iter().zip(&material.listeners).enumerate() {
+        let Some(files) = files else {
+            continue;
+        };
+        for (number, rule) in listener.rules.iter().enumerate() {
+            let hosts = rule
+                .condition
+                .iter()
+                .filter_map(|one| one.host_header.as_ref());
+            let names = hosts.flat_map(|hosts| &hosts.values);
+            // A certificate is for names, and a pattern may mean any.
+            let names = names.filter(|name| !name.contains(['*', '?', ':']));
+            for name in files.uncovered(names.map(String::as_str)) {
+                let message = format!(
+                    "no certificate of the listener is for {name:?}: browsers will refuse the default one"
+                );
+                odd.push((
+                    format!("listeners[{index}].rules[{number}].condition"),
+                    message,
+                ));
+            }
+        }
+    }
+    let marked = odd.into_iter();
+    marked
+        .map(|(key, message)| (key, format!("warning: {message}")))
+        .collect()
 }

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue};
 use longshore::explain::{Effect, Explanation, Request, Tried, explain, listener};
 use longshore_config::{Config, Listener, ListenerProtocol, TargetGroup};
 
+use super::admin::Server;
 use super::print_out;
 use super::table::table;
 
@@ -43,7 +44,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let told = match (&arguments.trace_id, &arguments.admin) {
-        (Some(id), Some(admin)) => past::told(admin, id),
+        (Some(id), Some(admin)) => past(arguments, admin, id),
         _ => now(arguments),
     };
     match told {
@@ -64,13 +65,22 @@ fn field(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
+/// What became of the requests of a trace.
+fn past(arguments: &Arguments, admin: &str, id: &str) -> Result<String, String> {
+    let config = match &arguments.config {
+        Some(path) => Some(longshore_config::load(path).map_err(|errors| errors.to_string())?),
+        None => None,
+    };
+    past::told(&Server::new(admin, config.as_ref())?, id)
+}
+
 /// What would happen now.
 fn now(arguments: &Arguments) -> Result<String, String> {
     let path = arguments.config.as_ref();
     let path = path.ok_or("which file? say -c FILE")?;
     let config = longshore_config::load(path).map_err(|errors| errors.to_string())?;
     let live = match &arguments.admin {
-        Some(admin) => Some(past::get(admin, "/targets")?),
+        Some(admin) => Some(Server::new(admin, Some(&config))?.get("/targets")?),
         None => None,
     };
     told(arguments, &config, live.as_ref())

@@ -1,11 +1,11 @@
 //! `longshore health`: whether the Longshore on this host works, for container health checks.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::admin::ask;
 use super::{duration, print_out};
 
 /// The most of an answer that is read: the status line and a reason fit in it.
@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         }
     };
     let path = if arguments.ready { "/readyz" } else { "/livez" };
-    match ask(address, path, arguments.timeout, ANSWER_MAX) {
+    match ask(address, path, None, arguments.timeout, ANSWER_MAX) {
         Ok((200, _)) => print_out("ok\n"),
         Ok((status, said)) => {
             eprintln!(
@@ -81,47 +81,9 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// The status and the body.
-pub(super) fn ask(
-    address: SocketAddr,
-    path: &str,
-    limit: Duration,
-    most: u64,
-) -> io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, limit)?;
-    stream.set_read_timeout(Some(limit))?;
-    stream.set_write_timeout(Some(limit))?;
-    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(most).read_to_end(&mut answer)?;
-    read(&answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no HTTP came back"))
-}
-
-fn read(answer: &[u8]) -> Option<(u16, String)> {
-    let text = String::from_utf8_lossy(answer);
-    let (head, body) = text.split_once("\r\n\r\n")?;
-    let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
-    Some((status.get(..3)?.parse().ok()?, body.to_owned()))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{reachable, read};
-
-    #[test]
-    fn an_answer_is_read_as_status_and_body_or_not_at_all() {
-        let whole = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 10\r\n\r\nnot ready\n";
-        assert_eq!(read(whole), Some((503, "not ready\n".to_owned())));
-        assert_eq!(read(b"HTTP/1.0 200\r\n\r\n"), Some((200, String::new())));
-        for broken in [
-            &b""[..],
-            b"HTTP/1.1 200 OK\r\n",
-            b"SSH-2.0-x\r\n\r\n",
-            b"HTTP/1.1 abc\r\n\r\n",
-        ] {
-            assert_eq!(read(broken), None);
-        }
-    }
+    use super::reachable;
 
     #[test]
     fn a_server_at_all_addresses_is_asked_at_loopback() {

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use longshore::app::{Balancer, Options};
+use longshore::app::{Balancer, Options, Reloads};
 use longshore_discovery::ecs::Aws;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::notify::{self, Manager};
 use super::{block_on, seed, start_log};
@@ -49,6 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             }
         };
         print_addresses(&balancer);
+        let mut reloads = balancer.take_reloads();
         let manager = Manager::new();
         manager.tell(notify::READY);
         loop {
@@ -57,7 +59,15 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
                     manager.tell(notify::RELOADING);
-                    reload(&mut balancer, &arguments.config).await;
+                    // The log has said what was wrong.
+                    reload(&mut balancer, &arguments.config).await.unwrap_or_default();
+                    manager.tell(notify::READY);
+                }
+                reply = asked(&mut reloads) => {
+                    manager.tell(notify::RELOADING);
+                    let reloaded = reload(&mut balancer, &arguments.config).await;
+                    // Whoever is gone can read the log.
+                    drop(reply.send(reloaded));
                     manager.tell(notify::READY);
                 }
                 _ = moved.recv() => balancer.reopen_logs(),
@@ -81,20 +91,35 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     })
 }
 
-async fn reload(balancer: &mut Balancer, path: &Path) {
+/// The next reload that the admin server asks for.
+async fn asked(reloads: &mut Option<Reloads>) -> oneshot::Sender<Result<(), String>> {
+    if let Some(reloads) = reloads
+        && let Some(reply) = reloads.recv().await
+    {
+        return reply;
+    }
+    // Nobody asks any more.
+    std::future::pending().await
+}
+
+async fn reload(balancer: &mut Balancer, path: &Path) -> Result<(), String> {
     let config = match longshore_config::load(path) {
         Ok(config) => config,
         Err(errors) => {
             tracing::error!("the configuration stays as it was:\n{errors}");
-            return;
+            return Err(errors.to_string());
         }
     };
     match balancer.reload(config).await {
         Ok(()) => {
             tracing::info!("reloaded");
             print_addresses(balancer);
+            Ok(())
         }
-        Err(error) => tracing::error!(%error, "the configuration stays as it was"),
+        Err(error) => {
+            tracing::error!(%error, "the configuration stays as it was");
+            Err(error.to_string())
+        }
     }
 }
 

@@ -30,6 +30,7 @@ use super::threshold::{Failure, State};
 use crate::observe::counters::{PerWorker, Sides};
 use crate::request::attributes::Attributes;
 use crate::request::sticky::ticket::Keyring;
+use crate::serve::crowd::ConnectionLimits;
 use crate::tls::target::TargetTls;
 use crate::upstream::admission::Admission;
 use crate::upstream::cursors::Cursors;
@@ -83,6 +84,7 @@ pub struct Controller {
     path_normalization: PathNormalization,
     attributes: Attributes,
     tls_headers: bool,
+    connections: ConnectionLimits,
     http2: bool,
     pub(super) secure: Secure,
     desync_mitigation: DesyncMitigationMode,
@@ -111,6 +113,8 @@ pub struct Controller {
     pub(super) zone: Option<String>,
     /// The zones that requests are moved away from.
     pub(super) away: BTreeSet<String>,
+    /// Those of them that an operator named, besides the file.
+    pub(super) away_by_operator: Vec<String>,
     /// The time of the latest event.
     now: Option<Instant>,
     /// When shares that rise are set anew, and when targets are compared.
@@ -130,6 +134,7 @@ impl Controller {
             path_normalization: PathNormalization::default(),
             attributes: Attributes::default(),
             tls_headers: false,
+            connections: ConnectionLimits::default(),
             http2: true,
             secure: Secure::default(),
             desync_mitigation: DesyncMitigationMode::default(),
@@ -149,6 +154,7 @@ impl Controller {
             changed: false,
             zone: None,
             away: BTreeSet::new(),
+            away_by_operator: Vec::new(),
             now: None,
             next_step: None,
             next_judgement: None,
@@ -182,6 +188,13 @@ impl Controller {
         self.cookie_keys = Arc::new(Keyring::new(&config.runtime.cookie_keys));
         self.path_normalization = lb.path_normalization;
         self.attributes = Attributes::from(lb);
+        let of = |most: u64| usize::try_from(most).unwrap_or(usize::MAX);
+        let runtime = &config.runtime;
+        let per_source = runtime.max_connections_per_source;
+        self.connections = ConnectionLimits {
+            all: runtime.max_connections.map(|most| of(most.get())),
+            per_source: per_source.map(|most| u32::try_from(most.get()).unwrap_or(u32::MAX)),
+        };
         self.tls_headers = lb.enable_tls_version_and_cipher_suite_headers;
         self.http2 = lb.enable_http2.0;
         self.desync_mitigation = lb.desync_mitigation_mode;
@@ -247,8 +260,9 @@ impl Controller {
     }
 
     /// Moves requests away from these zones, and to all others.
-    fn shift(&mut self, away_from: &[String]) {
-        let away: BTreeSet<String> = away_from.iter().cloned().collect();
+    pub(super) fn shift(&mut self, away_from: &[String]) {
+        let all = away_from.iter().chain(&self.away_by_operator);
+        let away: BTreeSet<String> = all.cloned().collect();
         if away != self.away {
             tracing::info!(?away, "requests are moved away from zones");
             self.away = away;
@@ -315,6 +329,7 @@ impl Controller {
         snapshot.path_normalization = self.path_normalization;
         snapshot.attributes = self.attributes;
         snapshot.tls_headers = self.tls_headers;
+        snapshot.connections = self.connections;
         snapshot.http2 = self.http2;
         snapshot.desync_mitigation = self.desync_mitigation;
         snapshot.allow_get_body = self.allow_get_body;

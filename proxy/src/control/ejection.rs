@@ -36,7 +36,7 @@ impl Group {
             && self
                 .members
                 .iter()
-                .any(|member| member.is_in() && member.usable && member.target.weight > 0)
+                .any(|member| member.is_in() && member.usable && member.weight() > 0)
     }
 
     /// Looks at a target that failed requests. True if it is taken out.

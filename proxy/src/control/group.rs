@@ -92,6 +92,10 @@ pub(super) struct Member {
     pub(super) slow_start: SlowStart,
     pub(super) anomaly: Anomaly,
     pub(super) outlier: Outlier,
+    /// An operator wants it to get no new requests.
+    pub(super) drained: bool,
+    /// The weight that an operator gave it.
+    pub(super) weight: Option<u16>,
     /// Its latest check timed out and was not counted.
     pub(super) forgiven: bool,
 }
@@ -139,6 +143,14 @@ impl Source {
 impl Member {
     pub(super) fn is_healthy(&self) -> bool {
         self.health.state() == State::Healthy
+    }
+
+    /// Its weight among the targets of its group.
+    pub(super) fn weight(&self) -> u16 {
+        match self.drained {
+            true => 0,
+            false => self.weight.unwrap_or(self.target.weight),
+        }
     }
 
     pub(super) fn facts(&self) -> Facts<'_> {
@@ -204,7 +216,7 @@ impl Group {
     /// The members that may get requests at all.
     pub(super) fn counted(&self) -> impl Iterator<Item = &Member> {
         let members = self.members.iter();
-        members.filter(|member| member.usable && member.target.weight > 0)
+        members.filter(|member| member.usable && member.weight() > 0)
     }
 
     /// What requests see of the group. `own_zone` is that of this process, `before` what they have
@@ -281,7 +293,7 @@ impl Group {
             .map(|member| {
                 let slow_start = self.config.slow_start.get();
                 let percent = member.slow_start.percent(slow_start, now);
-                u64::from(member.target.weight) * percent * member.anomaly.percent
+                u64::from(member.weight()) * percent * member.anomaly.percent
             })
             .collect();
         let zones: BTreeSet<&str> = self

@@ -112,6 +112,8 @@ impl Controller {
             },
             anomaly: Anomaly::default(),
             outlier: Outlier::default(),
+            drained: false,
+            weight: None,
             forgiven: false,
             endpoint,
             target,

@@ -21,6 +21,7 @@ use super::checks::CheckId;
 use super::controller::{Controller, Effect, Event};
 use super::health::{self, Checker, Told};
 use super::ids::{GroupId, ListenerId};
+use super::operator::Change;
 use super::remembered::{Place, Remembered};
 use super::secure::Secured;
 use super::snapshot::Shared;
@@ -59,6 +60,11 @@ pub(crate) enum Message {
     /// Answered with the reason why this balancer should get no requests, if there is one.
     Ready(oneshot::Sender<Option<String>>),
     View(oneshot::Sender<TargetsView>),
+    /// An operator changes a target, by its group and its id or address. Answered when requests see
+    /// it.
+    Change(String, String, Change, oneshot::Sender<Result<(), String>>),
+    /// An operator moves requests away from zones.
+    Shift(Vec<String>, oneshot::Sender<()>),
     Figures(oneshot::Sender<Figures>),
 }
 
@@ -108,7 +114,7 @@ pub(crate) async fn run(
         // What has come meanwhile goes into the same snapshot: with thousands of targets, one
         // snapshot for each verdict would be work that grows with the square.
         let mut replies = Vec::new();
-        let mut viewers = Vec::new();
+        let (mut viewers, mut changes) = (Vec::new(), Vec::new());
         // Each message that is received is applied: the burst ends before the next is taken.
         let burst = std::iter::once(first)
             .chain(std::iter::from_fn(|| inbox.try_recv().ok()))
@@ -129,6 +135,13 @@ pub(crate) async fn run(
                 Message::Settled(reply) => settled.push(reply),
                 // A receiver that is gone does not want its answer any more.
                 Message::Ready(reply) => drop(reply.send(controller.not_ready())),
+                Message::Change(group, target, change, reply) => {
+                    changes.push((reply, controller.change(&group, &target, change)));
+                }
+                Message::Shift(zones, reply) => {
+                    controller.shift_too(zones);
+                    replies.push(reply);
+                }
                 // What operators see must be what requests see: not before it is stored.
                 Message::View(reply) => viewers.push(reply),
                 Message::Figures(reply) => {
@@ -151,6 +164,9 @@ pub(crate) async fn run(
         }
         for reply in replies {
             reply.send(()).unwrap_or_default();
+        }
+        for (reply, result) in changes {
+            drop(reply.send(result));
         }
         for reply in viewers {
             drop(reply.send(controller.view(clock::now())));

@@ -17,6 +17,7 @@ use crate::request::headers::Renamed;
 use crate::request::policy::Policy;
 use crate::request::rules::RuleTable;
 use crate::request::sticky::ticket::Keyring;
+use crate::serve::crowd::{ConnectionLimits, Crowd};
 use crate::tls::listener::ListenerTls;
 use crate::upstream::target_group::TargetGroup;
 
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub tls_headers: bool,
     /// Clients may speak HTTP/2.
     pub http2: bool,
+    /// How many client connections there may be.
+    pub(crate) connections: ConnectionLimits,
     /// How paths are spelt.
     pub path_normalization: PathNormalization,
     /// How requests are written for targets.
@@ -166,6 +169,8 @@ fn place<T>(places: &mut Vec<Option<Arc<T>>>, id: u32, value: &Arc<T>) {
 #[derive(Debug)]
 pub struct Shared {
     snapshot: ArcSwap<Snapshot>,
+    /// The open connections of each address.
+    pub(crate) crowd: Crowd,
     generation: watch::Sender<u64>,
 }
 
@@ -173,6 +178,7 @@ impl Default for Shared {
     fn default() -> Self {
         Self {
             snapshot: ArcSwap::default(),
+            crowd: Crowd::default(),
             generation: watch::Sender::new(0),
         }
     }

@@ -9,6 +9,7 @@ use longshore_config::{ProtocolVersion, TargetGroup as GroupConfig};
 use longshore_discovery::Target;
 
 use super::controller::{Controller, Effect};
+use super::group::Member;
 use super::ids::GroupId;
 use super::threshold::Health;
 
@@ -98,7 +99,8 @@ pub(super) fn said<'t>(targets: impl Iterator<Item = &'t Target>) -> BTreeSet<Pr
 impl Controller {
     /// Takes what the targets of a group say that they speak. If that changes what they are spoken
     /// to in, connections are made anew: requests in flight end on the old ones. Who was healthy
-    /// stays it until a check says otherwise; everybody else is checked as a newcomer.
+    /// stays it until a check says otherwise; everybody else is checked as a newcomer. What operators
+    /// changed stays.
     pub(super) fn agree(
         &mut self,
         id: GroupId,
@@ -133,24 +135,45 @@ impl Controller {
         }
         group.check = group.config.check(spoken.version).map(Arc::new);
         let members = group.members.iter();
-        let again: Vec<(Target, Option<Health>)> = members
-            .map(|member| {
-                let health = member.is_healthy().then(|| member.health.clone());
-                (member.target.clone(), health)
-            })
+        let again: Vec<(Target, Kept)> = members
+            .map(|member| (member.target.clone(), Kept::of(member)))
             .collect();
         for (target, _) in &again {
             self.drain(id, &target.key, now, effects);
         }
-        for (target, health) in again {
+        for (target, kept) in again {
             let key = target.key.clone();
             self.register(id, target, true, now, effects);
             let group = self.groups.get_mut(&id);
-            let member = group.and_then(|group| group.members.get_mut(&key));
-            if let Some((member, health)) = member.zip(health) {
-                member.health = health;
+            if let Some(member) = group.and_then(|group| group.members.get_mut(&key)) {
+                kept.give(member);
             }
         }
+    }
+}
+
+/// What stays of a member whose connections are made anew.
+struct Kept {
+    /// None: it was not healthy.
+    health: Option<Health>,
+    drained: bool,
+    weight: Option<u16>,
+}
+
+impl Kept {
+    fn of(member: &Member) -> Self {
+        Self {
+            health: member.is_healthy().then(|| member.health.clone()),
+            drained: member.drained,
+            weight: member.weight,
+        }
+    }
+
+    fn give(self, member: &mut Member) {
+        if let Some(health) = self.health {
+            member.health = health;
+        }
+        (member.drained, member.weight) = (self.drained, self.weight);
     }
 }
 

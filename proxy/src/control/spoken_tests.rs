@@ -10,6 +10,7 @@ use crate::clock;
 use crate::control::checks::CheckId;
 use crate::control::controller::{Controller, Effect, Event};
 use crate::control::ids::{GroupId, ListenerId};
+use crate::control::operator::Change;
 use crate::control::view::GroupView;
 
 /// A group with more keys.
@@ -219,6 +220,11 @@ fn a_reload_that_says_it_takes_no_target_away() {
     let effects = set(&mut controller, vec![target(1, Some(Grpc))], now);
     pass(&mut controller, &begun(&effects), now);
     assert_eq!(view(&controller, now).protocol_version, "GRPC");
+    // What an operator has said of it stays as well.
+    for change in [Change::Weight(Some(7)), Change::Drained(true)] {
+        let changed = controller.change("app", "10.0.0.1:32769", change);
+        changed.expect("there is such a target");
+    }
     let written = config("    protocol_version: HTTP2\n");
     let effects = controller.configure(&written, &[ListenerId(0)], now);
     let asks = |effects: &[Effect]| {
@@ -232,6 +238,18 @@ fn a_reload_that_says_it_takes_no_target_away() {
         ("HTTP2", "configuration")
     );
     assert_eq!(states(&shown), ["healthy"]);
+    assert!(
+        controller
+            .snapshot()
+            .expect("changed")
+            .group(GroupId(0))
+            .is_some_and(|group| group.candidates.is_empty())
+    );
+    let change = Change::Drained(false);
+    controller
+        .change("app", "10.0.0.1:32769", change)
+        .expect("there is such a target");
+    assert_eq!(view(&controller, now).targets[0].weight, 7);
     // And back.
     controller.configure(&learning(), &[ListenerId(0)], now);
     let shown = view(&controller, now);

@@ -108,7 +108,8 @@ pub struct TargetView {
     /// What checks have shown, whatever the state is; none while it drains.
     pub verdict: Option<&'static str>,
     /// ALB's administrative override: `no_override`, or `zonal_shift_active` for a target that gets
-    /// nothing because requests are moved away from its zone.
+    /// nothing because requests are moved away from its zone; or our own `drained`, for one that an
+    /// operator took out.
     pub administrative_override: &'static str,
     /// Seconds since it was registered, or since it began to drain.
     pub age_seconds: f64,
@@ -375,6 +376,11 @@ impl Member {
                 },
             }),
             age_seconds: now.saturating_duration_since(self.since).as_secs_f64(),
+            weight: self.weight.unwrap_or(self.target.weight),
+            administrative_override: match self.drained {
+                true => "drained",
+                false => "no_override",
+            },
             ..target_view(&self.target, &self.endpoint, status)
         }
     }

@@ -7,8 +7,8 @@ use super::chunked::Chunks;
 pub enum Body {
     /// So many bytes are left; 0 also stands for no body.
     Length(u64),
-    /// In chunks.
-    Chunked(Chunks),
+    /// In chunks. In a box, because bodies are moved with their requests, and few are in chunks.
+    Chunked(Box<Chunks>),
     /// Up to the end of the connection.
     UntilClose,
 }
@@ -20,7 +20,7 @@ impl Body {
     /// In chunks, none of them read.
     #[must_use]
     pub fn chunked() -> Self {
-        Self::Chunked(Chunks::default())
+        Self::Chunked(Box::default())
     }
 
     /// All of it was read. Never so for one that ends with its connection.

@@ -13,7 +13,7 @@ use h2::{RecvStream, SendStream};
 use tokio::io::ReadBuf;
 
 use super::head::{Content, Framing, push_trailers, trailers};
-use super::transport::Shared;
+use super::watch::Sends;
 use crate::http1::chunked::{Part, push_size};
 
 /// The most that is handed to the library at once. What goes beyond the window waits there, so it
@@ -171,7 +171,7 @@ pub(crate) struct Sender {
     chunk: usize,
     ended: bool,
     /// Whose budgets grow with what is sent.
-    shared: Option<Rc<Shared>>,
+    budgets: Rc<dyn Sends>,
 }
 
 impl Sender {
@@ -180,14 +180,14 @@ impl Sender {
         stream: SendStream<Bytes>,
         content: Content,
         ended: bool,
-        shared: Option<Rc<Shared>>,
+        budgets: Rc<dyn Sends>,
     ) -> Self {
         Self {
             stream,
             content,
             chunk: 0,
             ended,
-            shared,
+            budgets,
         }
     }
 
@@ -284,9 +284,7 @@ impl Sender {
             _ => None,
         };
         let ends = end && trailing.is_none();
-        if let Some(shared) = &self.shared {
-            shared.sending(content.len());
-        }
+        self.budgets.sending(content.len());
         if ends || !content.is_empty() {
             self.stream.send_data(content, ends).map_err(gone)?;
         }

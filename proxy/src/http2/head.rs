@@ -7,8 +7,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
-    SEC_WEBSOCKET_KEY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderMap, HeaderName,
+    HeaderValue, SEC_WEBSOCKET_KEY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -302,6 +302,9 @@ fn encoded(target: &str) -> String {
 
 /// Writes the head of a target's response. `ended`: nothing follows it on the stream. `to_head`:
 /// the request's method was HEAD.
+///
+/// In HTTP/1.1 a message with a length has no trailers. Of a response that says that it has some,
+/// as any of gRPC does, the trailers are worth more.
 pub(crate) fn push_response(
     out: &mut Vec<u8>,
     status: StatusCode,
@@ -314,9 +317,11 @@ pub(crate) fn push_response(
         status.as_u16(),
         status.canonical_reason().unwrap_or_default(),
     );
+    let bodiless = to_head || matches!(status.as_u16(), 100..=199 | 204 | 304);
+    let has_trailers = !bodiless && !ended && announces_trailers(fields);
     let mut has_length = false;
     for (name, value) in fields {
-        if is_for_one_connection(name) {
+        if is_for_one_connection(name) || (has_trailers && *name == CONTENT_LENGTH) {
             continue;
         }
         has_length |= *name == CONTENT_LENGTH;
@@ -324,7 +329,6 @@ pub(crate) fn push_response(
         sound(value)?;
         push(out, name.as_str(), value);
     }
-    let bodiless = to_head || matches!(status.as_u16(), 100..=199 | 204 | 304);
     let framing = match (bodiless, ended, has_length) {
         (true, ..) | (_, true, true) => Framing::None,
         (_, true, false) => {
@@ -339,6 +343,11 @@ pub(crate) fn push_response(
     };
     out.extend_from_slice(b"\r\n");
     Ok(framing)
+}
+
+fn announces_trailers(fields: &HeaderMap) -> bool {
+    let kind = fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    fields.contains_key(TRAILER) || kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }
 
 /// Reads trailers as [`push_trailers`] writes them, without the first and the last line.

@@ -1,8 +1,10 @@
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-use super::{Content, Framing, Malformed, push_request, push_trailers, response, trailers};
+use super::{
+    Content, Framing, Malformed, push_request, push_response, push_trailers, response, trailers,
+};
 use crate::http1::head::{RequestHead, ResponseHead, room};
 
 fn request(method: &str, uri: &str, fields: &[(&str, &str)]) -> Request<()> {
@@ -230,4 +232,27 @@ fn trailers_pass_without_those_of_the_connection() {
     let left = trailers(out).expect("sound");
     assert_eq!(left.len(), 1);
     assert_eq!(left["a"], "b");
+}
+
+#[test]
+fn a_response_that_has_trailers_is_written_so_that_they_have_a_place() {
+    let written = |fields: &[(&'static str, &'static str)], ended, to_head| {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        let mut out = Vec::new();
+        let framing = push_response(&mut out, StatusCode::OK, &map, ended, to_head);
+        let text = String::from_utf8(out).expect("text");
+        (framing.expect("sound"), text.contains("content-length: 5"))
+    };
+    let length = ("content-length", "5");
+    let announced = [length, ("trailer", "x-sum")];
+    let grpc = [length, ("content-type", "application/grpc+proto")];
+    assert_eq!(written(&[length], false, false), (Framing::Length, true));
+    assert_eq!(written(&announced, false, false), (Framing::Chunked, false));
+    assert_eq!(written(&grpc, false, false), (Framing::Chunked, false));
+    // Where nothing follows, the length says what would.
+    assert_eq!(written(&grpc, false, true), (Framing::None, true));
+    assert_eq!(written(&grpc, true, false), (Framing::None, true));
 }

@@ -18,6 +18,7 @@ use tokio::io::ReadBuf;
 use super::flow::{Receiver, Sender, gone};
 use super::head::{Content, Malformed, push_request, response};
 use super::transport::Shared;
+use super::watch::Sends;
 use crate::http1::head::{ResponseHead, room};
 use crate::request::admit::WEBSOCKET;
 
@@ -196,8 +197,8 @@ impl Inbound {
         if ended {
             self.shared.completed();
         }
-        let shared = Some(Rc::clone(&self.shared));
-        self.sender = Some(Sender::new(stream, content, ended, shared));
+        let budgets = Rc::clone(&self.shared) as Rc<dyn Sends>;
+        self.sender = Some(Sender::new(stream, content, ended, budgets));
         Ok(head.len)
     }
 }
@@ -211,12 +212,12 @@ impl Inbound {
         fields.remove(UPGRADE);
         fields.remove(SEC_WEBSOCKET_ACCEPT);
         let stream = self.respond.send_response(response, false).map_err(gone)?;
-        let shared = Some(Rc::clone(&self.shared));
+        let budgets = Rc::clone(&self.shared) as Rc<dyn Sends>;
         self.sender = Some(Sender::new(
             stream,
             Content::Length(u64::MAX),
             false,
-            shared,
+            budgets,
         ));
         self.switched = true;
         self.ends_with = Reason::CANCEL;

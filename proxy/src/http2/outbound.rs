@@ -4,6 +4,7 @@
 use std::future::Future as _;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use tokio::io::ReadBuf;
 
 use super::flow::{Receiver, Sender, gone};
 use super::head::{push_response, request};
+use super::watch::Sends;
 use crate::http1::head::{RequestHead, room};
 
 /// One request to a target.
@@ -22,6 +24,8 @@ pub(crate) struct Outbound {
     begins: Option<SendRequest<Bytes>>,
     /// Inside of TLS.
     secure: bool,
+    /// Of the connection.
+    budgets: Rc<dyn Sends>,
     to_head: bool,
     /// Until the head of the response is there.
     response: Option<ResponseFuture>,
@@ -47,11 +51,13 @@ impl Outbound {
     pub(crate) fn new(
         connection: SendRequest<Bytes>,
         secure: bool,
+        budgets: Rc<dyn Sends>,
         place: Box<dyn std::any::Any>,
     ) -> Self {
         Self {
             begins: Some(connection),
             secure,
+            budgets,
             to_head: false,
             response: None,
             sender: None,
@@ -153,7 +159,12 @@ impl Outbound {
         let ended = content == super::head::Content::Length(0);
         let (response, stream) = connection.send_request(request, ended).map_err(gone)?;
         self.response = Some(response);
-        self.sender = Some(Sender::new(stream, content, ended, None));
+        self.sender = Some(Sender::new(
+            stream,
+            content,
+            ended,
+            Rc::clone(&self.budgets),
+        ));
         Ok(head.len)
     }
 

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::watch::{Abuse, Watch};
+use super::watch::{Abuse, Sends, Watch};
 use crate::http1::buffer::Buffer;
 use crate::http1::stream::Stream;
 use crate::serve::timers::Timers;
@@ -45,14 +45,15 @@ impl Shared {
         self.abuse.get()
     }
 
-    /// See [`Watch::sending`].
-    pub(crate) fn sending(&self, length: usize) {
-        self.watch.borrow_mut().sending(length);
-    }
-
     /// See [`Watch::completed`].
     pub(crate) fn completed(&self) {
         self.watch.borrow_mut().completed();
+    }
+}
+
+impl Sends for Shared {
+    fn sending(&self, length: usize) {
+        self.watch.borrow_mut().sending(length);
     }
 }
 

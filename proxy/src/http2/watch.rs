@@ -3,7 +3,8 @@
 //! The library bounds what it stores. What it answers or drops at once costs it no memory, but
 //! time, and a request that is reset at once costs the targets more than the client. So each kind
 //! of frame that carries no request has a budget; who overdraws it is told `ENHANCE_YOUR_CALM` and
-//! loses the connection. Budgets grow with what a well-meaning client does at the same rate.
+//! loses the connection. Budgets grow with what a well-meaning peer does at the same rate. Targets
+//! are watched with the same budgets: one that has gone wrong shall not take a worker with it.
 
 /// Streams that a client may reset before they are complete; one that is complete gives one back.
 /// A browser that leaves a page resets up to all of its streams at once.
@@ -29,6 +30,10 @@ pub(crate) const WINDOW_UPDATES_MAX: u32 = 2_000;
 /// Frames that mean nothing to us: PRIORITY and those of extensions.
 pub(crate) const OTHERS_MAX: u32 = 500;
 
+/// HEADERS frames of a target, beside two for each stream that we opened: its response and trailers.
+/// What goes beyond are interim responses, which the library keeps until they are read.
+pub(crate) const INTERIMS_MAX: u32 = 500;
+
 /// How much of each budget comes back every [`REFILL_MILLIS`], so that a connection which is kept
 /// alive for days by a PING each second does not run dry.
 const REFILL: u32 = 60;
@@ -53,11 +58,13 @@ pub(crate) enum Abuse {
     Other,
     /// Requests after it was told that there will be no more.
     Requests,
+    /// Interim responses of a target.
+    Interim,
 }
 
 impl Abuse {
     /// All, in the order of their numbers.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::RapidReset,
         Self::Settings,
         Self::Ping,
@@ -66,6 +73,7 @@ impl Abuse {
         Self::WindowUpdate,
         Self::Other,
         Self::Requests,
+        Self::Interim,
     ];
 
     /// Its stable name, in logs and metrics.
@@ -80,6 +88,7 @@ impl Abuse {
             Self::WindowUpdate => "window_update",
             Self::Other => "other",
             Self::Requests => "requests",
+            Self::Interim => "interim",
         }
     }
 }
@@ -106,6 +115,12 @@ impl Budget {
     }
 }
 
+/// A connection whose budgets grow with what is sent on it.
+pub(crate) trait Sends {
+    /// See [`Watch::sending`].
+    fn sending(&self, length: usize);
+}
+
 /// Follows the frames of one direction of a connection.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -123,6 +138,10 @@ pub(crate) struct Watch {
     empty: Budget,
     window_updates: Budget,
     others: Budget,
+    /// Of a target only: a client's HEADERS are requests, which are counted elsewhere.
+    interims: Option<Budget>,
+    /// A frame came that carries something.
+    answered: bool,
 }
 
 /// The length of a frame's head (RFC 9113 §4.1).
@@ -157,6 +176,17 @@ impl Watch {
             empty: Budget::new(EMPTY_DATA_MAX),
             window_updates: Budget::new(WINDOW_UPDATES_MAX),
             others: Budget::new(OTHERS_MAX),
+            interims: None,
+            answered: false,
+        }
+    }
+
+    /// At the beginning of a connection to a target, whose first bytes are a frame.
+    pub(crate) fn of_target(now: u64) -> Self {
+        Self {
+            skip: 0,
+            interims: Some(Budget::new(INTERIMS_MAX)),
+            ..Self::new(now)
         }
     }
 
@@ -204,8 +234,16 @@ impl Watch {
             kind::DATA if length == 0 && flags & END_STREAM == 0 => {
                 self.empty.spend(Abuse::EmptyData)
             }
-            kind::DATA | kind::GOAWAY => Ok(()),
+            kind::DATA => {
+                self.answered = true;
+                Ok(())
+            }
+            kind::GOAWAY => Ok(()),
             kind::HEADERS => {
+                self.answered = true;
+                if let Some(interims) = &mut self.interims {
+                    interims.spend(Abuse::Interim)?;
+                }
                 self.continuations = 0;
                 self.settings.refill(1);
                 self.pings.refill(1);
@@ -233,6 +271,24 @@ impl Watch {
         let updates = u32::try_from(length / 512).unwrap_or(u32::MAX);
         self.window_updates.refill(updates.saturating_add(2));
         self.pings.refill(1);
+    }
+
+    /// A stream was opened at a target, which may reset it.
+    pub(crate) fn opened(&mut self) {
+        self.resets.refill(1);
+        if let Some(interims) = &mut self.interims {
+            interims.refill(2);
+        }
+    }
+
+    /// Whether a frame came since the call before that carries something.
+    pub(crate) fn take_answered(&mut self) -> bool {
+        std::mem::take(&mut self.answered)
+    }
+
+    /// Half of what is never given back is spent.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.empty.left <= EMPTY_DATA_MAX / 2
     }
 
     /// A stream came to its regular end.

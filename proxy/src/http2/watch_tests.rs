@@ -1,7 +1,7 @@
 use super::super::PREFACE;
 use super::{
-    Abuse, CONTINUATIONS_MAX, EMPTY_DATA_MAX, OTHERS_MAX, PINGS_MAX, REFILL, REFILL_MILLIS,
-    RESETS_MAX, SETTINGS_MAX, WINDOW_UPDATES_MAX, Watch,
+    Abuse, CONTINUATIONS_MAX, EMPTY_DATA_MAX, INTERIMS_MAX, OTHERS_MAX, PINGS_MAX, REFILL,
+    REFILL_MILLIS, RESETS_MAX, SETTINGS_MAX, WINDOW_UPDATES_MAX, Watch,
 };
 
 fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
@@ -94,4 +94,51 @@ fn a_head_in_as_many_frames_as_it_may_need_is_no_flood_however_often() {
             watch.read(&frame(9, 0, 100), 0).expect("the rest of it");
         }
     }
+}
+
+#[test]
+fn a_target_has_the_same_budgets_and_one_for_interim_responses() {
+    for (kind, flags, length, max, abuse) in [
+        (1, 4, 1, INTERIMS_MAX, Abuse::Interim),
+        (3, 0, 4, RESETS_MAX, Abuse::RapidReset),
+        (4, 0, 6, SETTINGS_MAX, Abuse::Settings),
+        (8, 0, 4, WINDOW_UPDATES_MAX, Abuse::WindowUpdate),
+    ] {
+        let mut watch = Watch::of_target(0);
+        let one = frame(kind, flags, length);
+        for count in 0..max {
+            assert_eq!(watch.read(&one, 0), Ok(()), "{abuse:?} {count}");
+        }
+        assert_eq!(watch.read(&one, 0), Err(abuse));
+    }
+}
+
+#[test]
+fn what_we_send_gives_a_target_back_what_it_needs_for_it() {
+    let mut watch = Watch::of_target(0);
+    let (headers, reset) = (frame(1, 4, 1), frame(3, 0, 4));
+    for _ in 0..10 * INTERIMS_MAX {
+        watch.opened();
+        watch.read(&headers, 0).expect("the response");
+        watch.read(&headers, 0).expect("its trailers");
+        watch.read(&reset, 0).expect("it needs no more of the body");
+    }
+    let window = frame(8, 0, 4);
+    for _ in 0..10 * WINDOW_UPDATES_MAX {
+        watch.sending(1);
+        watch.read(&window, 0).expect("for the stream");
+        watch.read(&window, 0).expect("for the connection");
+    }
+    assert!(watch.take_answered());
+    assert!(!watch.take_answered());
+}
+
+#[test]
+fn a_connection_wears_out_before_its_empty_frames_end_it() {
+    let mut watch = Watch::of_target(0);
+    for _ in 0..EMPTY_DATA_MAX / 2 {
+        assert!(!watch.is_worn());
+        watch.read(&frame(0, 0, 0), 0).expect("within budget");
+    }
+    assert!(watch.is_worn());
 }

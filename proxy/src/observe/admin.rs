@@ -1,5 +1,6 @@
-//! The admin server: `/livez`, `/readyz`, `/metrics`, `/targets`, `/events` and the dashboard. Runs on the control runtime, so
-//! that a slow scrape never stands in the way of a request.
+//! The admin server: `/livez`, `/readyz`, `/metrics`, `/targets`, `/events`, `/requests`, the
+//! dashboard, and what operators change. Runs on the control runtime, so that a slow scrape never
+//! stands in the way of a request.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,16 +9,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::extract::{Query, State};
+use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::actions;
 use super::dashboard;
+use super::guard::{Guard, Refused};
 use super::journal::{self, Entry};
 use super::log_writer::Counts;
 use super::scrape::Scrape;
@@ -33,6 +37,9 @@ pub(crate) struct Admin {
     pub(crate) ready: Arc<AtomicBool>,
     /// Whose turn it is to scrape.
     pub(crate) scrapes: Arc<Semaphore>,
+    pub(crate) guard: Guard,
+    /// Where reloads are asked for.
+    pub(crate) reloads: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
     /// What became of lines of the access log.
     pub(crate) log_counts: Arc<Counts>,
 }
@@ -49,9 +56,39 @@ pub(crate) async fn serve(socket: TcpListener, admin: Admin) -> io::Result<()> {
         .route("/targets", get(targets))
         .route("/events", get(events))
         .route("/requests", get(requests))
+        .merge(actions::routes())
         .merge(dashboard::routes())
+        .layer(middleware::from_fn_with_state(admin.clone(), guarded))
         .with_state(admin);
     axum::serve(tokio::net::TcpListener::from_std(socket)?, router).await
+}
+
+/// Answers those who may ask.
+async fn guarded(State(admin): State<Admin>, request: Request, next: Next) -> Response {
+    let judged = admin
+        .guard
+        .judge(request.method(), request.uri().path(), request.headers());
+    match judged {
+        Ok(()) => next.run(request).await,
+        Err(Refused::Token) => {
+            let ask = [(WWW_AUTHENTICATE, "Basic realm=\"longshore\", Bearer")];
+            (
+                StatusCode::UNAUTHORIZED,
+                ask,
+                "the token of `admin.token` is needed\n",
+            )
+                .into_response()
+        }
+        Err(Refused::Host) => {
+            let why = "call this server by its address, or add its name to `admin.allowed_hosts`\n";
+            (StatusCode::FORBIDDEN, why).into_response()
+        }
+        Err(Refused::Site) => (
+            StatusCode::FORBIDDEN,
+            "this came from a page of another site\n",
+        )
+            .into_response(),
+    }
 }
 
 async fn readyz(State(admin): State<Admin>) -> Response {
@@ -157,13 +194,16 @@ async fn requests(
     Json(found)
 }
 
-async fn ask<T>(admin: &Admin, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Option<T> {
+pub(super) async fn ask<T>(
+    admin: &Admin,
+    message: impl FnOnce(oneshot::Sender<T>) -> Message,
+) -> Option<T> {
     let (reply, answer) = oneshot::channel();
     admin.control.send(message(reply)).await.ok()?;
     answer.await.ok()
 }
 
-fn gone() -> Response {
+pub(super) fn gone() -> Response {
     (
         StatusCode::SERVICE_UNAVAILABLE,
         "the control task has ended\n",

@@ -73,10 +73,11 @@ impl<T: Default> Sides<T> {
         Self((0..workers.max(1)).map(|_| Padded::default()).collect())
     }
 
-    /// That of a worker.
+    /// That of a worker; of the first for those that are not counted.
     #[must_use]
     pub fn of(&self, worker: usize) -> &T {
-        let Padded(side) = &self.0[worker % self.0.len()];
+        // Not the remainder: a request comes here ten times, and would divide each time.
+        let Padded(side) = self.0.get(worker).unwrap_or(&self.0[0]);
         side
     }
 

@@ -9,6 +9,7 @@ use crate::request::compress::Coding;
 use crate::request::desync::Finding;
 use crate::request::mirror::Fate;
 use crate::tls::accept::Ended;
+use crate::upstream::lines::CAUSES;
 
 /// The counters of one worker, on cache lines that no other worker writes.
 #[derive(Debug, Default)]
@@ -46,6 +47,8 @@ pub struct WorkerMetrics {
     pub accepted: Counter,
     /// Connections that should have begun with a PROXY header and did not.
     pub proxy_headers_refused: Counter,
+    /// Connections for which there was no room, by the limits of the file.
+    pub connections_shed: Counter,
     /// Accepts that failed for want of resources.
     pub accept_errors: Counter,
     /// Client connections with HTTP/2.
@@ -55,6 +58,8 @@ pub struct WorkerMetrics {
     /// Streams that were malformed.
     pub http2_malformed: Counter,
     pub(super) abuses: Row<{ Abuse::ALL.len() }>,
+    /// Connections with HTTP/2 to targets that were given up, by cause.
+    pub(super) given_up: Row<CAUSES>,
     /// TLS handshakes with clients, by their end.
     pub(crate) handshakes: Row<{ Ended::ALL.len() }>,
     /// How long those took that came to an end.
@@ -73,6 +78,15 @@ impl WorkerMetrics {
 
     pub(crate) fn abused(&self, abuse: Abuse) {
         self.abuses.count(abuse as usize);
+    }
+
+    /// So many connections to targets were given up, by cause.
+    pub(crate) fn gave_up(&self, counts: [u32; CAUSES]) {
+        for (cause, count) in counts.into_iter().enumerate() {
+            for _ in 0..count {
+                self.given_up.count(cause);
+            }
+        }
     }
 
     pub(crate) fn classified(&self, finding: Finding) {

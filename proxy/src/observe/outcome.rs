@@ -45,8 +45,8 @@ struct Times {
     attempted: Option<Instant>,
     /// The latest attempt had a connection, and sent.
     dispatched: Option<Instant>,
-    /// The head of a target's response was there.
-    answered: Option<Instant>,
+    /// The head of a target's response was there, and how long the target had taken.
+    answered: Option<(Instant, Duration)>,
     /// The client was sent what there was of it.
     flowing: Option<Instant>,
     /// What it spent with connecting, failed attempts and waits.
@@ -154,9 +154,9 @@ impl<'c> Outcome<'c> {
     /// The head of the target's response is there. Tells how long the target took.
     pub(crate) fn answered(&mut self, status: u16) -> Duration {
         let now = clock::now();
-        self.times.answered = Some(now);
         let since = self.times.dispatched.unwrap_or(now);
         let took = now.saturating_duration_since(since);
+        self.times.answered = Some((now, took));
         self.came_to(TriedResult::Status(status), took);
         took
     }
@@ -232,7 +232,7 @@ impl<'c> Outcome<'c> {
     }
 
     /// It is over; notes what moved on its connection meanwhile.
-    pub(crate) fn end(mut self, link: &Link) {
+    pub(crate) fn end(&mut self, link: &Link) {
         let (received, sent) = link.moved();
         self.moved = (received - self.before.0, sent - self.before.1);
     }
@@ -257,6 +257,7 @@ impl<'c> Outcome<'c> {
         }
         let now = clock::now();
         let total = now.saturating_duration_since(self.times.begun);
+        let micros = u64::try_from(total.as_micros()).unwrap_or(u64::MAX);
         let class = self.status.map(class);
         let snapshot = worker.shared.load();
         let listener = snapshot.listener(self.client.listener);
@@ -267,7 +268,7 @@ impl<'c> Outcome<'c> {
             side.sent.add(self.moved.1);
             if let Some(class) = class {
                 side.responses.count(class);
-                side.total.note(&TIMES, total);
+                side.total.note_micros(&TIMES, micros);
                 if let Some(rule) = listener.ledger.rule(self.matched) {
                     rule.of(worker.index).responses.count(class);
                 }
@@ -304,8 +305,8 @@ impl<'c> Outcome<'c> {
             return;
         };
         side.responses.count(class);
-        side.total.note(&TIMES, total);
-        if let Some((target, added)) = self.times.shares(now) {
+        side.total.note_micros(&TIMES, micros);
+        if let Some((target, added)) = self.times.shares(total) {
             side.target.note(&TIMES, target);
             side.added.note(&ADDED, added);
         }
@@ -359,21 +360,26 @@ impl Times {
             .filter(|_| self.answered.is_some());
         Durations {
             request: since(Some(self.begun), self.dispatched),
-            target: since(self.dispatched, self.answered),
-            response: since(self.answered, flowing),
+            target: self.answered.map(|(_, took)| took),
+            response: since(self.answered.map(|(at, _)| at), flowing),
             total: end.saturating_duration_since(self.begun),
             elsewhere: self.elsewhere,
         }
     }
 
-    /// How long the target took, and what was added to that. None without a response of a target.
-    fn shares(&self, end: Instant) -> Option<(Duration, Duration)> {
-        let (dispatched, answered) = (self.dispatched?, self.answered?);
-        let target = answered.saturating_duration_since(dispatched);
-        let before = dispatched.saturating_duration_since(self.begun);
-        let flowing = self.flowing.unwrap_or(end);
-        let after = flowing.saturating_duration_since(answered);
-        Some((target, before.saturating_sub(self.elsewhere) + after))
+    /// How long the target took, and what was added to that, of a request that ended after `total`.
+    /// None without a response of a target.
+    fn shares(&self, total: Duration) -> Option<(Duration, Duration)> {
+        let (dispatched, (answered, target)) = (self.dispatched?, self.answered?);
+        // All else, unless the client was waited for.
+        let added = match self.flowing {
+            Some(flowing) => {
+                let before = dispatched.saturating_duration_since(self.begun);
+                before + flowing.saturating_duration_since(answered)
+            }
+            None => total.saturating_sub(target),
+        };
+        Some((target, added.saturating_sub(self.elsewhere)))
     }
 }
 

@@ -193,7 +193,7 @@ struct Target<'b> {
 /// is no part of a request target: readers that drop it and readers that keep it see two targets.
 fn target<'b>(head: &RequestHead<'b>) -> Result<Target<'b>, Reason> {
     let text = head.target;
-    if text.contains('#') {
+    if memchr::memchr(b'#', text.as_bytes()).is_some() {
         return Err(Reason::BadTarget);
     }
     if text == "*" && head.method == "OPTIONS" {
@@ -246,23 +246,38 @@ fn text(value: &[u8]) -> Option<&str> {
 /// `uri-host [ ":" port ]` (RFC 9110 §7.2), without percent-encoding: no name that DNS resolves
 /// needs it, and two readers may decode it differently. An empty Host is allowed by the RFC.
 pub(super) fn is_authority(bytes: &[u8]) -> bool {
-    let (host, port) = match bytes {
-        [b'[', ..] => match bytes.iter().position(|&byte| byte == b']') {
-            Some(end) => (&bytes[1..end], &bytes[end + 1..]),
+    let (host, port, literal) = match bytes {
+        [b'[', rest @ ..] => match rest.iter().position(|&byte| byte == b']') {
+            Some(end) => (&rest[..end], &rest[end + 1..], true),
             None => return false,
         },
         _ => {
-            let end = bytes.iter().position(|&byte| byte == b':');
-            bytes.split_at(end.unwrap_or(bytes.len()))
+            // The first byte that cannot be in it ends it: a colon, or what is refused as a port.
+            let end = bytes.iter().position(|&byte| !IN_HOST[usize::from(byte)]);
+            let (host, port) = bytes.split_at(end.unwrap_or(bytes.len()));
+            (host, port, false)
         }
     };
-    let literal = bytes.first() == Some(&b'[');
-    let valid = |byte: &u8| match byte {
-        b':' => literal,
-        byte => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte),
-    };
-    host.iter().all(valid) && is_port(port)
+    let in_literal = |&byte: &u8| IN_HOST[usize::from(byte)] || byte == b':';
+    (!literal || host.iter().all(in_literal)) && is_port(port)
 }
+
+/// What a host is made of besides the colons of an IPv6 address.
+const IN_HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let marks = b"-._~!$&'()*+,;=";
+    let mut at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
+    }
+    let mut byte = 0;
+    while byte < 128_u8 {
+        table[byte as usize] |= byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    table
+};
 
 /// `userinfo` (RFC 3986 §3.2.1). Readers differ about where a Host begins behind a second `@` or a
 /// `\`.

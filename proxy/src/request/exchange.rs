@@ -197,8 +197,8 @@ pub(crate) fn poll_ask(
     }
     // The body that a client holds back may never come after a final response.
     let close = inbound.close || upload.is_held_back();
-    let inbound = Inbound { close, ..*inbound };
-    let head = poll_head(client, link, connection, &inbound, &mut asking.interims, cx);
+    let interims = &mut asking.interims;
+    let head = poll_head(client, link, connection, inbound, close, interims, cx);
     if let Poll::Ready(response) = head {
         if upload.is_held_back() && response.is_ok() {
             upload.stop();
@@ -261,6 +261,7 @@ fn poll_head(
     link: &mut Link,
     connection: &mut Connection,
     inbound: &Inbound<'_>,
+    close: bool,
     interims: &mut usize,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Response, HeadError>> {
@@ -268,7 +269,7 @@ fn poll_head(
         // Interim responses. If the client is gone, a later step finds out.
         let flushed = link.poll_flush(cx);
         if !connection.wire.input.is_empty() && flushed.is_ready() {
-            match take_head(client, link, connection, inbound) {
+            match take_head(client, link, connection, inbound, close) {
                 Ok(Taken::Response(response)) => return Poll::Ready(Ok(response)),
                 Ok(Taken::Interim) => {
                     *interims += 1;
@@ -308,12 +309,14 @@ enum Taken {
     Part,
 }
 
-/// Reads a head out of the connection's input and writes it for the client.
+/// Reads a head out of the connection's input and writes it for the client. `close`: the client's
+/// connection ends with the response.
 fn take_head(
     client: &Client,
     link: &mut Link,
     connection: &mut Connection,
     inbound: &Inbound<'_>,
+    close: bool,
 ) -> Result<Taken, &'static str> {
     let mut room = room();
     let head = match ResponseHead::parse(connection.wire.input.data(), &mut room) {
@@ -356,7 +359,7 @@ fn take_head(
     let known = switches || (matches!(understood.body, Body::Length(_)) && coder.is_none());
     let chunked = !known && inbound.is_1_1;
     let until_close = !known && !inbound.is_1_1;
-    let close = inbound.close || until_close || client.should_close();
+    let close = close || until_close || client.should_close();
     let delivery = Delivery {
         chunked,
         connection: if switches {

@@ -242,7 +242,9 @@ fn push_host(out: &mut Vec<u8>, name: &str, host: &str, outgoing: &Outgoing<'_>)
     } else {
         bare
     };
-    out.extend(written.bytes().map(|byte| byte.to_ascii_lowercase()));
+    let at = out.len();
+    out.extend_from_slice(written.as_bytes());
+    out[at..].make_ascii_lowercase();
     if !names_port && !is_default {
         out.push(b':');
         push_number(out, port.into());

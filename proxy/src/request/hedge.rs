@@ -51,12 +51,12 @@ pub(super) struct Hedged<'a> {
 /// One of the two.
 struct Runner {
     lease: Lease,
-    connection: Connection,
+    connection: Box<Connection>,
     asking: Asking,
     since: Instant,
 }
 
-type Attempted = (Lease, Result<(Response, Connection), AttemptError>);
+type Attempted = (Lease, Result<(Response, Box<Connection>), AttemptError>);
 
 enum First<T> {
     Answered(Result<Response, AttemptError>),
@@ -126,7 +126,7 @@ impl Hedged<'_> {
             .await
     }
 
-    fn begin(&self, lease: Lease, mut connection: Connection) -> Runner {
+    fn begin(&self, lease: Lease, mut connection: Box<Connection>) -> Runner {
         let asking = Asking::begin(self.client, &mut connection, &lease, self.limits);
         Runner {
             lease,
@@ -239,7 +239,7 @@ impl Hedged<'_> {
                     self.client.attempt_begins(winner.lease.local(), idle);
                     std::mem::swap(upload, &mut copy);
                 }
-                self.client.worker.buffers.put_output(copy.into_output());
+                self.client.worker.buffers.put_output(copy.take_output());
                 winner.end(answer)
             }
             Err(error) => {

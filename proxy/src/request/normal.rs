@@ -22,9 +22,13 @@ pub fn host(host: &str) -> Cow<'_, str> {
 /// A Host without its port.
 #[must_use]
 pub fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        // Not within the brackets of an IPv6 address.
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+    let mut rest = host.as_bytes();
+    // From the end: a port is a few digits. Not within the brackets of an IPv6 address.
+    while let [before @ .., b'0'..=b'9'] = rest {
+        rest = before;
+    }
+    match rest {
+        [name @ .., b':'] => &host[..name.len()],
         _ => host,
     }
 }

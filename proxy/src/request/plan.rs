@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use longshore_config::{ProtocolVersion, ProxyProtocol};
+use longshore_config::ProtocolVersion;
 
 use super::admit::{self, Admitted, admit};
 use super::answer::{Answer, Reason};
@@ -17,7 +17,7 @@ use super::normal;
 use super::policy::Terms;
 use super::protocol;
 use super::retry::{self, Policy as RetryPolicy};
-use super::rules::{Action, Facts, Found};
+use super::rules::{Action, Facts, Found, Own};
 use super::sticky::{self, Sticky};
 use super::trace;
 use super::transform::Rewritten;
@@ -33,6 +33,7 @@ use crate::observe::ledger::Matched;
 use crate::observe::note::Note;
 use crate::observe::outcome::Outcome;
 use crate::serve::connection::Client;
+use crate::upstream::target_group::TargetGroup;
 
 /// Bodies up to so many bytes are kept for targets with HTTP/2: they may say at any time, and as a
 /// matter of course when they go, that they have done nothing of a request.
@@ -80,10 +81,45 @@ pub(super) struct Route {
     pub(super) sticky: Option<Box<Sticky>>,
     /// None if its rule does nothing besides its action.
     pub(super) terms: Option<Box<Terms>>,
-    /// Bodies up to so many bytes are kept, whatever `retry` says.
-    keeps: usize,
-    /// With which PROXY header its targets are connected to.
-    announced: Option<ProxyProtocol>,
+}
+
+/// Which way a request goes by its rule: where a route comes from, which is large and made once.
+struct Way<'s> {
+    destination: Destination,
+    /// The group. None if it has just been removed.
+    known: Option<&'s TargetGroup>,
+    /// What the rule says in place of the group.
+    own: Option<&'s Own>,
+    sticky: Option<Box<Sticky>>,
+}
+
+impl Way<'_> {
+    fn version(&self) -> ProtocolVersion {
+        let version = self.known.map(|group| group.protocol_version);
+        version.unwrap_or_default()
+    }
+
+    fn retry(&self) -> Option<&Arc<RetryPolicy>> {
+        let own = self.own.and_then(|own| own.retry.as_ref());
+        own.or_else(|| self.known?.retry.as_ref())
+    }
+
+    /// Bodies up to so many bytes are kept, whatever the retry policy says.
+    fn keeps(&self) -> usize {
+        match self.version() {
+            ProtocolVersion::Http1 => 0,
+            ProtocolVersion::Http2 | ProtocolVersion::Grpc => KEPT,
+        }
+    }
+
+    fn limits(&self, mut limits: Limits) -> Limits {
+        let group = self.known.and_then(|group| group.timeouts.as_ref());
+        let own = self.own.map(|own| &own.timeouts);
+        for timeouts in [group, own].into_iter().flatten() {
+            limits = limits.with(timeouts);
+        }
+        limits
+    }
 }
 
 /// A group, and what of the request its choice of a target depends on.
@@ -211,7 +247,7 @@ pub(super) fn plan(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) 
     });
     let routed = judged.and_then(|()| route(client, &snapshot, &facts, &found, inbound.websocket));
     let plan = match routed {
-        Ok((route, rewritten)) => {
+        Ok((way, rewritten)) => {
             let outgoing = Outgoing {
                 forwarded: &client.forwarded,
                 local: client.local,
@@ -234,17 +270,26 @@ pub(super) fn plan(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) 
                 }
                 note.rewritten = rewritten != Rewritten::default();
             });
-            inbound.announced = route.announced;
+            let group = way.known;
+            inbound.announced = group.and_then(|group| group.proxy_protocol);
             let mirror = policy.and_then(|policy| policy.mirror.as_ref());
             let copy = mirror
                 .filter(|_| !admitted.websocket)
                 .and_then(|mirror| mirror.copy(client, &out, inbound.is_head));
-            let body_max = route.retry.as_ref().map_or(0, |retry| retry.body_max);
-            let body_max = body_max.max(route.keeps);
+            let retry = way.retry();
+            let body_max = retry.map_or(0, |retry| retry.body_max);
+            let body_max = body_max.max(way.keeps());
             let upload = Upload::new(out, admitted.body, admitted.expects_continue, body_max)
                 .with_limit(policy.and_then(|policy| policy.body_limit))
                 .with_copy(copy);
-            Plan::Forward(inbound, upload, Route { terms, ..route })
+            let route = Route {
+                limits: way.limits(snapshot.limits),
+                destination: way.destination,
+                retry: retry.cloned(),
+                sticky: way.sticky,
+                terms,
+            };
+            Plan::Forward(inbound, upload, route)
         }
         Err(answer) => {
             // A client that waits for `100 Continue` may send its body or not: nobody can tell
@@ -295,13 +340,13 @@ fn note_head(note: &mut Note, client: &Client, head: &RequestHead<'_>, facts: &F
 }
 
 /// The group for a request, or the answer of a rule.
-fn route(
+fn route<'s>(
     client: &Client,
-    snapshot: &Snapshot,
+    snapshot: &'s Snapshot,
     facts: &Facts<'_>,
-    found: &Found<'_>,
+    found: &Found<'s>,
     websocket: bool,
-) -> Result<(Route, Rewritten), Answer> {
+) -> Result<(Way<'s>, Rewritten), Answer> {
     match found.action {
         // RFC 9110 §9.3.8: the target would send back what the client cannot see otherwise.
         Action::Forward(_) if facts.method == "TRACE" => {
@@ -326,12 +371,15 @@ fn route(
             let Ok(rewritten) = found.transforms.apply(facts.host, facts.path, facts.query) else {
                 return Err(Answer::error(Reason::TransformFailed));
             };
-            let known = snapshot.group(group);
-            let version = known
-                .map(|known| known.protocol_version)
-                .unwrap_or_default();
+            let known = snapshot.group(group).map(|known| &**known);
+            let mut way = Way {
+                destination: Destination { group, hash: None },
+                known,
+                own: split.own(),
+                sticky: None,
+            };
             if !protocol::suits(
-                version,
+                way.version(),
                 client.is_http2(),
                 websocket,
                 facts.method,
@@ -342,33 +390,10 @@ fn route(
             let target = known
                 .and_then(|known| known.stickiness.as_ref())
                 .map(|with| sticky::of_group(keys, with, facts.fields, clock::wall_millis()));
-            let hash = known
-                .and_then(|known| known.hash.as_ref())
-                .and_then(|key| key.of(facts));
-            let own = split.own();
-            let mut limits = snapshot.limits;
-            for timeouts in [
-                known.and_then(|known| known.timeouts.as_ref()),
-                own.map(|own| &own.timeouts),
-            ] {
-                limits = timeouts.map_or(limits, |timeouts| limits.with(timeouts));
-            }
-            let own = own.and_then(|own| own.retry.as_ref());
-            let retry = own.or_else(|| known.and_then(|known| known.retry.as_ref()));
-            let route = Route {
-                destination: Destination { group, hash },
-                limits,
-                retry: retry.cloned(),
-                keeps: if version == ProtocolVersion::Http1 {
-                    0
-                } else {
-                    KEPT
-                },
-                announced: known.and_then(|known| known.proxy_protocol),
-                sticky: Sticky::new(group, rule, target, facts.fields),
-                terms: None,
-            };
-            Ok((route, rewritten))
+            let hash = known.and_then(|known| known.hash.as_ref());
+            way.destination.hash = hash.and_then(|key| key.of(facts));
+            way.sticky = Sticky::new(group, rule, target, facts.fields);
+            Ok((way, rewritten))
         }
         Action::Redirect(redirect) => Err(
             match redirect.location(facts, client.scheme(), client.local.port()) {

@@ -18,24 +18,47 @@ pub struct Seed {
     pub random: [u8; 12],
 }
 
+/// The length of [`Seed::text`].
+const TEXT: usize = 35;
+
 impl Seed {
     /// `1-58337281-1d84f3d73c47ec4e58577259`: ALB's form.
+    fn text(self) -> [u8; TEXT] {
+        let mut text = [b'-'; TEXT];
+        text[0] = b'1';
+        put_hex(&mut text[2..10], &self.epoch.to_be_bytes());
+        put_hex(&mut text[11..], &self.random);
+        text
+    }
+
     fn push(self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"1-");
-        push_hex(out, &self.epoch.to_be_bytes());
-        out.push(b'-');
-        push_hex(out, &self.random);
+        out.extend_from_slice(&self.text());
+    }
+}
+
+/// Each byte in hex.
+const HEX: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut table = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    table
+};
+
+/// Writes bytes as hex digits, two for each.
+fn put_hex(place: &mut [u8], bytes: &[u8]) {
+    for (pair, byte) in place.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&HEX[usize::from(*byte)]);
     }
 }
 
 fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let at = out.len();
     out.resize(at + 2 * bytes.len(), 0);
-    for (pair, byte) in out[at..].chunks_exact_mut(2).zip(bytes) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
-    }
+    put_hex(&mut out[at..], bytes);
 }
 
 /// Writes the field for a target. `sent` is what the client sent, `head` the size of its head.

@@ -141,9 +141,9 @@ impl Upload {
         self.expects_continue && !self.body.is_done()
     }
 
-    /// The vector that it was made with.
-    pub(crate) fn into_output(self) -> Vec<u8> {
-        self.output
+    /// The vector that it was made with. It is over then.
+    pub(crate) fn take_output(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.output)
     }
 
     /// Moves what can be moved. Ready when it is over. `moved` is called when bytes have moved.

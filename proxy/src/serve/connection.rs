@@ -47,6 +47,9 @@ pub(super) const DRAIN_IDLE: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_secs(30);
 const LINGER_QUIET: Duration = Duration::from_secs(5);
 
+/// The same in all for a client whose connection there is no room for.
+const SHED_LINGER: Duration = Duration::from_secs(1);
+
 /// Where a connection is in the cycle of its requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -587,10 +590,25 @@ pub(crate) async fn serve(
             }
         }
     }
-    let tls = {
+    let (tls, limits) = {
         let snapshot = worker.shared.load();
         let listener = snapshot.listener(listener);
-        listener.and_then(|listener| listener.tls.clone())
+        let tls = listener.and_then(|listener| listener.tls.clone());
+        (tls, snapshot.connections)
+    };
+    let shared = Arc::clone(&worker.shared);
+    let _place = match shared.crowd.enter(limits, || worker.open(), peer.ip()) {
+        Ok(place) => place,
+        Err(reason) => {
+            worker.metrics.connections_shed.add(1);
+            let told = shared.crowd.tell();
+            // A handshake to say no would cost more than what it saves.
+            if tls.is_none() && told.is_some() {
+                let client = Client::new(worker, listener, peer, local, None);
+                shed(&client, Stream::Plain(stream), reason).await;
+            }
+            return;
+        }
     };
     let Some(tls) = tls else {
         let http2 = worker.shared.load().http2;
@@ -622,6 +640,37 @@ pub(crate) async fn serve(
     .await;
 }
 
+/// Tells a client that there is no room for its connection.
+async fn shed(client: &Client, stream: Stream, reason: Reason) {
+    let mut link = Link::new(stream);
+    refuse(client, &mut link, reason).await;
+    // Its request may be on its way, and what nobody reads resets the connection.
+    let ended = tokio::time::timeout(SHED_LINGER, linger(client, link));
+    // The time being over is an end like another.
+    ended.await.unwrap_or_default();
+}
+
+/// Answers what is no whole request. The connection has to end then.
+async fn refuse(client: &Client, link: &mut Link, reason: Reason) {
+    let mut outcome = Outcome::new(client, link);
+    outcome.start(Matched::Nothing, None);
+    outcome.respond_because(reason, reason.status().as_u16());
+    let (server, policy) = client.dressing();
+    let dress = Dress {
+        to_head: false,
+        is_grpc: false,
+        connection: Some("close"),
+        date: &client.worker.date(),
+        server: server.as_deref(),
+        edits: policy.as_ref().and_then(|policy| policy.response.as_ref()),
+    };
+    Answer::error(reason).write(&mut link.output, &dress);
+    if client.flush(link).await {
+        outcome.complete();
+    }
+    outcome.end(link);
+}
+
 /// Serves what comes on a stream that carries HTTP/1.1, to its end. `http2`: the client may begin
 /// with HTTP/2 instead.
 async fn talk(client: &Client, stream: Stream, http2: bool) {
@@ -650,24 +699,7 @@ async fn converse(client: &Client, link: &mut Link, http2: bool) -> Next {
         match client.read_head(link).await {
             Ok(()) => {}
             Err(End::Limit(Phase::Head)) => {
-                let reason = Reason::RequestHeaderTimeout;
-                let mut outcome = Outcome::new(client, link);
-                outcome.start(Matched::Nothing, None);
-                outcome.respond_because(reason, reason.status().as_u16());
-                let (server, policy) = client.dressing();
-                let dress = Dress {
-                    to_head: false,
-                    is_grpc: false,
-                    connection: Some("close"),
-                    date: &client.worker.date(),
-                    server: server.as_deref(),
-                    edits: policy.as_ref().and_then(|policy| policy.response.as_ref()),
-                };
-                Answer::error(reason).write(&mut link.output, &dress);
-                if client.flush(link).await {
-                    outcome.complete();
-                }
-                outcome.end(link);
+                refuse(client, link, Reason::RequestHeaderTimeout).await;
                 return Next::Linger;
             }
             Err(End::Closed | End::Limit(_)) => return Next::Close,

@@ -159,9 +159,17 @@ impl Worker {
 
     /// What the identifier of a trace is made of. It tells requests apart and keeps no secret.
     pub(crate) fn trace_seed(&self) -> Seed {
+        // Two draws. An array would be drawn byte by byte.
+        let (first, second): (u64, u32) = {
+            let mut rng = self.rng.borrow_mut();
+            (rng.random(), rng.random())
+        };
+        let mut random = [0; 12];
+        random[..8].copy_from_slice(&first.to_le_bytes());
+        random[8..].copy_from_slice(&second.to_le_bytes());
         Seed {
             epoch: self.epoch.get(),
-            random: self.rng.borrow_mut().random(),
+            random,
         }
     }
 
@@ -199,6 +207,12 @@ impl Worker {
 
     fn load(&self) -> &Load {
         &self.peers[self.index].connections
+    }
+
+    /// Client connections that are open, over all workers.
+    pub(crate) fn open(&self) -> usize {
+        let all = self.peers.iter().map(|peer| peer.connections.get());
+        all.sum()
     }
 
     /// Serves a connection in a task of its own.
@@ -297,7 +311,7 @@ async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
                 since_sweep += TICK;
                 if since_sweep >= SWEEP {
                     since_sweep = Duration::ZERO;
-                    let idle = worker.pool.sweep(&worker.timers);
+                    let idle = worker.pool.sweep(&worker.timers, &worker.metrics);
                     worker.metrics.idle_connections.set(idle as u64);
                     let now = clock::wall();
                     worker.date.set(clock::http_date(now));

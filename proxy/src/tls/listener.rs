@@ -244,6 +244,22 @@ impl ListenerFiles {
         faults
     }
 
+    /// The names of which no certificate is for.
+    pub fn uncovered<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<&'n str> {
+        let good = self.pairs.iter().filter_map(|pair| pair.good.as_ref());
+        let known: Vec<&str> = good
+            .flat_map(|good| good.facts.names.iter().map(|name| &**name))
+            .collect();
+        let is_covered = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            let level = name.split_once('.').map(|(_, rest)| format!("*.{rest}"));
+            known
+                .iter()
+                .any(|known| *known == name || level.as_deref() == Some(*known))
+        };
+        names.filter(|name| !is_covered(name)).collect()
+    }
+
     /// The files of the certificates that are served, and when each ends.
     pub fn ends(&self) -> impl Iterator<Item = (&std::path::Path, u64)> {
         self.pairs.iter().filter_map(|pair| {

@@ -30,7 +30,7 @@ pub(crate) async fn connect(
     trusting: bool,
     header: Option<&[u8]>,
     now: impl Fn() -> u64,
-) -> Result<Connection, AttemptError> {
+) -> Result<Box<Connection>, AttemptError> {
     let opened = async {
         if local.endpoint().http2 {
             let connect = async || open(pool, local, trusting, header).await;
@@ -50,7 +50,7 @@ async fn open(
     local: &Local,
     trusting: bool,
     header: Option<&[u8]>,
-) -> Result<Connection, AttemptError> {
+) -> Result<Box<Connection>, AttemptError> {
     let endpoint = local.endpoint();
     let connected = async {
         let mut stream = TcpStream::connect(endpoint.address).await?;

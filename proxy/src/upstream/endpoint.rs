@@ -484,7 +484,8 @@ impl Endpoint {
     }
 
     fn side(&self, worker: usize) -> &WorkerSide {
-        &self.workers[worker % self.workers.len()]
+        // Not the remainder: a request would divide some six times.
+        self.workers.get(worker).unwrap_or(&self.workers[0])
     }
 }
 

@@ -4,23 +4,27 @@
 //! All streams wait for a new connection together, and one of them makes it. A connection ends on
 //! its own when it is out of the list and its last stream is over.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::{Future as _, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use h2::client::{Builder, SendRequest};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use h2::{Ping, PingPong};
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use super::endpoint::Loss;
 use super::error::AttemptError;
+use super::line_socket::{Socket, Transport};
 use super::pool::{Connection, Local};
+use super::silence::{Signs, Silence, Step};
 use crate::http1::stream::Stream;
 use crate::http2::outbound::Outbound;
+use crate::http2::watch::{Abuse, Sends};
 use crate::tls::policy;
 
 /// Streams on one connection, at the most, if the target allows as many. More would wait for each
@@ -38,14 +42,23 @@ const LIST_MAX: u32 = 64 * 1024;
 /// What is kept of a request for a target that does not read, for each stream.
 const SEND_BUFFER: usize = 64 * 1024;
 
-/// The head of a frame: length, type, flags, stream.
-const FRAME_HEAD: usize = 9;
-const SETTINGS: u8 = 4;
+/// Why connections are given up: for each [`Abuse`] of the target, and for its silence.
+pub(crate) const CAUSES: usize = Abuse::ALL.len() + 1;
+const SILENT: usize = CAUSES - 1;
+
+/// The stable name of a cause, in metrics.
+pub(crate) fn cause(place: usize) -> &'static str {
+    Abuse::ALL.get(place).map_or("silent", |abuse| abuse.name())
+}
 
 /// The connections of one worker to one target.
 #[derive(Default)]
 pub(crate) struct Lines {
     open: RefCell<Vec<Rc<Line>>>,
+    /// Those too that take no more streams and have some.
+    all: RefCell<Vec<Weak<Line>>>,
+    /// How many were given up, by cause, since somebody asked.
+    given_up: Cell<[u32; CAUSES]>,
     /// Somebody makes one more.
     opening: Cell<bool>,
     /// That has ended.
@@ -62,22 +75,18 @@ struct Line {
     served: Cell<u64>,
     /// Since when it has had no stream, as far as the latest sweep has seen (`Timers::now`).
     idle_since: Cell<u64>,
-}
-
-/// What carries a connection.
-struct Socket {
-    connection: RefCell<Connection>,
-    /// The first bytes that came, and how many.
-    first: Cell<[u8; FRAME_HEAD]>,
-    read: Cell<usize>,
-    /// The target has closed it.
-    at_end: Cell<bool>,
+    silence: RefCell<Silence>,
+    /// A stream was opened since the latest sweep.
+    opened: Cell<bool>,
+    ping: RefCell<Option<PingPong>>,
+    /// Ends the task that moves its frames.
+    driver: OnceCell<AbortHandle>,
 }
 
 impl Lines {
     /// A stream on the connection with the fewest, if one has room. `verify`: ask the kernel whether
     /// it is open; for requests that may not be sent twice.
-    pub(crate) fn stream(&self, local: &Local, verify: bool, now: u64) -> Option<Connection> {
+    pub(crate) fn stream(&self, local: &Local, verify: bool, now: u64) -> Option<Box<Connection>> {
         loop {
             let mut open = self.open.borrow_mut();
             let with_room = open.iter().enumerate().filter(|(_, line)| line.has_room());
@@ -94,22 +103,46 @@ impl Lines {
     }
 
     /// Lets connections go that have been without a stream for so long, or all of them: they end
-    /// with their last stream.
+    /// with their last stream. Those on which nothing comes are asked for a sign of life, and
+    /// given up without one.
     pub(crate) fn sweep(&self, now: u64, limit: u64, all: bool) {
-        self.open.borrow_mut().retain(|line| {
+        let mut open = self.open.borrow_mut();
+        open.retain(|line| {
             if line.streams.get() > 0 {
                 line.idle_since.set(now);
             }
-            !all && now.saturating_sub(line.idle_since.get()) < limit
+            !all && now.saturating_sub(line.idle_since.get()) < limit && !line.socket.is_worn()
         });
+        self.all.borrow_mut().retain(|line| {
+            let Some(line) = line.upgrade() else {
+                return false;
+            };
+            if line.lives(now) {
+                return true;
+            }
+            open.retain(|other| !Rc::ptr_eq(other, &line));
+            self.count(SILENT);
+            false
+        });
+    }
+
+    /// How many connections were given up since the call before, by cause.
+    pub(crate) fn take_given_up(&self) -> [u32; CAUSES] {
+        self.given_up.replace([0; CAUSES])
+    }
+
+    fn count(&self, cause: usize) {
+        let mut counts = self.given_up.get();
+        counts[cause] += 1;
+        self.given_up.set(counts);
     }
 
     /// A stream on a new connection. `connect` makes the connection.
     pub(crate) async fn open(
         local: &Rc<Local>,
         now: impl Fn() -> u64,
-        connect: impl AsyncFn() -> Result<Connection, AttemptError>,
-    ) -> Result<Connection, AttemptError> {
+        connect: impl AsyncFn() -> Result<Box<Connection>, AttemptError>,
+    ) -> Result<Box<Connection>, AttemptError> {
         let lines = local.lines();
         let mut seen = lines.failed.borrow().0;
         loop {
@@ -129,14 +162,17 @@ impl Lines {
             }
             let turn = Turn(lines);
             let line = match connect().await {
-                Ok(connection) => begin(connection).await,
+                Ok(connection) => begin(connection, now()).await,
                 Err(error) => Err(error),
             };
             match line {
                 Ok((line, driver)) => {
-                    line.idle_since.set(now());
                     lines.open.borrow_mut().push(Rc::clone(&line));
-                    tokio::task::spawn_local(drive(Rc::clone(local), Rc::clone(&line), driver));
+                    lines.all.borrow_mut().push(Rc::downgrade(&line));
+                    let driver = drive(Rc::clone(local), Rc::clone(&line), driver);
+                    let task = tokio::task::spawn_local(driver);
+                    // It is set here and nowhere else.
+                    drop(line.driver.set(task.abort_handle()));
                     drop(turn);
                     if !line.has_room() {
                         let error = io::Error::other("the target allows no streams");
@@ -169,28 +205,71 @@ impl Drop for Turn<'_> {
 impl Line {
     fn has_room(&self) -> bool {
         let allowed = self.sender.current_max_send_streams();
-        self.streams.get() < allowed.min(STREAMS_MAX)
+        self.streams.get() < allowed.min(STREAMS_MAX) && !self.is_suspect()
+    }
+
+    /// It was asked for a sign of life, and none has come.
+    fn is_suspect(&self) -> bool {
+        self.silence.borrow().is_suspect() && !self.socket.has_heard()
+    }
+
+    /// Looks whether something came, and asks for it or ends the connection if nothing did.
+    fn lives(&self, now: u64) -> bool {
+        let (heard, answered) = self.socket.signs(now);
+        let signs = Signs {
+            heard,
+            answered,
+            opened: self.opened.take(),
+        };
+        let waits = self.streams.get() > 0;
+        match self.silence.borrow_mut().look(now, signs, waits) {
+            Step::Wait => true,
+            Step::Ask => {
+                if let Some(ping) = &mut *self.ping.borrow_mut() {
+                    // One that was not answered is still to be answered. Other errors are those of
+                    // a connection that has ended.
+                    drop(ping.poll_pong(&mut Context::from_waker(Waker::noop())));
+                    drop(ping.send_ping(Ping::opaque()));
+                }
+                true
+            }
+            Step::GiveUp => {
+                let connection = self.socket.connection.borrow();
+                let target = connection.endpoint().address;
+                tracing::info!(%target, "a connection with HTTP/2 gives no sign of life");
+                connection.lost(Loss::Sudden);
+                // Its streams end with the library's side of it.
+                if let Some(driver) = self.driver.get() {
+                    driver.abort();
+                }
+                false
+            }
+        }
     }
 
     fn is_open(&self, verify: bool) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         let ready = self.sender.clone().poll_ready(&mut cx);
         matches!(ready, Poll::Ready(Ok(())))
-            && !self.socket.at_end.get()
+            && !self.socket.is_at_end()
             && !(verify && self.socket.connection.borrow().is_closed())
     }
 
-    fn stream(self: &Rc<Self>, local: &Local, now: u64) -> Connection {
+    fn stream(self: &Rc<Self>, local: &Local, now: u64) -> Box<Connection> {
         let idled = match self.streams.get() {
             0 => now.saturating_sub(self.idle_since.get()),
             _ => 0,
         };
         self.streams.set(self.streams.get() + 1);
+        self.opened.set(true);
+        self.socket.opened();
         let served = self.served.replace(self.served.get() + 1);
         let place = Box::new(Place(Rc::clone(self)));
         let secure = local.endpoint().tls.is_some();
-        let stream = Outbound::new(self.sender.clone(), secure, place);
-        Connection::stream(local, Stream::Outbound(Box::new(stream)), served, idled)
+        let budgets = Rc::clone(&self.socket) as Rc<dyn Sends>;
+        let stream = Outbound::new(self.sender.clone(), secure, budgets, place);
+        let stream = Stream::Outbound(Box::new(stream));
+        Box::new(Connection::stream(local, stream, served, idled))
     }
 }
 
@@ -207,7 +286,7 @@ type Driver = h2::client::Connection<Transport, Bytes>;
 
 /// Begins HTTP/2 on a connection, up to the target's settings: they come first (RFC 9113 §3.4), so
 /// that nothing of a request is sent to whoever speaks something else.
-async fn begin(connection: Connection) -> Result<(Rc<Line>, Driver), AttemptError> {
+async fn begin(connection: Box<Connection>, now: u64) -> Result<(Rc<Line>, Driver), AttemptError> {
     let agreed = match &connection.wire.stream {
         Stream::Tls(tls) => tls.tls().alpn_protocol().map(<[u8]>::to_vec),
         _ => None,
@@ -216,12 +295,7 @@ async fn begin(connection: Connection) -> Result<(Rc<Line>, Driver), AttemptErro
     if agreed.is_some_and(|agreed| agreed != policy::H2) {
         return Err(AttemptError::NotHttp2("it agreed on another protocol"));
     }
-    let socket = Rc::new(Socket {
-        connection: RefCell::new(connection),
-        first: Cell::new([0; FRAME_HEAD]),
-        read: Cell::new(0),
-        at_end: Cell::new(false),
-    });
+    let socket = Socket::new(connection, now);
     let begun = Builder::new()
         .enable_push(false)
         .initial_window_size(STREAM_WINDOW)
@@ -243,7 +317,11 @@ async fn begin(connection: Connection) -> Result<(Rc<Line>, Driver), AttemptErro
         socket,
         streams: Cell::new(0),
         served: Cell::new(0),
-        idle_since: Cell::new(0),
+        idle_since: Cell::new(now),
+        silence: RefCell::new(Silence::new(now)),
+        opened: Cell::new(false),
+        ping: RefCell::new(driver.ping_pong()),
+        driver: OnceCell::new(),
     };
     Ok((Rc::new(line), driver))
 }
@@ -255,6 +333,12 @@ async fn drive(local: Rc<Local>, line: Rc<Line>, driver: Driver) {
     let weak = Rc::downgrade(&line);
     drop(line);
     let ended = driver.await;
+    if let Some(abuse) = socket.abuse() {
+        socket.say_why();
+        local.lines().count(abuse as usize);
+        let target = local.endpoint().address;
+        tracing::info!(%target, abuse = abuse.name(), "HTTP/2 abused by a target");
+    }
     let Some(line) = weak.upgrade() else {
         // We let it go.
         socket.connection.borrow().ended_by_us();
@@ -272,97 +356,5 @@ async fn drive(local: Rc<Local>, line: Rc<Line>, driver: Driver) {
         _ if announced => connection.ended(Loss::Announced),
         Ok(()) if line.streams.get() == 0 => connection.ended(Loss::Sudden),
         _ => connection.lost(Loss::Sudden),
-    }
-}
-
-/// What the library reads and writes.
-struct Transport(Rc<Socket>);
-
-impl Socket {
-    /// The target has begun as it must.
-    fn has_settings(&self) -> bool {
-        self.read.get() == FRAME_HEAD
-    }
-
-    /// What it means that HTTP/2 did not begin.
-    fn failure(&self, error: impl Into<Option<h2::Error>>) -> AttemptError {
-        if self.read.get() > 0 {
-            return AttemptError::NotHttp2("it did not begin with SETTINGS");
-        }
-        let error = error.into().and_then(h2::Error::into_io);
-        AttemptError::Connect(error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()))
-    }
-
-    /// Looks at the first bytes.
-    fn look(&self, bytes: &[u8]) -> io::Result<()> {
-        let read = self.read.get();
-        if read == FRAME_HEAD {
-            return Ok(());
-        }
-        let mut first = self.first.get();
-        let count = bytes.len().min(FRAME_HEAD - read);
-        first[read..read + count].copy_from_slice(&bytes[..count]);
-        self.first.set(first);
-        let read = read + count;
-        let [_, _, _, kind, flags, stream @ ..] = first;
-        if read < FRAME_HEAD {
-            self.read.set(read);
-        } else if kind == SETTINGS && flags == 0 && stream == [0; 4] {
-            self.read.set(FRAME_HEAD);
-        } else {
-            self.read.set(FRAME_HEAD - 1);
-            return Err(io::Error::other("no SETTINGS"));
-        }
-        Ok(())
-    }
-}
-
-impl AsyncRead for Transport {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        room: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let start = room.filled().len();
-        let mut connection = self.0.connection.borrow_mut();
-        let read = std::task::ready!(connection.wire.stream.poll_read(room, cx));
-        if read.is_err() || room.filled().len() == start {
-            self.0.at_end.set(true);
-        }
-        read?;
-        Poll::Ready(self.0.look(&room.filled()[start..]))
-    }
-}
-
-impl AsyncWrite for Transport {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut connection = self.0.connection.borrow_mut();
-        connection.wire.stream.poll_write(bytes, &[], cx)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let mut connection = self.0.connection.borrow_mut();
-        connection.wire.stream.poll_write_slices(slices, cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // What was taken was sent.
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.connection.borrow_mut().wire.stream.poll_shutdown(cx)
     }
 }

@@ -16,6 +16,7 @@ use crate::clock;
 use crate::http1::buffer::Buffers;
 use crate::http1::stream::Stream;
 use crate::http1::wire::Wire;
+use crate::observe::metrics::WorkerMetrics;
 use crate::serve::timers::Timers;
 
 /// How long a connection may be idle, as long as its target has not shown that it closes sooner.
@@ -41,7 +42,9 @@ pub(crate) struct Pool {
 /// other's cache line.
 pub(crate) struct Local {
     endpoint: Arc<Endpoint>,
-    idle: RefCell<Vec<Connection>>,
+    /// Each in its box, which it keeps: a request moves a connection some ten times.
+    #[allow(clippy::vec_box, reason = "what is taken out is moved on as it is")]
+    idle: RefCell<Vec<Box<Connection>>>,
     /// How long connections may be idle, in milliseconds: less than the target itself allows, as
     /// far as that was seen.
     idle_limit: Cell<u64>,
@@ -108,7 +111,7 @@ impl Pool {
     /// An idle connection to the endpoint, the latest used first, on which nothing has happened as
     /// far as the event loop knows. `verify`: ask the kernel too; for requests that may not be
     /// sent twice.
-    pub(crate) fn take(&self, local: &Local, verify: bool, now: u64) -> Option<Connection> {
+    pub(crate) fn take(&self, local: &Local, verify: bool, now: u64) -> Option<Box<Connection>> {
         if local.endpoint.http2 {
             return local.lines().stream(local, verify, now);
         }
@@ -127,7 +130,7 @@ impl Pool {
     /// Keeps a connection whose response is complete and did not rule that out.
     pub(crate) fn give_back(
         &self,
-        mut connection: Connection,
+        mut connection: Box<Connection>,
         local: &Local,
         buffers: &Buffers,
         now: u64,
@@ -157,13 +160,13 @@ impl Pool {
         local: &Local,
         stream: Stream,
         trusting: bool,
-    ) -> Result<Connection, AttemptError> {
+    ) -> Result<Box<Connection>, AttemptError> {
         // Small requests must not wait for the acknowledgement of earlier ones.
         stream.set_nodelay().map_err(AttemptError::Connect)?;
         // The worker's number keeps ids apart that several workers note at one endpoint.
         let id = (self.next_connection.get() << 12) | (self.worker as u64 & 0xFFF);
         self.next_connection.set(self.next_connection.get() + 1);
-        let connection = Connection {
+        let connection = Box::new(Connection {
             id,
             wire: Wire::new(stream),
             endpoint: Arc::clone(&local.endpoint),
@@ -173,7 +176,7 @@ impl Pool {
             waker: None,
             watched: false,
             noted: Cell::new(false),
-        };
+        });
         // While this waited, the target may have left and its port may have gone to another task.
         // A second handle is noted only now: the connection's drop takes it away again, and one
         // that stayed would vouch for the target for ever.
@@ -194,7 +197,7 @@ impl Pool {
 
     /// Closes idle connections that are too old or whose target has left, and forgets endpoints
     /// that nobody uses. Tells how many connections stay. To be called about once a second.
-    pub(crate) fn sweep(&self, timers: &Timers) -> usize {
+    pub(crate) fn sweep(&self, timers: &Timers, metrics: &WorkerMetrics) -> usize {
         let mut idle = 0;
         let now = timers.now();
         self.locals.borrow_mut().retain(|_, local| {
@@ -202,6 +205,7 @@ impl Pool {
             let limit = local.idle_limit.get();
             if let Some(lines) = local.lines.get() {
                 lines.sweep(now, limit, retired);
+                metrics.gave_up(lines.take_given_up());
             }
             local.idle.borrow_mut().retain_mut(|connection| {
                 if !retired && now.saturating_sub(connection.idle_since) < limit {

@@ -23,6 +23,16 @@ pub(super) fn arguments(
     ]
 }
 
+/// What makes each request a call with the message of a file. The trailers of the answer are
+/// looked at in the check before the row only: h2load counts statuses of HTTP.
+pub(super) fn grpc(call: &Path) -> [String; 3] {
+    [
+        format!("--data={}", call.display()),
+        "--header=content-type: application/grpc".into(),
+        "--header=te: trailers".into(),
+    ]
+}
+
 /// Reads what h2load prints at its end, and its log of latencies.
 pub(super) fn parse(output: &str, log: &str) -> Option<Report> {
     let finished = line_after(output, "finished in ")?;

@@ -1,15 +1,16 @@
 //! Load generators: how each is called, and what it reports.
 
 mod h2load;
+mod handshakes;
 mod wrk;
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::failure::Result;
+use crate::failure::{Context as _, Result};
 use crate::process::{self, Running};
-use crate::rows::{Generator, Row};
+use crate::rows::{Generator, Row, Target};
 
 /// What a generator counted.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,22 +40,32 @@ impl Load<'_> {
         let scheme = self.row.frontend.scheme();
         let url = format!("{scheme}://{}{}", self.target, self.row.path());
         let latencies = self.directory.join("h2load-latencies");
+        let (connections, seconds) = (self.connections, self.seconds);
         let (name, arguments) = match self.row.generator {
             Generator::Wrk | Generator::WrkClosing => {
                 let closing = self.row.generator == Generator::WrkClosing;
-                let arguments = wrk::arguments(self.connections, self.seconds, closing, &url);
+                let arguments = wrk::arguments(connections, seconds, closing, &url);
                 ("wrk", arguments)
             }
             Generator::H2load { streams } => {
                 // h2load appends to a log that is there already.
                 remove_if_there(&latencies)?;
-                let connections = self.connections;
-                let arguments =
-                    h2load::arguments(connections, streams, self.seconds, &latencies, &url);
+                let mut arguments =
+                    h2load::arguments(connections, streams, seconds, &latencies, &url);
+                if self.row.target == Target::Grpc {
+                    arguments.extend(h2load::grpc(&grpc_call(self.row, self.directory)?));
+                }
                 ("h2load", arguments)
             }
+            Generator::Resuming => (
+                "handshakes",
+                handshakes::arguments(self.target, self.row, connections, seconds),
+            ),
         };
-        let program = process::find(name)?;
+        let program = match self.row.generator {
+            Generator::Resuming => process::beside(name)?,
+            _ => process::find(name)?,
+        };
         let mut generator = Running::start(name, &program, &arguments, self.core, self.directory)?;
         // Twice the time and some: a generator that hangs must not hang the run.
         let limit = Duration::from_secs(self.seconds * 2 + 20);
@@ -65,13 +76,21 @@ impl Load<'_> {
                 let log = std::fs::read_to_string(&latencies).unwrap_or_default();
                 h2load::parse(&output, &log)
             }
+            Generator::Resuming => handshakes::parse(&output),
         };
         report.ok_or_else(|| generator.failure("its output was not understood"))
     }
 }
 
+/// The file of the message that a call of a row with gRPC sends: as long as the answer.
+pub(crate) fn grpc_call(row: &Row, directory: &Path) -> Result<PathBuf> {
+    let path = directory.join("grpc-call");
+    let call = longshore_benches::grpc_message(&longshore_benches::body(row.body));
+    std::fs::write(&path, call).context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
 fn remove_if_there(path: &Path) -> Result<()> {
-    use crate::failure::Context as _;
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).context(|| format!("cannot remove {}", path.display()))

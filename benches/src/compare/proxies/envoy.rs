@@ -2,7 +2,7 @@
 
 use super::{Kind, Setup, word_after};
 use crate::failure::Result;
-use crate::rows::Frontend;
+use crate::rows::{Frontend, Target};
 
 pub(super) const KIND: Kind = Kind {
     name: "envoy",
@@ -63,6 +63,17 @@ fn config(setup: &Setup<'_>) -> String {
     } else {
         String::new()
     };
+    let (protocol, check_codec) = match setup.target {
+        Target::Http1 => ("", "HTTP1"),
+        Target::Grpc => (
+            r#"    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {http2_protocol_options: {}}
+"#,
+            "HTTP2",
+        ),
+    };
     format!(
         r#"static_resources:
   listeners:
@@ -92,7 +103,7 @@ fn config(setup: &Setup<'_>) -> String {
   - name: app
     type: STATIC
     connect_timeout: 5s
-    lb_policy: ROUND_ROBIN
+{protocol}    lb_policy: ROUND_ROBIN
     circuit_breakers:
       thresholds: [{{max_connections: 4096, max_pending_requests: 4096, max_requests: 4096}}]
     health_checks:
@@ -100,7 +111,7 @@ fn config(setup: &Setup<'_>) -> String {
       interval: 5s
       unhealthy_threshold: 2
       healthy_threshold: 2
-      http_health_check: {{path: /health, expected_statuses: [{{start: 200, end: 300}}]}}
+      http_health_check: {{path: /health, codec_client_type: {check_codec}, expected_statuses: [{{start: 200, end: 300}}]}}
     load_assignment:
       cluster_name: app
       endpoints:

@@ -2,7 +2,7 @@
 
 use super::{Kind, Setup, word_after};
 use crate::failure::Result;
-use crate::rows::Frontend;
+use crate::rows::{Frontend, Target};
 
 pub(super) const KIND: Kind = Kind {
     name: "haproxy",
@@ -21,8 +21,13 @@ fn arguments(setup: &Setup<'_>) -> Result<Vec<String>> {
 
 fn config(setup: &Setup<'_>) -> String {
     let Setup { listen, .. } = setup;
+    // A check speaks what its server does.
+    let (proto, version) = match setup.target {
+        Target::Http1 => ("", "HTTP/1.1"),
+        Target::Grpc => (" proto h2", "HTTP/2"),
+    };
     let servers = setup.each_target(|index, port| {
-        format!("  server target{index} 127.0.0.1:{port} check inter 5s rise 2 fall 2\n")
+        format!("  server target{index} 127.0.0.1:{port}{proto} check inter 5s rise 2 fall 2\n")
     });
     let both = &setup.certificate.both;
     let http2 = match setup.frontend {
@@ -56,7 +61,7 @@ backend app
   balance roundrobin
   http-reuse always
   option httpchk
-  http-check send meth GET uri /health ver HTTP/1.1 hdr Host health.test
+  http-check send meth GET uri /health ver {version} hdr Host health.test
   http-check expect status 200-299
 {servers}"
     )

@@ -2,6 +2,7 @@
 
 use super::{Kind, Setup, word_after};
 use crate::failure::Result;
+use crate::rows::Target;
 
 pub(super) const KIND: Kind = Kind {
     name: "longshore",
@@ -28,6 +29,10 @@ fn config(setup: &Setup<'_>) -> String {
     } else {
         "HTTP".to_owned()
     };
+    let (version, matcher) = match setup.target {
+        Target::Http1 => ("HTTP1", "200-299"),
+        Target::Grpc => ("GRPC", "0"),
+    };
     format!(
         r#"runtime: {{workers: 1}}
 
@@ -40,9 +45,9 @@ listeners:
 target_groups:
   - name: app
     protocol: HTTP
-    protocol_version: HTTP1
+    protocol_version: {version}
     load_balancing_algorithm_type: round_robin
-    health_check: {{path: /health, interval: 5, timeout: 2, healthy_threshold: 2, unhealthy_threshold: 2, matcher: "200-299"}}
+    health_check: {{path: /health, interval: 5, timeout: 2, healthy_threshold: 2, unhealthy_threshold: 2, matcher: "{matcher}"}}
     targets:
 {targets}"#
     )

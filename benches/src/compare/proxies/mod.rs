@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::failure::{Context as _, Result};
 use crate::process::Running;
-use crate::rows::Frontend;
+use crate::rows::{Frontend, Row, Target};
 use crate::scratch;
 
 /// What a proxy is to do in a row.
@@ -19,6 +19,7 @@ pub(crate) struct Setup<'run> {
     pub(crate) listen: u16,
     pub(crate) targets: &'run [u16],
     pub(crate) frontend: Frontend,
+    pub(crate) target: Target,
     /// For its files.
     pub(crate) directory: &'run Path,
     /// The files of a certificate and of its key, which also stand in one file, for listeners with
@@ -142,7 +143,7 @@ impl Contestant {
     /// Starts it with one worker on `core`, on a port the kernel chose.
     pub(crate) fn start(
         &self,
-        frontend: Frontend,
+        row: &Row,
         targets: &[u16],
         core: usize,
         directory: PathBuf,
@@ -152,7 +153,7 @@ impl Contestant {
         let reservation = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
             .context(|| "no free port".into())?;
         let address = reservation.local_addr().context(|| "no free port".into())?;
-        let certificate = if frontend.is_secure() {
+        let certificate = if row.frontend.is_secure() {
             Certificate::make(&directory, core)?
         } else {
             Certificate::default()
@@ -161,7 +162,8 @@ impl Contestant {
             certificate,
             listen: address.port(),
             targets,
-            frontend,
+            frontend: row.frontend,
+            target: row.target,
             directory: &directory,
         })?;
         drop(reservation);
@@ -220,13 +222,13 @@ mod tests {
         let scratch = scratch::Scratch::new().unwrap();
         for kind in KINDS {
             let directory = scratch.directory(kind.name).unwrap();
-            let plain = [Frontend::Http1, Frontend::Http2];
-            for frontend in [&plain[..], &[Frontend::Http1Tls, Frontend::Http2Tls]].concat() {
+            for row in crate::rows::ROWS {
                 (kind.arguments)(&Setup {
                     certificate: Certificate::default(),
                     listen: 40_001,
                     targets: &[40_002, 40_003],
-                    frontend,
+                    frontend: row.frontend,
+                    target: row.target,
                     directory: &directory,
                 })
                 .unwrap();

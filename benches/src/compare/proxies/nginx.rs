@@ -2,7 +2,7 @@
 
 use super::{Kind, Setup, word_after};
 use crate::failure::Result;
-use crate::rows::Frontend;
+use crate::rows::{Frontend, Target};
 
 pub(super) const KIND: Kind = Kind {
     name: "nginx",
@@ -47,6 +47,16 @@ fn config(setup: &Setup<'_>) -> String {
     } else {
         String::new()
     };
+    // The fields are the same, the directives are not. Connections that are kept are said with
+    // a version and an empty field for HTTP/1.1, and are a matter of course with gRPC.
+    let (pass, directive) = match setup.target {
+        Target::Http1 => (
+            "proxy_pass http://app;\n      proxy_http_version 1.1;\n      \
+             proxy_set_header Connection \"\";",
+            "proxy_set_header",
+        ),
+        Target::Grpc => ("grpc_pass grpc://app;", "grpc_set_header"),
+    };
     format!(
         r#"daemon off;
 worker_processes 1;
@@ -71,13 +81,11 @@ http {{
   server {{
     listen 127.0.0.1:{listen}{http2};
 {tls}    location / {{
-      proxy_pass http://app;
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_set_header Host $http_host;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-      proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_set_header X-Forwarded-Port $server_port;
+      {pass}
+      {directive} Host $http_host;
+      {directive} X-Forwarded-For $proxy_add_x_forwarded_for;
+      {directive} X-Forwarded-Proto $scheme;
+      {directive} X-Forwarded-Port $server_port;
     }}
   }}
 }}

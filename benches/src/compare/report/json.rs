@@ -32,17 +32,22 @@ fn row(measured: &Measured) -> Value {
         "row": measured.row.name,
         "connections": measured.connections,
         "body_bytes": measured.row.body,
-        "proxies": measured.summaries().iter().map(summary).collect::<Vec<_>>(),
+        "proxies": measured
+            .summaries()
+            .iter()
+            .map(|one| summary(one, measured.row.body))
+            .collect::<Vec<_>>(),
     })
 }
 
-fn summary(summary: &Summary<'_>) -> Value {
+fn summary(summary: &Summary<'_>, body: usize) -> Value {
     json!({
         "proxy": summary.outcome.label,
         "valid": summary.errors.is_empty(),
         "errors": summary.errors,
         "requests_per_second": spread(summary.requests_per_second),
         "cpu_us_per_request": spread(summary.cpu_us),
+        "cpu_s_per_gib": summary.cpu_s_per_gib(body),
         "ratio_to_best_peer": summary.ratio,
         "p50_us": spread(summary.p50_us),
         "p99_us": spread(summary.p99_us),

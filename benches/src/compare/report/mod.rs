@@ -89,6 +89,18 @@ impl<'run> Summary<'run> {
     }
 }
 
+impl Summary<'_> {
+    /// CPU for each GiB of bodies of this size.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the size of a body is far below 2^52"
+    )]
+    pub(crate) fn cpu_s_per_gib(&self, body: usize) -> Option<f64> {
+        let bodies = f64::from(1 << 30) / body as f64;
+        Some(self.cpu_us?.median * bodies / 1e6)
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

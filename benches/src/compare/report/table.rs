@@ -6,6 +6,9 @@ use super::{Measured, Summary};
 use crate::measure::Plan;
 use crate::stats::Spread;
 
+/// Bodies from this size on are also counted by their bytes.
+const GIB_FROM: usize = 1024 * 1024;
+
 /// The whole report: a table for each row, and the lines that say how and where
 /// it was measured.
 pub(crate) fn render(measured: &[Measured], plan: &Plan, machine: &str, versions: &str) -> String {
@@ -28,15 +31,11 @@ pub(crate) fn render(measured: &[Measured], plan: &Plan, machine: &str, versions
 }
 
 fn row(measured: &Measured, plan: &Plan) -> String {
-    let mut header = vec![
-        "proxy",
-        "requests/s",
-        "CPU µs/request",
-        "÷ best peer",
-        "p50 ms",
-        "p99 ms",
-        "memory MiB",
-    ];
+    let mut header = vec!["proxy", "requests/s", "CPU µs/request", "÷ best peer"];
+    if measured.row.body >= GIB_FROM {
+        header.push("CPU s/GiB");
+    }
+    header.extend(["p50 ms", "p99 ms", "memory MiB"]);
     if plan.strace {
         header.push("system calls/request");
     }
@@ -55,7 +54,7 @@ fn row(measured: &Measured, plan: &Plan) -> String {
     cells(&mut text, header.iter().map(|_| "---"));
     let summaries = measured.summaries();
     for summary in &summaries {
-        cells(&mut text, summary_cells(summary, plan).iter());
+        cells(&mut text, summary_cells(summary, row.body, plan).iter());
     }
     for summary in summaries.iter().filter(|one| !one.errors.is_empty()) {
         line(
@@ -70,7 +69,7 @@ fn row(measured: &Measured, plan: &Plan) -> String {
     text
 }
 
-fn summary_cells(summary: &Summary<'_>, plan: &Plan) -> Vec<String> {
+fn summary_cells(summary: &Summary<'_>, body: usize, plan: &Plan) -> Vec<String> {
     let number = |value: Option<f64>, decimals: usize| {
         value.map_or_else(|| "–".into(), |value| format!("{value:.decimals$}"))
     };
@@ -89,10 +88,15 @@ fn summary_cells(summary: &Summary<'_>, plan: &Plan) -> Vec<String> {
         spread(summary.requests_per_second, 0),
         spread(summary.cpu_us, 1),
         number(summary.ratio, 2),
+    ];
+    if body >= GIB_FROM {
+        cells.push(number(summary.cpu_s_per_gib(body), 3));
+    }
+    cells.extend([
         milliseconds(summary.p50_us),
         milliseconds(summary.p99_us),
         spread(summary.resident_mib, 1),
-    ];
+    ]);
     if plan.strace {
         cells.push(number(summary.outcome.syscalls, 2));
     }
@@ -165,6 +169,16 @@ mod tests {
         assert!(text.contains("Machine: M.\nVersions: nginx 1.\n"), "{text}");
         let columns = |line: &str| line.matches('|').count();
         assert!(lines[2..7].iter().all(|line| columns(line) == 10), "{text}");
+    }
+
+    #[test]
+    fn large_bodies_are_also_counted_by_their_bytes() {
+        let mut large = measured(vec![outcome("nginx", true, [500.0, 500.0], &[])]);
+        large.row = crate::rows::named("h1-1m-tls").unwrap()[0];
+        let text = row(&large, &PLAN);
+        assert!(text.contains("| CPU s/GiB |"), "{text}");
+        // 1024 bodies of 1 MiB at 500 µs.
+        assert!(text.contains("| 1.00 | 0.512 |"), "{text}");
     }
 
     #[test]

@@ -1,43 +1,18 @@
 //! What a running Longshore knows: its targets as they are, and what became of requests.
 
-use std::net::ToSocketAddrs as _;
-use std::time::Duration;
-
 use serde_json::Value;
 
-use crate::commands::health::ask;
+use crate::commands::admin::Server;
 use crate::commands::table::table;
 
-/// How long the admin server may take.
-const LIMIT: Duration = Duration::from_secs(10);
-
-/// The most that is read of its answer.
-const ANSWER_MAX: u64 = 64 * 1024 * 1024;
-
-/// Asks an admin server, such as `http://127.0.0.1:9901`.
-pub(super) fn get(admin: &str, path: &str) -> Result<Value, String> {
-    let place = admin.strip_prefix("http://").unwrap_or(admin);
-    let place = place.trim_end_matches('/');
-    let mut found = place
-        .to_socket_addrs()
-        .map_err(|error| format!("{admin}: {error}; expected such as http://127.0.0.1:9901"))?;
-    let address = found.next().ok_or(format!("{admin}: no address"))?;
-    let asked = ask(address, path, LIMIT, ANSWER_MAX);
-    let (status, body) = asked.map_err(|error| format!("{admin}: {error}"))?;
-    if status != 200 {
-        return Err(format!("{admin}{path} answers {status}: {}", body.trim()));
-    }
-    serde_json::from_str(&body).map_err(|error| format!("{admin}{path}: {error}"))
-}
-
 /// What became of the requests of a trace.
-pub(super) fn told(admin: &str, id: &str) -> Result<String, String> {
+pub(super) fn told(server: &Server<'_>, id: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '=' | '_' | '.' | ';');
     if id.is_empty() || !id.chars().all(plain) {
         return Err(format!("{id:?} is no part of a trace identifier"));
     }
     let asked = id.replace('=', "%3D").replace(';', "%3B");
-    let found = get(admin, &format!("/requests?trace={asked}"))?;
+    let found = server.get(&format!("/requests?trace={asked}"))?;
     let requests = found.as_array().map(Vec::as_slice).unwrap_or_default();
     if requests.is_empty() {
         return Err(format!(

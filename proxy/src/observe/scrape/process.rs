@@ -14,11 +14,12 @@ use crate::request::compress::Coding;
 use crate::request::desync::Finding;
 use crate::request::mirror::Fate;
 use crate::tls::accept::Ended;
+use crate::upstream::lines::cause;
 
 type Pick = fn(&WorkerMetrics) -> &Counter;
 
 /// Counters that have no labels.
-const COUNTERS: [(&str, &str, Pick); 16] = [
+const COUNTERS: [(&str, &str, Pick); 17] = [
     ("retries", "Attempts that were followed by another", |w| {
         &w.retries
     }),
@@ -64,6 +65,11 @@ const COUNTERS: [(&str, &str, Pick); 16] = [
         "proxy_headers_refused",
         "Connections of trusted proxies without a valid PROXY header",
         |w| &w.proxy_headers_refused,
+    ),
+    (
+        "connections_shed",
+        "Connections for which there was no room, by max_connections and max_connections_per_source",
+        |w| &w.connections_shed,
     ),
     (
         "accept_errors",
@@ -118,6 +124,15 @@ pub(super) fn encode(scrape: &Scrape, out: &mut Out<'_>) -> fmt::Result {
             .into_iter()
             .zip(sums(scrape, |one| &one.abuses))
             .map(|(abuse, count)| ([("limit", abuse.name())], count)),
+    )?;
+    out.counters(
+        "target_http2_given_up",
+        "Connections with HTTP/2 to targets that were given up, by cause: no sign of life, or too \
+         many frames of a kind",
+        sums(scrape, |one| &one.given_up)
+            .into_iter()
+            .enumerate()
+            .map(|(place, count)| ([("cause", cause(place))], count)),
     )?;
     out.counters(
         "compressed_responses",

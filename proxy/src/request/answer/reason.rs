@@ -92,11 +92,15 @@ pub enum Reason {
     QueueFull,
     /// All targets were at work for too long.
     QueueTimeout,
+    /// There are as many client connections as there may be.
+    ConnectionLimit,
+    /// There are as many from this client's address as there may be.
+    SourceConnectionLimit,
 }
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 45] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
@@ -140,6 +144,8 @@ impl Reason {
         Self::TotalTimeout,
         Self::QueueFull,
         Self::QueueTimeout,
+        Self::ConnectionLimit,
+        Self::SourceConnectionLimit,
     ];
 
     /// Its stable name.
@@ -189,6 +195,8 @@ impl Reason {
             Self::TotalTimeout => "total_timeout",
             Self::QueueFull => "queue_full",
             Self::QueueTimeout => "queue_timeout",
+            Self::ConnectionLimit => "connection_limit",
+            Self::SourceConnectionLimit => "source_connection_limit",
         }
     }
 
@@ -229,7 +237,9 @@ impl Reason {
             | Self::NoTargets
             | Self::NoCheckedTarget
             | Self::QueueFull
-            | Self::QueueTimeout => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::QueueTimeout
+            | Self::ConnectionLimit
+            | Self::SourceConnectionLimit => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectFailed
             | Self::TargetTlsFailed
             | Self::TargetNotHttp2
