@@ -2,7 +2,8 @@
 
 `server` prints `listening ADDRESS`, and then a line for each call that ends early. It ends with its
 input. `client ADDRESS` makes calls of every kind, prints `ok NAME` for each that went well, and
-ends with an error at the first that did not.
+ends with an error at the first that did not; `client ADDRESS FILE` over TLS, where FILE has the
+certificate of `site.test`.
 """
 
 import asyncio
@@ -87,7 +88,13 @@ async def serve():
 
 
 def channel_to(address):
-    return grpc.aio.insecure_channel(address, options=[*SIZES, ("grpc.use_local_subchannel_pool", 1)])
+    options = [*SIZES, ("grpc.use_local_subchannel_pool", 1)]
+    if len(sys.argv) < 4:
+        return grpc.aio.insecure_channel(address, options=options)
+    with open(sys.argv[3], "rb") as file:
+        credentials = grpc.ssl_channel_credentials(file.read())
+    options.append(("grpc.ssl_target_name_override", "site.test"))
+    return grpc.aio.secure_channel(address, credentials, options=options)
 
 
 async def code_of(call):

@@ -17,6 +17,7 @@ use longshore_tests::{eventually, within};
 /// The bounds, as `serve/http2.rs` and `http2/watch.rs` have them.
 const STREAMS_MAX: u32 = 128;
 const REQUESTS_MAX: u32 = 10_000;
+const REQUESTS_ON_THEIR_WAY: u32 = 1_000;
 const RESETS_MAX: usize = 500;
 const SETTINGS_MAX: usize = 50;
 const PINGS_MAX: usize = 200;
@@ -275,6 +276,90 @@ async fn after_ten_thousand_requests_a_client_is_told_to_go_and_loses_none() {
     assert!(after >= REQUESTS_MAX - 200, "told after {after}");
     let ended = within("the end", async { while client.next().await.is_some() {} });
     ended.await;
+}
+
+/// Whoever does not heed it has a thousand more, and not one beyond.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_go_when_told_to_is_told_to_calm_down() {
+    let origin = Origin::http(|_| response(204, "")).await;
+    let running = before(&origin, ADMIN).await;
+    for (count, allowed) in [
+        (REQUESTS_MAX + REQUESTS_ON_THEIR_WAY, true),
+        (REQUESTS_MAX + REQUESTS_ON_THEIR_WAY + 1, false),
+    ] {
+        let mut client = Frames::connect(running.address(), &[]).await;
+        let (mut sent, mut answered) = (0, 0);
+        let mut told = Vec::new();
+        while answered < count {
+            while sent < count && sent - answered < 100 {
+                // It may be closed before all is sent.
+                client.get(2 * sent + 1, "/").await;
+                sent += 1;
+            }
+            // The PING that goes with the GOAWAY is not answered, so nothing ends by itself.
+            match within("a frame", client.next()).await {
+                Some(frame) if frame.kind == GOAWAY => told.push(frame.code()),
+                Some(frame) if frame.kind == HEADERS => answered += 1,
+                Some(_) => {}
+                None => break,
+            }
+        }
+        if allowed {
+            assert_eq!(answered, count);
+            assert_eq!(told, [NO_ERROR]);
+        } else {
+            assert_eq!(told.last(), Some(&ENHANCE_YOUR_CALM), "{told:?}");
+            assert!(answered < count);
+        }
+    }
+    let metrics = metrics(&running).await;
+    let line = "longshore_http2_abuses_total{limit=\"requests\"} 1";
+    assert!(metrics.contains(line), "{metrics}");
+}
+
+/// As bytes of HTTP/1.1, which is what the limit is about.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_of_64_kib_is_served_and_one_byte_more_gets_431() {
+    const HEAD_MAX: usize = 64 * 1024;
+    let origin = Origin::ok("x").await;
+    let running = before(&origin, "").await;
+    let mut client = Frames::connect(running.address(), &[]).await;
+    let long = "v".repeat(10_000);
+    let fixed = "GET / HTTP/1.1\r\nhost: a.test\r\n\r\n".len();
+    let field = "x-large: \r\n".len();
+    for (stream, size, good) in [(1, HEAD_MAX, true), (3, HEAD_MAX + 1, false)] {
+        let left = size - fixed - 6 * (field + long.len()) - field;
+        let rest = "v".repeat(left);
+        let mut fields = vec![
+            (":method", "GET"),
+            (":scheme", "http"),
+            (":authority", "a.test"),
+            (":path", "/"),
+        ];
+        fields.extend((0..6).map(|_| ("x-large", long.as_str())));
+        fields.push(("x-large", &rest));
+        let bytes = block(&fields);
+        let parts: Vec<_> = bytes.chunks(16_384).collect();
+        for (index, part) in parts.iter().enumerate() {
+            let ends = if index + 1 == parts.len() {
+                END_HEADERS
+            } else {
+                0
+            };
+            let out = match index {
+                0 => frame(HEADERS, END_STREAM | ends, stream, part),
+                _ => frame(CONTINUATION, ends, stream, part),
+            };
+            assert!(client.send(&out).await);
+        }
+        let head = client.next_of(HEADERS).await.expect("an answer");
+        assert_eq!(
+            (head.stream, head.begins_with_200()),
+            (stream, good),
+            "{size}"
+        );
+    }
+    assert_eq!(origin.seen().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -278,6 +278,84 @@ async fn a_flood_of_a_target_leaves_memory_flat_and_others_unharmed() {
     attacker.abort();
 }
 
+/// A target that sends as much on stream 1 as its window allows.
+struct Sends {
+    target: Frames,
+    window: usize,
+    sent: usize,
+}
+
+impl Sends {
+    /// Sends until there has been no more window for a while, or so much was sent.
+    async fn until(&mut self, enough: usize) {
+        loop {
+            while self.window > 0 && self.sent < enough {
+                let count = self.window.min(16_384);
+                let data = frame(DATA, 0, 1, &vec![b'x'; count]);
+                assert!(self.target.send(&data).await);
+                self.window -= count;
+                self.sent += count;
+            }
+            if self.sent >= enough {
+                return;
+            }
+            let Ok(next) = tokio::time::timeout(Duration::from_secs(1), self.target.next()).await
+            else {
+                return;
+            };
+            let next = next.expect("open");
+            if next.kind == WINDOW_UPDATE && next.stream == 1 {
+                let more = next.payload[..4].try_into().expect("four bytes");
+                self.window += u32::from_be_bytes(more) as usize;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_gives_no_window_stops_a_target_with_http2_until_it_does() {
+    const MORE: u32 = 1 << 20;
+    let (listener, address) = listen().await;
+    let running = before(address).await;
+    let mut client = Frames::connect(running.address(), &[(4, 0)]).await;
+    assert!(client.get(1, "/").await);
+    let mut target = within("a connection", Frames::accept(&listener)).await;
+    target.next_of(HEADERS).await.expect("a request");
+    // The window that the balancer's SETTINGS give counts once they are acknowledged.
+    let mut head = frame(SETTINGS, ACK, 0, &[]);
+    head.extend(frame(HEADERS, END_HEADERS, 1, &[0x88]));
+    assert!(target.send(&head).await);
+    let mut sends = Sends {
+        target,
+        window: 64 * 1024,
+        sent: 0,
+    };
+    sends.until(16 << 20).await;
+    println!(
+        "{} KiB were sent to a client without window",
+        sends.sent >> 10
+    );
+    assert!(sends.sent <= 256 * 1024, "{}", sends.sent);
+    for stream in [0, 1] {
+        let window = frame(WINDOW_UPDATE, 0, stream, &MORE.to_be_bytes());
+        assert!(client.send(&window).await);
+    }
+    let reads = tokio::spawn(async move {
+        let mut got = 0;
+        while got < MORE as usize {
+            got += client.next_of(DATA).await.expect("open").payload.len();
+        }
+        got
+    });
+    within("as much as there was window", async {
+        while sends.sent < MORE as usize {
+            sends.until(MORE as usize).await;
+        }
+    })
+    .await;
+    assert_eq!(reads.await.expect("it reads"), MORE as usize);
+}
+
 /// A target that says nothing any more is asked after 10 s, gets no new streams from then on, and
 /// is given up 20 s later. One that answers PINGs may take its time.
 #[tokio::test(flavor = "multi_thread")]

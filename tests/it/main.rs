@@ -74,6 +74,8 @@ mod swaps;
 mod tls;
 mod tls_clients;
 mod tls_many;
+mod tls_scan;
+mod tls_swaps;
 mod tls_targets;
 mod websocket_load;
 mod websocket_peers;

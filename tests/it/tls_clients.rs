@@ -161,3 +161,40 @@ async fn names_of_authorities_are_told_if_asked_for_and_no_session_is_kept() {
         assert!(!again.contains("Reused, "), "{again}");
     }
 }
+
+/// OpenSSL as the client: it gets in with a certificate, and else is told why it does not.
+#[tokio::test]
+async fn openssl_gets_in_with_a_certificate_and_is_told_why_without() {
+    let folder = made();
+    let verify = "mode: verify, trust_store: [$ca.pem], crl: [$crl.pem]";
+    let (running, origin) = balancer::https(&folder, "site", verify).await;
+    let address = running.address();
+    let said = async |version: &'static str, name: &str| {
+        let (cert, key) = (
+            folder.path(&format!("{name}.pem")),
+            folder.path(&format!("{name}.key")),
+        );
+        let with = !name.is_empty();
+        let work = move || {
+            let own = ["-cert", cert.as_str(), "-key", key.as_str()];
+            let own = if with { &own[..] } else { &[] };
+            s_client(address, &[&[version], own].concat())
+        };
+        tokio::task::spawn_blocking(work).await.expect("it ends")
+    };
+    for version in ["-tls1_2", "-tls1_3"] {
+        let text = said(version, "good").await;
+        assert!(text.contains("HTTP/1.1 200"), "{version}: {text}");
+        for (name, alert) in [
+            ("revoked", "alert certificate revoked"),
+            ("expired", "alert certificate expired"),
+            ("unknown", "alert unknown ca"),
+            ("", "alert certificate required"),
+        ] {
+            let text = said(version, name).await;
+            assert!(!text.contains("HTTP/1.1"), "{version} {name:?}: {text}");
+            assert!(text.contains(alert), "{version} {name:?}: {text}");
+        }
+    }
+    assert_eq!(origin.seen().len(), 2, "nobody else reached the target");
+}

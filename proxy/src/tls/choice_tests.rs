@@ -146,3 +146,38 @@ fn then_validity_the_hash_the_key_and_the_end_decide_in_this_order() {
         "the first of two alike"
     );
 }
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a figure is printed, and nothing hangs on it"
+)]
+fn a_name_is_found_among_ten_thousand_as_among_ten() {
+    const LOOKS: usize = 100_000;
+    for count in [10, 10_000] {
+        let all: Vec<_> = (0..count)
+            .map(|at| plain(&[&format!("s{at}.test"), &format!("*.s{at}.test")]))
+            .collect();
+        let names: Vec<_> = (0..count)
+            .flat_map(|at| [(at, format!("s{at}.test")), (at, format!("a.s{at}.test"))])
+            .collect();
+        let certificates = Certificates::new(all.clone());
+        let looked_at = std::cell::Cell::new(0);
+        let can = |_: &Certificate| {
+            looked_at.set(looked_at.get() + 1);
+            true
+        };
+        let began = std::time::Instant::now();
+        for (at, name) in names.iter().cycle().step_by(7).take(LOOKS) {
+            let found = certificates.choose(Some(name), NOW, can);
+            assert!(found.is_some_and(|found| Arc::ptr_eq(found, &all[*at])));
+        }
+        let each = began.elapsed() / u32::try_from(LOOKS).expect("few");
+        println!("{each:?} for a name of {count} certificates");
+        assert_eq!(
+            looked_at.get(),
+            LOOKS,
+            "each time at the one that is for it"
+        );
+    }
+}
