@@ -50,6 +50,7 @@ mod limits;
 mod metrics;
 mod mirroring;
 mod observability;
+mod other_logs;
 mod packaging;
 mod picking;
 mod policies;
