@@ -67,7 +67,7 @@ pub use health_check::{BodyMatch, CheckMethod, CheckPort, CheckProtocol, HealthC
 pub use label_discovery::{DockerEngine, EcsCluster, LabelDiscovery};
 pub use labels::{Exposure, LabelFault, LabelPort, LabelRule, Labels};
 pub use listener::{Listener, ListenerProtocol};
-pub use logs::{AccessLogs, LogFormat};
+pub use logs::{AccessLogs, LogFormat, PlainLogs};
 pub use matcher::Matcher;
 pub use outlier::OutlierDetection;
 pub use policy::{
@@ -275,6 +275,10 @@ pub struct LoadBalancer {
     pub zonal_shift: ZonalShift,
     /// The access log. Absent: none.
     pub access_logs: Option<AccessLogs>,
+    /// A line for each client connection. Absent: none.
+    pub connection_logs: Option<PlainLogs>,
+    /// A line for each health check. Absent: none.
+    pub health_check_logs: Option<PlainLogs>,
     /// ALB `routing.http.desync_mitigation_mode`: what happens to requests that readers could
     /// understand differently (`monitor`, `defensive`, `strictest`; default `defensive`).
     pub desync_mitigation_mode: DesyncMitigationMode,

@@ -1,5 +1,7 @@
 //! The parts put together: sockets, workers, control, and how they start, change and end.
 
+mod logs;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,10 +12,11 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use longshore_config::{Config, ConfigErrors, CookieKey, LogFormat};
+use longshore_config::{Config, ConfigErrors, CookieKey};
 use longshore_discovery::ecs::Aws;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use self::logs::Logs;
 use crate::clock;
 use crate::control::ids::ListenerId;
 use crate::control::run::{self, MESSAGES_MAX, Message};
@@ -21,8 +24,7 @@ use crate::control::snapshot::Shared;
 use crate::control::view::TargetsView;
 use crate::observe::admin::{self, Admin};
 use crate::observe::guard::Guard;
-use crate::observe::log_writer::{Counts, LogHandle};
-use crate::observe::recorder::Settings;
+use crate::observe::log_writer::LogCounts;
 use crate::serve::listener;
 use crate::serve::worker::{self, Handle, Order};
 use crate::tls::Material;
@@ -34,9 +36,6 @@ const FIRST_LOOK_LIMIT: Duration = Duration::from_secs(3);
 
 /// Reloads that wait, at the most.
 const RELOADS_MAX: usize = 4;
-
-/// How long the last lines of the access log may take at the end.
-const LOG_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a balancer needs besides its configuration.
 #[derive(Debug, Clone)]
@@ -69,9 +68,11 @@ pub enum StartError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// The access log.
-    #[error("load_balancer.access_logs: {path}: {error}")]
+    /// A log.
+    #[error("load_balancer.{key}: {path}: {error}")]
     Log {
+        /// Its key.
+        key: &'static str,
         /// Its file.
         path: String,
         /// What the system said.
@@ -108,9 +109,8 @@ pub struct Balancer {
     own_key: CookieKey,
     /// What session tickets are sealed with when the configuration has no key.
     own_ticket_key: CookieKey,
-    /// The access log, and its thread.
-    log: Option<Log>,
-    log_counts: Arc<Counts>,
+    logs: Logs,
+    log_counts: LogCounts,
     reloads: Option<Reloads>,
 }
 
@@ -121,14 +121,6 @@ pub(crate) async fn dropped(mut unwanted: watch::Receiver<()>) {
 
 /// Reloads that the admin server asks for, each with the place for its answer.
 pub type Reloads = mpsc::Receiver<oneshot::Sender<Result<(), String>>>;
-
-/// An access log.
-#[derive(Debug)]
-struct Log {
-    format: LogFormat,
-    handle: LogHandle,
-    thread: JoinHandle<()>,
-}
 
 #[derive(Debug)]
 struct Listening {
@@ -181,10 +173,10 @@ impl Balancer {
             None => None,
         };
 
-        let log_counts = Arc::<Counts>::default();
-        let log = match listen {
-            true => open_log(&config, &log_counts)?,
-            false => None,
+        let log_counts = LogCounts::default();
+        let logs = match listen {
+            true => Logs::open(&config.load_balancer, &log_counts)?,
+            false => Logs::default(),
         };
         let shared = Arc::new(Shared::default());
         let (handles, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| Handle::new()).unzip();
@@ -212,7 +204,7 @@ impl Balancer {
                 scrapes: Arc::new(Semaphore::new(1)),
                 guard: config.admin.as_ref().map(Guard::new).unwrap_or_default(),
                 reloads: ask_reload,
-                log_counts: Arc::clone(&log_counts),
+                log_counts: log_counts.clone(),
                 connections: Arc::default(),
             };
             thread("control".to_owned(), move || {
@@ -257,11 +249,11 @@ impl Balancer {
             admin,
             own_key,
             own_ticket_key,
-            log: None,
+            logs: Logs::default(),
             log_counts,
             reloads: Some(reloads),
         };
-        balancer.record(log).await?;
+        balancer.record(logs).await?;
         let ids: Vec<ListenerId> = sockets.iter().map(|_| balancer.listener_id()).collect();
         balancer.configure(config, ids.clone(), material).await?;
         balancer.first_look().await?;
@@ -315,8 +307,8 @@ impl Balancer {
         }
         let material = read_files(&config, &self.own_ticket_key)?;
         let (old, new) = (&self.config.load_balancer, &config.load_balancer);
-        let log = match old.access_logs != new.access_logs {
-            true => Some(open_log(&config, &self.log_counts)?),
+        let logs = match logs::differ(old, new) {
+            true => Some(Logs::open(new, &self.log_counts)?),
             false => None,
         };
         // One of them may have the address of a new one.
@@ -368,8 +360,8 @@ impl Balancer {
         for (id, listening, sockets) in opened {
             self.listen(id, listening, sockets).await?;
         }
-        if let Some(log) = log {
-            self.record(log).await?;
+        if let Some(logs) = logs {
+            self.record(logs).await?;
         }
         self.config = config;
         Ok(())
@@ -410,18 +402,9 @@ impl Balancer {
         };
         let limit = self.config.runtime.drain_timeout.get();
         let complete = tokio::time::timeout(limit, finished).await.is_ok();
-        if let Some(log) = self.log {
-            drop(log.handle);
-            let written = async {
-                while complete && !log.thread.is_finished() {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            };
-            // A disk that does not take the last lines does not keep the process.
-            if tokio::time::timeout(LOG_LIMIT, written).await.is_err() {
-                tracing::warn!("the last lines of the access log are lost");
-            }
-        }
+        // The control task lets go of its log; if it is gone, it has none.
+        drop(self.control.send(Message::RecordChecks(None)).await);
+        self.logs.end(complete).await;
         drop(self.workers);
         drop(self.control_thread);
         complete
@@ -438,25 +421,20 @@ impl Balancer {
         self.config.runtime.reload_on_change
     }
 
-    /// Opens the file of the access log anew: somebody has moved the old one.
+    /// Opens the files of logs anew: somebody has moved the old ones.
     pub fn reopen_logs(&self) {
-        if let Some(log) = &self.log {
-            log.handle.reopen();
-        }
+        self.logs.reopen();
     }
 
-    /// Tells the workers what to note of requests.
-    async fn record(&mut self, log: Option<Log>) -> Result<(), StartError> {
+    /// Tells the workers and the control task what to note.
+    async fn record(&mut self, logs: Logs) -> Result<(), StartError> {
         let admin = self.config.admin.as_ref();
         let keep = admin.map_or(0, |admin| admin.recent_requests.get());
         for worker in &*self.workers {
-            let settings = Settings {
-                log: log.as_ref().map(|log| (log.format, log.handle.side())),
-                keep: usize::try_from(keep).unwrap_or(usize::MAX),
-            };
-            order(worker, Order::Record(settings)).await?;
+            order(worker, Order::Record(logs.settings(keep))).await?;
         }
-        self.log = log;
+        self.send(Message::RecordChecks(logs.checks())).await?;
+        self.logs = logs;
         Ok(())
     }
 
@@ -530,25 +508,6 @@ async fn order(worker: &Handle, order: Order) -> Result<(), StartError> {
         .send(order)
         .await
         .map_err(|_| StartError::Gone)
-}
-
-/// Opens the access log, if there is to be one.
-fn open_log(config: &Config, counts: &Arc<Counts>) -> Result<Option<Log>, StartError> {
-    let logs = config.load_balancer.access_logs.as_ref();
-    let Some(logs) = logs.filter(|logs| logs.enabled.0) else {
-        return Ok(None);
-    };
-    let path = logs.path.as_deref();
-    let started = LogHandle::start(path, counts);
-    let (handle, thread) = started.map_err(|error| StartError::Log {
-        path: path.map_or("standard output".into(), |path| path.display().to_string()),
-        error,
-    })?;
-    Ok(Some(Log {
-        format: logs.format,
-        handle,
-        thread,
-    }))
 }
 
 /// A key that nobody else has.

@@ -4,6 +4,8 @@ pub(crate) mod access_log;
 pub mod actions;
 pub(crate) mod admin;
 pub(crate) mod admin_server;
+pub(crate) mod check_log;
+pub(crate) mod connection_log;
 pub mod console;
 pub mod counters;
 pub(crate) mod dashboard;

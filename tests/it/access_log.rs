@@ -14,17 +14,17 @@ use regex::Regex;
 const ATHENA: &str = r#"^([^ ]*) ([^ ]*) ([^ ]*) ([^ ]*):([0-9]*) ([^ ]*)[:-]([0-9]*) ([-.0-9]*) ([-.0-9]*) ([-.0-9]*) (|[-0-9]*) (-|[-0-9]*) ([-0-9]*) ([-0-9]*) "([^ ]*) (.*) (- |[^ ]*)" "([^"]*)" ([A-Z0-9-_]+) ([A-Za-z0-9.-]*) ([^ ]*) "([^"]*)" "([^"]*)" "([^"]*)" ([-.0-9]*) ([^ ]*) "([^"]*)" "([^"]*)" "([^ ]*)" "([^\s]+?)" "([^\s]+)" "([^ ]*)" "([^ ]*)" ?([^ ]*)? ?(.*)?$"#;
 
 /// A place for a log, empty.
-struct Place(PathBuf);
+pub(super) struct Place(pub(super) PathBuf);
 
 impl Place {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let name = format!("longshore-log-{}-{name}", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::remove_file(&path).unwrap_or_default();
         Self(path)
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let text = std::fs::read_to_string(&self.0).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
@@ -58,7 +58,7 @@ target_groups:
     (file, ([127, 0, 0, 1], admin).into())
 }
 
-async fn lines(place: &Place, count: usize) -> Vec<String> {
+pub(super) async fn lines(place: &Place, count: usize) -> Vec<String> {
     eventually("the lines are written", async || {
         let lines = place.lines();
         (lines.len() >= count).then_some(lines)

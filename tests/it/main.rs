@@ -52,6 +52,7 @@ mod metrics;
 mod mirroring;
 mod observability;
 mod outdated;
+mod other_logs;
 mod packaging;
 mod picking;
 mod policies;

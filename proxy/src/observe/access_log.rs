@@ -132,19 +132,23 @@ impl Line<'_> {
         self.quoted_all(&[or_dash(text)]);
     }
 
-    /// In quotes, with what would end them or the line escaped as ALB does it: `\x22`.
     fn quoted_all(&mut self, texts: &[&[u8]]) {
-        self.0.push(b'"');
-        for byte in texts.iter().copied().flatten() {
-            match byte {
-                b'"' | b'\\' | 0..=0x1F | 0x7F..=0xFF => {
-                    write!(self.0, "\\x{byte:02X}").unwrap_or_default();
-                }
-                byte => self.0.push(*byte),
-            }
-        }
-        self.0.extend_from_slice(b"\" ");
+        escaped(texts, self.0);
     }
+}
+
+/// In quotes, with what would end them or the line escaped as ALB does it (`\x22`), and a space.
+pub(super) fn escaped(texts: &[&[u8]], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for byte in texts.iter().copied().flatten() {
+        match byte {
+            b'"' | b'\\' | 0..=0x1F | 0x7F..=0xFF => {
+                write!(out, "\\x{byte:02X}").unwrap_or_default();
+            }
+            byte => out.push(*byte),
+        }
+    }
+    out.extend_from_slice(b"\" ");
 }
 
 /// A moment in microseconds since 1970-01-01, as ISO 8601 writes it.

@@ -25,7 +25,7 @@ use super::admin_server;
 use super::dashboard;
 use super::guard::{Guard, Refused};
 use super::journal::{self, Entry};
-use super::log_writer::Counts;
+use super::log_writer::LogCounts;
 use super::scrape::Scrape;
 use super::snapshot_view::View;
 use crate::control::run::Message;
@@ -45,8 +45,8 @@ pub(crate) struct Admin {
     pub(crate) guard: Guard,
     /// Where reloads are asked for.
     pub(crate) reloads: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
-    /// What became of lines of the access log.
-    pub(crate) log_counts: Arc<Counts>,
+    /// What became of lines of logs.
+    pub(crate) log_counts: LogCounts,
     /// What became of connections of this server.
     pub(crate) connections: Arc<admin_server::Counts>,
 }
@@ -131,7 +131,11 @@ async fn metrics(State(admin): State<Admin>) -> Response {
             .collect(),
         connections: workers.map(|one| one.connections.get() as u64).collect(),
         figures,
-        log: admin.log_counts.get(),
+        logs: [
+            admin.log_counts.access.get(),
+            admin.log_counts.connections.get(),
+            admin.log_counts.checks.get(),
+        ],
         admin_connections: admin.connections.get(),
     };
     // On a thread of its own: with thousands of targets it is work for tens of milliseconds, and

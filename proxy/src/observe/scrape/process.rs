@@ -220,13 +220,24 @@ pub(super) fn encode(scrape: &Scrape, out: &mut Out<'_>) -> fmt::Result {
         scrape.figures.checks,
     )?;
     encode_workers(scrape, out)?;
-    out.counters(
-        "access_log_lines",
-        "Lines of the access log, by what became of them",
-        scrape
-            .log
-            .map(|(result, count)| ([("result", result)], count)),
-    )?;
+    let names = [
+        (
+            "access_log_lines",
+            "Lines of the access log, by what became of them",
+        ),
+        (
+            "connection_log_lines",
+            "Lines of the log of connections, by what became of them",
+        ),
+        (
+            "health_check_log_lines",
+            "Lines of the log of health checks, by what became of them",
+        ),
+    ];
+    for ((name, help), counts) in names.into_iter().zip(scrape.logs) {
+        let rows = counts.map(|(result, count)| ([("result", result)], count));
+        out.counters(name, help, rows)?;
+    }
     out.counter(
         "log_lines_lost",
         "Lines of the application log that nobody read in time, or that could not be written",
