@@ -60,7 +60,7 @@ target_groups:
         place.0.display(),
         origin.address.port()
     );
-    let mut running = balancer::start(&text).await;
+    let running = balancer::start(&text).await;
     let addresses = running.balancer.addresses();
     let (secure, web) = (addresses[0].1, addresses[1].1);
     let athena = Regex::new(CONNECTION).expect("valid");
@@ -119,20 +119,35 @@ target_groups:
         },
     )
     .await;
-    let limited = format!("runtime: {{max_connections_per_source: 1}}\n{text}");
-    let limited = balancer::config(&limited);
-    running.balancer.reload(limited).await.expect("reloaded");
-    let mut first = Wire::connect(web).await;
-    assert_eq!(first.get("/").await.status(), 200);
-    assert_eq!(next().await[16], "-");
-    let got = Wire::connect(web).await.get("/").await;
-    assert_eq!(got.status(), 503);
-    assert_eq!(next().await[16], "source_connection_limit");
     let series = "longshore_connection_log_lines_total{result=\"written\"}";
-    assert_eq!(admin::figure(at, series).await, Some(7.0));
+    assert_eq!(admin::figure(at, series).await, Some(5.0));
 }
 
 #[tokio::test]
+async fn a_connection_for_which_there_is_no_room_has_a_line_with_the_reason() {
+    let place = Place::new("shed");
+    let origin = Origin::ok("hello").await;
+    let top = format!(
+        "runtime: {{max_connections_per_source: 1}}\nload_balancer: {{connection_logs: {{path: '{}'}}}}",
+        place.0.display()
+    );
+    let text = fixed(&[origin.address], "health_check: {enabled: false}", &top);
+    let running = balancer::start(&text).await;
+    let mut first = Wire::connect(running.address()).await;
+    assert_eq!(first.get("/").await.status(), 200);
+    let got = Wire::connect(running.address()).await.get("/").await;
+    assert_eq!(got.status(), 503);
+    let athena = Regex::new(CONNECTION).expect("valid");
+    let lines = lines(&place, 2).await;
+    let ends: Vec<&str> = lines
+        .iter()
+        .map(|line| athena.captures(line).unwrap_or_else(|| panic!("{line}")))
+        .map(|read| read.get(16).map_or("", |it| it.as_str()))
+        .collect();
+    assert_eq!(ends, ["-", "source_connection_limit"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_health_check_has_a_line_with_its_end() {
     let place = Place::new("checks");
     let well = Origin::http(|_| response(200, "fine")).await;
@@ -162,7 +177,9 @@ async fn each_health_check_has_a_line_with_its_end() {
         let found = eventually("its check is in the log", async || {
             let lines = place.lines();
             let address = format!(" {address} ");
-            lines.into_iter().find(|line| line.contains(&address))
+            // A busy machine may let one take too long.
+            let mut lines = lines.into_iter();
+            lines.find(|line| line.contains(&address) && !line.contains("TimedOut"))
         })
         .await;
         let read = line.captures(&found).unwrap_or_else(|| panic!("{found}"));
