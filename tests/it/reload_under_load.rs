@@ -120,9 +120,9 @@ listeners:
   - {{name: chat, targets: [{{address: 127.0.0.1, port: {}}}], deregistration_delay: {}, health_check: {{enabled: false}}}}
 ",
         ports.admin,
-        if number % 7 == 0 { ", max_connections: 5000" } else { "" },
+        if number.is_multiple_of(7) { ", max_connections: 5000" } else { "" },
         60 + number % 2,
-        if number % 3 == 0 { "web" } else { "www" },
+        if number.is_multiple_of(3) { "web" } else { "www" },
         ports.web,
         ports.tls,
         chat.address.port(),
