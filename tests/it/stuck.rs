@@ -22,7 +22,7 @@ impl Drop for Killed {
 }
 
 /// Scrapers that hang.
-const HUNG: u64 = 30;
+const HUNG: u64 = 4;
 
 /// The value of a series, if the server has room to tell it.
 async fn figure(at: SocketAddr, series: &str) -> Option<f64> {
@@ -89,6 +89,11 @@ async fn scrapers_that_never_read_cost_little_memory_and_are_let_go() {
     assert_eq!(within("the end", last.rest()).await, b"");
     drop(idle);
     let of = |result: &str| format!("longshore_admin_connections_total{{result=\"{result}\"}}");
+    // What the kernel holds for each has to be rendered first, which takes its time on a busy machine.
+    eventually("the first is let go", async || {
+        (figure(at, &of("stalled")).await? >= 1.0).then_some(())
+    })
+    .await;
     eventually("those that hang are let go", async || {
         (figure(at, &of("stalled")).await? == HUNG as f64).then_some(())
     })
