@@ -605,7 +605,8 @@ pub(crate) async fn serve(
             // A handshake to say no would cost more than what it saves.
             if tls.is_none() && told.is_some() {
                 let client = Client::new(worker, listener, peer, local, None);
-                shed(&client, Stream::Plain(stream), reason).await;
+                // In a box, as what is below: all other connections would have room for it.
+                Box::pin(shed(client, Stream::Plain(stream), reason)).await;
             }
             return;
         }
@@ -641,11 +642,11 @@ pub(crate) async fn serve(
 }
 
 /// Tells a client that there is no room for its connection.
-async fn shed(client: &Client, stream: Stream, reason: Reason) {
+async fn shed(client: Client, stream: Stream, reason: Reason) {
     let mut link = Link::new(stream);
-    refuse(client, &mut link, reason).await;
+    refuse(&client, &mut link, reason).await;
     // Its request may be on its way, and what nobody reads resets the connection.
-    let ended = tokio::time::timeout(SHED_LINGER, linger(client, link));
+    let ended = tokio::time::timeout(SHED_LINGER, linger(&client, link));
     // The time being over is an end like another.
     ended.await.unwrap_or_default();
 }
