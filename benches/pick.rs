@@ -184,6 +184,7 @@ fn endpoints(count: u32) -> Vec<Arc<Endpoint>> {
                 instance: None,
                 shared_port: true,
                 started_at: Some(1_763_640_000_000 + i64::from(number)),
+                protocol_version: None,
                 claim: None,
                 confirmed_at: now,
             };

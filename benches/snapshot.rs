@@ -155,6 +155,7 @@ fn targets(numbers: std::ops::Range<u32>, now: Instant) -> Vec<Target> {
                 instance: Some(format!("i-{host:017x}").into()),
                 shared_port: true,
                 started_at: Some(1_763_640_000_000 + i64::from(number)),
+                protocol_version: None,
                 claim: None,
                 confirmed_at: now,
             }

@@ -115,6 +115,7 @@ fn endpoints() -> Vec<Arc<Endpoint>> {
                 weight: 1,
                 shared_port: true,
                 started_at: None,
+                protocol_version: None,
                 claim: None,
                 confirmed_at: now,
             };

@@ -1,11 +1,12 @@
 """A WebSocket client and server of the library websockets, for tests/it/websocket_peers.rs.
 
 server: listens, says where, and echoes until its input ends.
-client URL: messages of many sizes and kinds there and back, compressed and not, in parts, with
+client URL [FILE]: over TLS with FILE, the certificate of site.test; messages of many sizes and kinds there and back, compressed and not, in parts, with
 pings; then waits for the Close that the balancer is to send, and says its status.
 """
 
 import asyncio
+import ssl
 import sys
 
 import websockets
@@ -24,9 +25,13 @@ async def server():
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
 
-async def client(url):
+async def client(url, certificate=None):
+    tls = {}
+    if certificate:
+        context = ssl.create_default_context(cafile=certificate)
+        tls = {"ssl": context, "server_hostname": "site.test"}
     for compression in ("deflate", None):
-        async with connect(url, compression=compression, max_size=None) as connection:
+        async with connect(url, compression=compression, max_size=None, **tls) as connection:
             for size in (0, 1, 125, 126, 65535, 65536, 3_000_000):
                 for message in ("ä" * size, b"\x00\xff" * size):
                     await connection.send(message)
@@ -35,7 +40,7 @@ async def client(url):
             assert await connection.recv() == "in three parts"
             await (await connection.ping())
         assert connection.close_code == 1000, connection.close_code
-    async with connect(url) as connection:
+    async with connect(url, **tls) as connection:
         await connection.send("open")
         assert await connection.recv() == "open"
         print("open", flush=True)
@@ -48,4 +53,4 @@ async def client(url):
 if sys.argv[1] == "server":
     asyncio.run(server())
 else:
-    asyncio.run(client(sys.argv[2]))
+    asyncio.run(client(*sys.argv[2:]))

@@ -52,14 +52,20 @@ impl TargetGroup {
         }
     }
 
-    /// How the group's targets are checked. None if they are not.
+    /// How the group's targets, which speak that, are checked. None if they are not.
     #[must_use]
-    pub fn check(&self) -> Option<Check> {
+    pub fn check(&self, spoken: ProtocolVersion) -> Option<Check> {
         let set = &self.health_check;
         if !set.enabled {
             return None;
         }
-        let version = set.protocol_version.unwrap_or(self.protocol_version);
+        let version = set.protocol_version.unwrap_or(match spoken {
+            // Keys that only HTTP has were written by somebody who did not think of gRPC.
+            ProtocolVersion::Grpc if self.protocol_version.is_none() && set.is_of_http() => {
+                ProtocolVersion::Http2
+            }
+            spoken => spoken,
+        });
         let is_grpc = version == ProtocolVersion::Grpc && set.protocol != CheckProtocol::Tcp;
         let path = match (&set.path, &set.grpc_service) {
             (Some(path), _) => path.as_str(),

@@ -47,6 +47,13 @@ pub struct HealthCheck {
     pub body: Option<BodyMatch>,
 }
 
+impl HealthCheck {
+    /// Whether a key is set that means nothing for gRPC, or something else.
+    pub(crate) fn is_of_http(&self) -> bool {
+        self.method != CheckMethod::default() || self.matcher.is_some() || self.body.is_some()
+    }
+}
+
 impl Default for HealthCheck {
     fn default() -> Self {
         const FIVE: Option<Ranged<1, 10>> = Ranged::new(5);

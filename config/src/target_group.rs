@@ -23,9 +23,10 @@ pub struct TargetGroup {
     /// For `HTTPS`: how targets are connected to.
     #[serde(default)]
     pub tls: Option<TargetTls>,
-    /// `HTTP1` (default), `HTTP2` or `GRPC`.
+    /// `HTTP1`, `HTTP2` or `GRPC`. Absent: what the targets of an ECS service say by the
+    /// `appProtocol` of their port, if they agree; else `HTTP1`.
     #[serde(default)]
-    pub protocol_version: ProtocolVersion,
+    pub protocol_version: Option<ProtocolVersion>,
     /// A fixed list. Either this or `discovery`; with neither, the group has no targets (503).
     #[serde(default)]
     pub targets: Vec<FixedTarget>,
@@ -80,6 +81,30 @@ pub struct TargetGroup {
     /// Keeps a client at one target.
     #[serde(default)]
     pub stickiness: Option<Stickiness>,
+}
+
+impl ProtocolVersion {
+    /// Each of them.
+    pub const ALL: [Self; 3] = [Self::Http1, Self::Http2, Self::Grpc];
+
+    /// As it is written in the file.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http1 => "HTTP1",
+            Self::Http2 => "HTTP2",
+            Self::Grpc => "GRPC",
+        }
+    }
+}
+
+impl TargetGroup {
+    /// Whether targets may say themselves which HTTP they speak. PROXY headers go with `HTTP1`
+    /// alone.
+    #[must_use]
+    pub fn learns_protocol(&self) -> bool {
+        self.protocol_version.is_none() && self.proxy_protocol.is_none()
+    }
 }
 
 /// What targets speak.

@@ -130,7 +130,7 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
     let mirrors: Vec<&str> = config.groups_mirrored().collect();
     scope.each("target_groups", &config.target_groups, |scope, group| {
         if mirrors.contains(&group.name.as_str())
-            && group.protocol_version != ProtocolVersion::Http1
+            && group.protocol_version.unwrap_or_default() != ProtocolVersion::Http1
         {
             scope.fault_at(
                 "protocol_version",
@@ -239,7 +239,9 @@ fn listener(scope: &mut Scope<'_, '_>, listener: &Listener) {
 fn target_group(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
     check_name(scope, &group.name);
     tls::of_group(scope, group);
-    if group.proxy_protocol.is_some() && group.protocol_version != ProtocolVersion::Http1 {
+    if group.proxy_protocol.is_some()
+        && group.protocol_version.unwrap_or_default() != ProtocolVersion::Http1
+    {
         scope.fault_at(
             "proxy_protocol",
             "needs `protocol_version: HTTP1`: connections of HTTP/2 carry the requests of many clients",

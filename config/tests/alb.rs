@@ -36,7 +36,9 @@ fn or_off(value: Option<u64>) -> String {
 }
 
 fn check(group: &TargetGroup) -> longshore_config::Check {
-    group.check().expect("checks are on")
+    group
+        .check(group.protocol_version.unwrap_or_default())
+        .expect("checks are on")
 }
 
 fn codes(group: &TargetGroup) -> String {
@@ -252,7 +254,7 @@ const ATTRIBUTES: &[Attribute] = &[
     Attribute {
         name: "HealthCheckEnabled",
         keys: |value| format!("health_check: {{enabled: {value}}}"),
-        read: |group| group.check().is_some().to_string(),
+        read: |group| group.check(ProtocolVersion::Http1).is_some().to_string(),
         default: "true",
         good: &[("true", "true"), ("false", "false")],
         bad: &["1", "maybe"],

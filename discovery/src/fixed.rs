@@ -25,6 +25,7 @@ pub fn fixed_targets(list: &[FixedTarget], now: Instant) -> Vec<Target> {
                 instance: None,
                 shared_port: false,
                 started_at: None,
+                protocol_version: None,
                 claim: None,
                 confirmed_at: now,
             }

@@ -13,6 +13,7 @@ pub mod ecs;
 mod element;
 pub mod file;
 mod fixed;
+pub mod naming;
 mod target;
 
 pub use fixed::fixed_targets;

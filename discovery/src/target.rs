@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use longshore_config::Labels;
+use longshore_config::{Labels, ProtocolVersion};
 
 /// What a target *is*: a port of a container of a task. Never its address: host ports are used
 /// again at once, and then the address is that of another service.
@@ -56,6 +56,8 @@ pub struct Target {
     /// When its task started, in milliseconds since 1970, if known: of two tasks that are told at
     /// one address, the younger one is there.
     pub started_at: Option<i64>,
+    /// Which HTTP it says that it speaks, if its source knows what it says.
+    pub protocol_version: Option<ProtocolVersion>,
     /// What the labels of its container ask for, if that is how it was found.
     pub claim: Option<Arc<Claim>>,
     /// The start of the latest look at the world that showed this target in place.

@@ -36,6 +36,7 @@ use longshore_discovery::ecs::api::{Definition, EcsApi, Host, Hosts, MappedPorts
 use longshore_discovery::ecs::known::State;
 use longshore_discovery::ecs::resolve::{self, Unresolved};
 use longshore_discovery::ecs::{Aws, SdkApi, run};
+use longshore_discovery::naming::Naming;
 use longshore_discovery::{Target, Update};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -386,7 +387,7 @@ fn resolve_with(
 ) -> Result<Target, Unresolved> {
     let host = host.map_or(State::Awaited(None), State::Here);
     let definition = definition.map_or(State::Awaited(None), State::Here);
-    resolve::resolve(task, &host, &definition, spec, now())
+    resolve::resolve(task, &host, &definition, spec, Naming::Keys, now())
 }
 
 fn now() -> std::time::Instant {

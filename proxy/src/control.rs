@@ -25,6 +25,7 @@ pub mod run;
 pub mod secure;
 mod slow_start;
 pub mod snapshot;
+mod spoken;
 mod status;
 pub mod threshold;
 mod verdicts;

@@ -36,8 +36,8 @@ async fn tasks_in_host_mode_are_reached_at_the_ports_of_their_definition() {
     )
     .await;
     reached(&balancer, "bridge", 1).await;
-    // Definitions do not change, and a bridge task tells its port without one.
-    assert_eq!(cluster.ecs.calls()["DescribeTaskDefinition"], 2);
+    // Definitions do not change: each is asked for once, that of the bridge for its `appProtocol`.
+    assert_eq!(cluster.ecs.calls()["DescribeTaskDefinition"], 3);
 }
 
 #[tokio::test]
@@ -60,7 +60,8 @@ async fn a_definition_without_a_mode_and_one_of_windows_are_bridges() {
     .await;
     reached(&balancer, "unset", 2).await;
     reached(&balancer, "windows", 2).await;
-    assert!(!cluster.ecs.calls().contains_key("DescribeTaskDefinition"));
+    // Each once, for its `appProtocol`.
+    assert_eq!(cluster.ecs.calls()["DescribeTaskDefinition"], 2);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
-//! Thousands of random histories of two ECS services on shared hosts: tasks that come and go, hosts
-//! that are lost, clocks that jump; looks that fail in whole and in part; and events that are lost,
-//! doubled, late and in no order.
+//! Thousands of random histories of two ECS services on shared hosts: tasks that come and go, ports
+//! that are used again at once, hosts that are lost, clocks that jump; revisions that speak another
+//! protocol; looks that fail in whole (a page) and in part, and calls that are throttled; and
+//! events that are lost, doubled, late and in no order.
 
 mod mail;
 mod world;
@@ -22,8 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 struct Seen {
     /// Looks that saw everything.
     looks: usize,
+    /// Looks that were throttled.
+    throttled: usize,
     /// Events that arrived.
     events: usize,
+    /// Steps after which a service was spoken to in something else than before.
+    changed_over: usize,
 }
 
 fn play(seed: u64) -> Result<Seen, String> {
@@ -33,6 +38,7 @@ fn play(seed: u64) -> Result<Seen, String> {
     let queue = !seed.is_multiple_of(4);
     let mut seen = Seen::default();
     for step in 0..STEPS {
+        let spoken = [0, 1].map(|service| world.spoken(service).0);
         let fault = |what: String| format!("seed {seed}, step {step}: {what}");
         match world.rng.random_range(0..20) {
             0..8 => world.start(),
@@ -42,6 +48,8 @@ fn play(seed: u64) -> Result<Seen, String> {
             15 => world.learn(),
             // A clock that jumps, a laptop that slept.
             16 => world.pass(Duration::from_secs(3600)),
+            17 => world.revise(),
+            18 if chance > 0 => world.throttle(),
             _ => {}
         }
         let pause = Duration::from_millis(world.rng.random_range(50..8_000));
@@ -60,6 +68,7 @@ fn play(seed: u64) -> Result<Seen, String> {
                 continue;
             }
             let before: Vec<u32> = world.candidates(service).into_keys().collect();
+            seen.throttled += usize::from(world.is_throttled());
             if world.look(service, chance) {
                 world.blind_since[service] = None;
                 seen.looks += 1;
@@ -73,6 +82,9 @@ fn play(seed: u64) -> Result<Seen, String> {
             always(&world).map_err(fault)?;
             deliver(&mut world)?;
         }
+        let after = [0, 1].map(|service| world.spoken(service).0);
+        let changed = spoken.iter().zip(&after).filter(|(a, b)| a != b);
+        seen.changed_over += changed.count();
     }
     Ok(seen)
 }
@@ -84,6 +96,12 @@ fn always(world: &World) -> Result<(), String> {
     let risen: Vec<_> = all().filter(|(id, _)| world.told.contains(id)).collect();
     if !risen.is_empty() {
         return Err(format!("targets although their end was told: {risen:?}"));
+    }
+    let spoken = [0, 1].map(|service| world.spoken(service));
+    if !spoken.iter().all(|(_, same)| *same) {
+        return Err(format!(
+            "a target is not spoken to like its group: {spoken:?}"
+        ));
     }
     let distinct: BTreeSet<&SocketAddr> = all().map(|(_, at)| at).collect();
     if distinct.len() != all().count() {
@@ -154,6 +172,8 @@ fn no_history_loses_a_good_target_or_keeps_a_stopped_one_or_shares_an_address() 
             Ok(seen) => {
                 all.looks += seen.looks;
                 all.events += seen.events;
+                all.throttled += seen.throttled;
+                all.changed_over += seen.changed_over;
             }
             Err(fault) => faults.push(fault),
         }
@@ -166,4 +186,5 @@ fn no_history_loses_a_good_target_or_keeps_a_stopped_one_or_shares_an_address() 
         faults[..faults.len().min(5)].join("\n")
     );
     assert!(all.looks > 10_000 && all.events > 10_000, "{all:?}");
+    assert!(all.throttled > 1_000 && all.changed_over > 1_000, "{all:?}");
 }

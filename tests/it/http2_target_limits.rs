@@ -356,6 +356,30 @@ async fn a_client_that_gives_no_window_stops_a_target_with_http2_until_it_does()
     assert_eq!(reads.await.expect("it reads"), MORE as usize);
 }
 
+/// A request that may not be sent twice must not meet a target that closes its idle connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_closes_idle_connections_has_them_closed_before_it_does() {
+    let (listener, address) = listen().await;
+    let running = before(address).await;
+    let answered = async || {
+        let (mut client, mut target) = asked(&running, &listener).await;
+        let answer = frame(HEADERS, END_HEADERS | END_STREAM, 1, NO_CONTENT);
+        assert!(target.send(&answer).await);
+        client.next_of(HEADERS).await.expect("a response");
+        target
+    };
+    let first = answered().await;
+    // The time is what is tested: its target closes it after four seconds, without a word.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    drop(first);
+    let mut second = answered().await;
+    let begun = Instant::now();
+    within("its end", async { while second.next().await.is_some() {} }).await;
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(900), "{took:?}");
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
 /// A target that says nothing any more is asked after 10 s, gets no new streams from then on, and
 /// is given up 20 s later. One that answers PINGs may take its time.
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use longshore::control::view::{GroupView, LabelsView};
 use longshore_discovery::ecs::Aws;
@@ -161,8 +160,7 @@ async fn a_service_with_labels_gets_traffic_by_its_rules_and_loses_them_with_its
 #[tokio::test]
 async fn a_new_revision_moves_a_rule_while_no_request_of_either_host_is_lost() {
     let cluster = Cluster::start().await;
-    // As with SIGTERM: a task that is told to stop serves on for a while.
-    cluster.tasks.set_grace("shop", Duration::from_secs(4));
+    // Its tasks end at SIGTERM, all at once, up to a second before the source is asked again.
     serve(
         &cluster,
         "shop",

@@ -11,7 +11,9 @@ use longshore_tests::certificates::{Folder, Key, curl, s_client};
 use longshore_tests::eventually;
 use longshore_tests::origin::{Origin, response};
 use longshore_tests::process::{Process, TempFile, free_port, output};
+use longshore_tests::wire::Wire;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 /// A file with one HTTPS listener. `certificates` are names in the folder, `keys` more keys of the
 /// listener, one a line.
@@ -437,11 +439,7 @@ async fn a_client_that_says_nothing_is_let_go_and_delays_nobody() {
     let began = Instant::now();
     let mut silent = Vec::new();
     for _ in 0..100 {
-        silent.push(
-            tokio::net::TcpStream::connect(address)
-                .await
-                .expect("connected"),
-        );
+        silent.push(TcpStream::connect(address).await.expect("connected"));
     }
     let (text, good) = blocking(move || curl(address, "site.test", &["-k"])).await;
     assert!(good, "{text}");
@@ -456,6 +454,54 @@ async fn a_client_that_says_nothing_is_let_go_and_delays_nobody() {
         assert_eq!(bytes, b"");
     }
     assert!(began.elapsed() >= Duration::from_secs(1), "not too early");
+}
+
+/// As many handshakes as a worker has at a time, and one more: the oldest ends, and only that.
+#[tokio::test]
+async fn with_one_handshake_more_than_allowed_the_oldest_ends_and_new_clients_get_in() {
+    const HANDSHAKES_MAX: usize = 1024;
+    let folder = Folder::default();
+    folder.make("site", &["site.test"], Key::Ecdsa, 30);
+    let origin = Origin::ok("hello").await;
+    let text = file(&folder, "127.0.0.1:1", &["site"], "", origin.address);
+    let running = balancer::start(&format!(
+        "runtime: {{workers: 1}}\nadmin: {{address: '127.0.0.1:2'}}\nload_balancer: {{tls_handshake_timeout: 60s}}\n{text}"
+    ))
+    .await;
+    let address = running.address();
+    let connect = async || TcpStream::connect(address).await.expect("connected");
+    let is_open = |one: &TcpStream| {
+        let read = one.try_read(&mut [0]);
+        matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    let admin = running.balancer.admin_address().expect("an admin address");
+    let shed = async || {
+        let text = Wire::connect(admin).await.get("/metrics").await.text();
+        let name = "longshore_tls_handshakes_total{result=\"shed\"} ";
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("{text}")).to_owned()
+    };
+    let mut silent = Vec::new();
+    for _ in 0..HANDSHAKES_MAX {
+        silent.push(connect().await);
+    }
+    eventually("all are at work", async || {
+        let text = Wire::connect(admin).await.get("/metrics").await.text();
+        let name = "longshore_connections_accepted_total ";
+        let count = text.lines().find_map(|line| line.strip_prefix(name));
+        let count = count.unwrap_or_else(|| panic!("{text}"));
+        (count == HANDSHAKES_MAX.to_string()).then_some(())
+    })
+    .await;
+    assert_eq!(shed().await, "0");
+    assert!(silent.iter().all(is_open));
+    // This one does not wait for a place.
+    let (text, good) = blocking(move || curl(address, "site.test", &["-k"])).await;
+    assert!(good, "{text}");
+    assert_eq!(shed().await, "1");
+    silent[0].readable().await.expect("its end");
+    assert!(!is_open(&silent[0]));
+    assert!(silent[1..].iter().all(is_open));
 }
 
 #[tokio::test]

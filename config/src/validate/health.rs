@@ -30,8 +30,7 @@ pub(super) fn checks(scope: &mut Scope<'_, '_>, group: &TargetGroup) {
     scope.key("health_check", |scope| {
         if check.protocol == CheckProtocol::Tcp {
             only_a_connection(scope, check);
-        } else if check.protocol_version.unwrap_or(group.protocol_version) == ProtocolVersion::Grpc
-        {
+        } else if check.protocol_version.or(group.protocol_version) == Some(ProtocolVersion::Grpc) {
             grpc(scope, check);
         } else {
             http(scope, check);

@@ -159,6 +159,7 @@ fn instance(service: &str, entry: &Value, asked_at: Instant) -> Result<(u64, Tar
         // Consul does not tell.
         shared_port: false,
         started_at: None,
+        protocol_version: None,
         claim: None,
         confirmed_at: asked_at,
     };

@@ -283,6 +283,7 @@ impl<'a> Targets<'a> {
             // Who writes a port into a zone or a file means it to stay.
             shared_port: false,
             started_at: None,
+            protocol_version: None,
             claim: None,
             confirmed_at,
         };

@@ -8,6 +8,7 @@ use longshore_config::DockerDiscovery;
 
 use super::api::{Detail, Summary};
 use super::resolve::resolve;
+use crate::naming::Naming;
 use crate::target::Target;
 
 /// What an engine is watched for.
@@ -47,6 +48,6 @@ impl Aim for DockerDiscovery {
         detail: &Detail,
         confirmed_at: Instant,
     ) -> Result<Target, String> {
-        resolve(summary, name, detail, self, confirmed_at)
+        resolve(summary, name, detail, self, Naming::Keys, confirmed_at)
     }
 }

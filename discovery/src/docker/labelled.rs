@@ -9,6 +9,7 @@ use longshore_config::{DockerDiscovery, LabelDiscovery, Labels};
 use super::aim::Aim;
 use super::api::{Detail, Summary};
 use super::resolve::resolve;
+use crate::naming::Naming;
 use crate::target::{Claim, Target};
 
 /// What Docker Compose labels a container with: all containers of a service mean the same.
@@ -77,10 +78,11 @@ impl Aim for Labelled {
             Ok(None) => return Err("it is not exposed".to_owned()),
             Err(fault) => return Err(fault.to_string()),
         };
+        let prefix = &self.labels.prefix;
+        let naming = Naming::Labels(prefix);
         if port.port_name.is_some() {
             return Err(format!(
-                "label `{prefix}.port_name`: ports of Docker have no names; use `{prefix}.port`",
-                prefix = self.labels.prefix
+                "label `{prefix}.port_name`: ports of Docker have no names; use {naming}"
             ));
         }
         let spec = DockerDiscovery {
@@ -88,7 +90,7 @@ impl Aim for Labelled {
             container_port: port.container_port,
             ..self.place.clone()
         };
-        let target = resolve(summary, name, detail, &spec, confirmed_at)?;
+        let target = resolve(summary, name, detail, &spec, naming, confirmed_at)?;
         Ok(Target {
             claim: Some(Arc::new(self.claim(labels, name))),
             ..target

@@ -82,3 +82,16 @@ fn a_container_is_known_by_its_name_or_by_its_service() {
     let reason = target(&named).expect_err("a fault");
     assert!(reason.contains("`longshore.port`"), "{reason}");
 }
+
+#[test]
+fn one_port_needs_no_label_and_several_need_one() {
+    let name = "web-1".into();
+    let mut several = container(&[("longshore.enable", "true")]);
+    let found = |summary: &Summary| aim("").target(summary, &name, &running(), Instant::now());
+    let reason = found(&several).expect_err("a port was guessed");
+    let wanted = "its port is ambiguous; set the label `longshore.port` to one of 80, 90";
+    assert_eq!(reason, wanted);
+    several.ports.truncate(1);
+    let one = found(&several).expect("a target");
+    assert_eq!((one.key.port, one.address.port()), (80, 32768));
+}

@@ -8,6 +8,7 @@ use std::time::Instant;
 use longshore_config::DockerDiscovery;
 
 use super::api::{Detail, Port, Summary};
+use crate::naming::Naming;
 use crate::target::{Target, TargetKey};
 
 /// The target that a container is for a group. `name` is what it is called in its identity.
@@ -19,13 +20,14 @@ pub fn resolve(
     name: &Arc<str>,
     detail: &Detail,
     spec: &DockerDiscovery,
+    naming: Naming<'_>,
     confirmed_at: Instant,
 ) -> Result<Target, String> {
     belongs(summary, spec)?;
     runs(summary, detail)?;
     let (port, address) = match &spec.network {
-        Some(network) => own_address(summary, network, spec)?,
-        None => host_port(summary, spec)?,
+        Some(network) => own_address(summary, network, spec, naming)?,
+        None => host_port(summary, spec, naming)?,
     };
     Ok(Target {
         key: TargetKey {
@@ -39,6 +41,7 @@ pub fn resolve(
         instance: None,
         shared_port: spec.network.is_none(),
         started_at: detail.started_at,
+        protocol_version: None,
         claim: None,
         confirmed_at,
     })
@@ -85,6 +88,7 @@ fn runs(summary: &Summary, detail: &Detail) -> Result<(), String> {
 fn private_port<'p>(
     ports: impl Iterator<Item = &'p Port>,
     spec: &DockerDiscovery,
+    naming: Naming<'_>,
 ) -> Result<Option<u16>, String> {
     if let Some(port) = spec.container_port {
         return Ok(Some(port.number()));
@@ -100,7 +104,7 @@ fn private_port<'p>(
                 .map(|port| port.to_string())
                 .collect();
             Err(format!(
-                "its port is ambiguous; set `container_port` to one of {}",
+                "its port is ambiguous; set {naming} to one of {}",
                 all.join(", ")
             ))
         }
@@ -113,6 +117,7 @@ fn own_address(
     summary: &Summary,
     network: &str,
     spec: &DockerDiscovery,
+    naming: Naming<'_>,
 ) -> Result<(u16, SocketAddr), String> {
     let Some(addresses) = summary.networks.get(network) else {
         let known: Vec<&str> = summary.networks.keys().map(String::as_str).collect();
@@ -132,9 +137,8 @@ fn own_address(
         .parse()
         .map_err(|_| format!("its address {told:?} on the network {network:?} is none"))?;
     let tcp = summary.ports.iter().filter(|port| port.tcp);
-    let port = private_port(tcp, spec)?
-        .ok_or("it exposes no TCP port; set `container_port`")
-        .map_err(str::to_owned)?;
+    let port = private_port(tcp, spec, naming)?
+        .ok_or_else(|| format!("it exposes no TCP port; set {naming}"))?;
     if port == 0 || address.is_unspecified() {
         return Err(format!("{address} with port {port} is no address"));
     }
@@ -142,12 +146,16 @@ fn own_address(
 }
 
 /// A port of the host that leads to the container.
-fn host_port(summary: &Summary, spec: &DockerDiscovery) -> Result<(u16, SocketAddr), String> {
+fn host_port(
+    summary: &Summary,
+    spec: &DockerDiscovery,
+    naming: Naming<'_>,
+) -> Result<(u16, SocketAddr), String> {
     let published = || {
         let ports = summary.ports.iter();
         ports.filter(|port| port.tcp && port.public.is_some_and(|public| public > 0))
     };
-    let Some(port) = private_port(published(), spec)? else {
+    let Some(port) = private_port(published(), spec, naming)? else {
         return Err(nothing_published(summary));
     };
     let mut found = BTreeSet::new();

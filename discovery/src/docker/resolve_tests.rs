@@ -7,6 +7,7 @@ use longshore_config::{DockerDiscovery, Port as ConfigPort, Span};
 
 use super::super::api::{Detail, Port, Summary};
 use super::resolve;
+use crate::naming::Naming;
 use crate::target::Target;
 
 pub(in super::super) fn spec() -> DockerDiscovery {
@@ -72,7 +73,8 @@ fn detail() -> Detail {
 }
 
 fn judge(summary: &Summary, detail: &Detail, spec: &DockerDiscovery) -> Result<Target, String> {
-    resolve(summary, &Arc::from("web-1"), detail, spec, Instant::now())
+    let name = Arc::from("web-1");
+    resolve(summary, &name, detail, spec, Naming::Keys, Instant::now())
 }
 
 /// The address and the port inside, or the problem.

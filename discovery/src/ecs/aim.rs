@@ -11,6 +11,7 @@ use super::event::TaskEvent;
 use super::known::State;
 use super::port;
 use super::resolve::{Unresolved, resolve};
+use crate::naming::Naming;
 use crate::target::Target;
 
 /// A task, or a container of it, and the target that it is.
@@ -22,6 +23,17 @@ pub struct Part {
     pub target: Result<Target, Unresolved>,
 }
 
+/// What a definition is to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// It would tell nothing that matters.
+    Nothing,
+    /// It would tell what a target speaks, which is a target without it. So hope is given up.
+    Help,
+    /// Without it the task is no target.
+    Need,
+}
+
 /// What a watch is for.
 pub trait Aim: Send + Sync {
     /// Where to look, and how often. Its service is empty if all tasks of the cluster are meant.
@@ -31,7 +43,7 @@ pub trait Aim: Send + Sync {
     fn concerns(&self, event: &TaskEvent) -> bool;
 
     /// Whether the definition of a task is needed to judge it.
-    fn wants_definition(&self, task: &Task) -> bool;
+    fn definition(&self, task: &Task) -> Wish;
 
     /// What a task is. Nothing: nobody wants it.
     ///
@@ -61,8 +73,11 @@ impl Aim for EcsDiscovery {
         event.concerns(self)
     }
 
-    fn wants_definition(&self, task: &Task) -> bool {
-        port::wants_definition(task, self)
+    fn definition(&self, task: &Task) -> Wish {
+        match port::needs_definition(task, self) {
+            true => Wish::Need,
+            false => Wish::Nothing,
+        }
     }
 
     fn parts(
@@ -72,10 +87,41 @@ impl Aim for EcsDiscovery {
         definition: &State<'_, Definition>,
         confirmed_at: Instant,
     ) -> Result<Vec<Part>, Unresolved> {
-        let target = resolve(task, host, definition, self, confirmed_at)?;
+        let target = resolve(task, host, definition, self, Naming::Keys, confirmed_at)?;
         Ok(vec![Part {
             container: None,
             target: Ok(target),
         }])
+    }
+}
+
+/// A service of which is also to be learnt what its tasks speak (`appProtocol`).
+#[derive(Debug, Clone)]
+pub struct Speaking(pub EcsDiscovery);
+
+impl Aim for Speaking {
+    fn place(&self) -> &EcsDiscovery {
+        &self.0
+    }
+
+    fn concerns(&self, event: &TaskEvent) -> bool {
+        self.0.concerns(event)
+    }
+
+    fn definition(&self, task: &Task) -> Wish {
+        match self.0.definition(task) {
+            Wish::Nothing if task.desired_running && task.last_status == "RUNNING" => Wish::Help,
+            wish => wish,
+        }
+    }
+
+    fn parts(
+        &self,
+        task: &Task,
+        host: &State<'_, Host>,
+        definition: &State<'_, Definition>,
+        confirmed_at: Instant,
+    ) -> Result<Vec<Part>, Unresolved> {
+        self.0.parts(task, host, definition, confirmed_at)
     }
 }

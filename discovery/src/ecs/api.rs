@@ -210,7 +210,7 @@ pub struct PortMapping {
     pub ports: MappedPorts,
     /// Its name.
     pub name: Option<Arc<str>>,
-    /// `http`, `http2` or `grpc`. Not looked at yet.
+    /// `http`, `http2` or `grpc`. None: ECS is not told, which says no more than TCP.
     pub app_protocol: Option<Arc<str>>,
 }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::aim::{Aim, Part};
+use super::aim::{Aim, Part, Wish};
 use super::api::{BATCH, Definition, Described, Host, Hosts, Task};
 use super::known::{Known, State};
 use super::resolve::Unresolved;
@@ -309,14 +309,25 @@ impl Book {
     #[must_use]
     pub fn unknown_definitions(&self, aim: &impl Aim, now: Instant) -> Vec<Arc<str>> {
         let wanted: BTreeSet<&Arc<str>> = self
-            .tasks
-            .values()
-            .filter_map(|entry| entry.task.as_ref())
-            .filter(|task| aim.wants_definition(task))
-            .filter_map(|task| task.definition.as_ref())
+            .wanted_definitions(aim)
             .filter(|definition| self.definitions.is_due(definition, |_| None, now))
             .collect();
         wanted.into_iter().cloned().collect()
+    }
+
+    /// The task definitions that somebody wants, known or not. What would only help is asked for a
+    /// few times: a permission that is missing must not cost calls for ever.
+    fn wanted_definitions(&self, aim: &impl Aim) -> impl Iterator<Item = &Arc<str>> {
+        let tasks = self.tasks.values().filter_map(|entry| entry.task.as_ref());
+        tasks.filter_map(|task| {
+            let arn = task.definition.as_ref()?;
+            let hopeless = || matches!(self.definitions.state(Some(arn)), State::Refused(_));
+            match aim.definition(task) {
+                Wish::Nothing => None,
+                Wish::Help => (!hopeless()).then_some(arn),
+                Wish::Need => Some(arn),
+            }
+        })
     }
 
     /// Why a definition that is wanted is not known yet. None: all are, or hope is given up.
@@ -324,7 +335,7 @@ impl Book {
     pub fn awaited_definition(&self, aim: &impl Aim) -> Option<String> {
         let tasks = self.tasks.values().filter_map(|entry| entry.task.as_ref());
         let mut wanted = tasks
-            .filter(|task| aim.wants_definition(task))
+            .filter(|task| aim.definition(task) == Wish::Need)
             .filter_map(|task| task.definition.as_deref());
         wanted.find_map(|arn| match self.definitions.state(Some(arn)) {
             State::Here(_) | State::Refused(_) => None,
@@ -342,9 +353,8 @@ impl Book {
             .filter(|task| task.desired_running && task.interface.is_none())
             .filter_map(|task| task.host.as_ref())
             .filter_map(|host| self.hosts.due_at(host, Host::life, now));
-        let definitions = running()
-            .filter(|task| aim.wants_definition(task))
-            .filter_map(|task| task.definition.as_ref())
+        let definitions = self
+            .wanted_definitions(aim)
             .filter_map(|definition| self.definitions.due_at(definition, |_| None, now));
         hosts.chain(definitions).min()
     }

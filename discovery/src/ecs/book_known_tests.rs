@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Book;
 use super::tests::{list, poll, spec, stopped, task};
+use crate::ecs::aim::Speaking;
 use crate::ecs::api::{Definition, Described, Host, Hosts, MappedPorts, PortMapping};
 
 #[test]
@@ -109,4 +110,32 @@ fn the_address_of_a_machine_outside_aws_is_asked_for_again_and_that_of_an_instan
     assert_eq!(addresses(&book), ["127.0.0.2", "127.0.0.3"]);
     book.found_hosts(found(vec![host("outside", "mi-1", 4)]), minutes(6));
     assert_eq!(addresses(&book), ["127.0.0.2", "127.0.0.4"]);
+}
+
+#[test]
+fn a_definition_that_would_only_help_is_asked_for_a_few_times_and_then_no_more() {
+    let now = Instant::now();
+    let mut book = Book::default();
+    assert_eq!(poll(&mut book, &[1], Some(vec![task(1, 1)]), now), [1]);
+    assert!(
+        book.unknown_definitions(&spec(), now).is_empty(),
+        "not wanted"
+    );
+    let aim = Speaking(spec());
+    let mut asked = 0;
+    for second in 0..3600 {
+        let now = now + Duration::from_secs(second);
+        let due = book.next_question(&aim, now).is_some_and(|at| at <= now);
+        let wanted = book.unknown_definitions(&aim, now);
+        assert_eq!(wanted.is_empty(), !due, "{second}");
+        for arn in wanted {
+            asked += 1;
+            book.definitions.refused(arn, "denied".to_owned(), now);
+        }
+        let (targets, problems) = book.targets(&aim);
+        assert_eq!((targets.len(), problems.len()), (1, 0), "it is a target");
+        assert_eq!(targets[0].protocol_version, None);
+    }
+    assert_eq!(asked, 3);
+    assert!(!book.is_unsettled(&aim, now));
 }

@@ -95,15 +95,18 @@ impl<T> Known<T> {
         self.things.insert(arn, (thing, now));
     }
 
-    /// Takes the reason why a thing could not be learnt. What is known already stays.
-    pub fn refused(&mut self, arn: Arc<str>, reason: String, now: Instant) {
+    /// Takes the reason why a thing could not be learnt. What is known already stays. Tells whether
+    /// that is when patience ends.
+    pub fn refused(&mut self, arn: Arc<str>, reason: String, now: Instant) -> bool {
         let times = self.refused.get(&arn).map_or(0, |refused| refused.times);
+        let times = times.saturating_add(1);
         let refused = Refused {
             reason,
-            times: times.saturating_add(1),
+            times,
             at: now,
         };
         self.refused.insert(arn, refused);
+        times == PATIENCE
     }
 
     /// Forgets all things that nothing uses, so that the table does not grow for ever.
@@ -132,10 +135,10 @@ mod tests {
     fn what_is_refused_is_asked_for_less_and_less_often() {
         let mut known = Known::<()>::default();
         let mut now = Instant::now();
-        let mut pauses = Vec::new();
+        let (mut pauses, mut given_up) = (Vec::new(), Vec::new());
         for _ in 0..8 {
             assert!(known.is_due("a", |()| None, now));
-            known.refused("a".into(), "denied".to_owned(), now);
+            given_up.push(known.refused("a".into(), "denied".to_owned(), now));
             let since = now;
             while !known.is_due("a", |()| None, now) {
                 now += Duration::from_secs(1);
@@ -143,6 +146,11 @@ mod tests {
             pauses.push((now - since).as_secs());
         }
         assert_eq!(pauses, [2, 4, 8, 16, 30, 30, 30, 30]);
+        let third = given_up.iter().position(|last| *last);
+        assert_eq!(
+            (third, given_up.iter().filter(|it| **it).count()),
+            (Some(2), 1)
+        );
         assert_eq!(known.state(Some("a")), State::Refused("denied"));
     }
 

@@ -5,11 +5,12 @@ use std::time::Instant;
 
 use longshore_config::{EcsDiscovery, LabelDiscovery, LabelPort};
 
-use super::aim::{Aim, Part};
+use super::aim::{Aim, Part, Wish};
 use super::api::{Definition, Host, Task};
 use super::event::{TaskEvent, short};
 use super::known::State;
 use super::resolve::{Unresolved, resolve};
+use crate::naming::Naming;
 use crate::target::{Claim, Target};
 
 /// All tasks of a cluster, by their labels.
@@ -59,7 +60,8 @@ impl Labelled {
             ..self.place.clone()
         };
         let known = State::Here(definition);
-        let target = resolve(task, host, &known, &spec, confirmed_at)?;
+        let naming = Naming::Labels(&self.labels.prefix);
+        let target = resolve(task, host, &known, &spec, naming, confirmed_at)?;
         Ok(Target {
             claim: Some(Arc::new(self.claim(task, definition, container))),
             ..target
@@ -76,8 +78,11 @@ impl Aim for Labelled {
         event.is_of(&self.place.cluster)
     }
 
-    fn wants_definition(&self, task: &Task) -> bool {
-        task.desired_running
+    fn definition(&self, task: &Task) -> Wish {
+        match task.desired_running {
+            true => Wish::Need,
+            false => Wish::Nothing,
+        }
     }
 
     fn parts(

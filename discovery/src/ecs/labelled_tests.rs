@@ -5,7 +5,7 @@ use std::time::Instant;
 use longshore_config::Labels;
 
 use super::Labelled;
-use crate::ecs::aim::{Aim as _, Part};
+use crate::ecs::aim::{Aim as _, Part, Wish};
 use crate::ecs::api::{Binding, Container, Definition, Host, MappedPorts, PortMapping, Task};
 use crate::ecs::known::State;
 use crate::ecs::resolve::Unresolved;
@@ -144,7 +144,7 @@ fn a_port_can_be_named_and_a_fault_is_that_of_its_container() {
 #[test]
 fn nothing_is_said_of_a_task_before_its_labels_are_known() {
     let (aim, task) = (aim(""), task(None));
-    assert!(aim.wants_definition(&task));
+    assert!(aim.definition(&task) == Wish::Need);
     let awaited = parts(&aim, &task, &State::Awaited(None));
     assert!(
         matches!(awaited, Err(Unresolved::Waiting(_))),
@@ -162,9 +162,34 @@ fn nothing_is_said_of_a_task_before_its_labels_are_known() {
         desired_running: false,
         ..task
     };
-    assert!(!aim.wants_definition(&stopped));
+    assert!(aim.definition(&stopped) == Wish::Nothing);
     assert_eq!(
         parts(&aim, &stopped, &State::Here(&nobodys)),
         Err(Unresolved::Gone)
     );
+}
+
+#[test]
+fn one_port_needs_no_label_and_several_need_one() {
+    let known = definition(&[("app", &[("longshore.enable", "true")])]);
+    let of = |bindings: &[(u16, u16)], keys: &str| {
+        let mut task = task(Some("shop"));
+        let bindings = bindings.iter();
+        task.containers[0].bindings = bindings
+            .map(|(inside, outside)| Binding {
+                container_port: *inside,
+                host_port: *outside,
+            })
+            .collect();
+        let found = parts(&aim(keys), &task, &State::Here(&known));
+        found.expect("judged").remove(0).target
+    };
+    let one = of(&[(8080, 32770)], "").expect("a target");
+    assert_eq!(one.address.port(), 32770);
+    assert_eq!(one.key.port, 8080);
+    let Err(Unresolved::Wrong(reason)) = of(&[(8080, 32770), (9090, 32771)], "") else {
+        panic!("a port was guessed");
+    };
+    let wanted = "its port is ambiguous; set the label `longshore.port` to one of 8080, 9090";
+    assert_eq!(reason, wanted);
 }

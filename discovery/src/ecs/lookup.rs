@@ -82,7 +82,18 @@ impl Answer {
     pub(super) fn tell(self, book: &mut Book, now: Instant) {
         match self {
             Self::Definition(arn, Ok(definition)) => book.definitions.found(arn, definition, now),
-            Self::Definition(arn, Err(reason)) => book.definitions.refused(arn, reason, now),
+            Self::Definition(arn, Err(reason)) => {
+                let given_up = book
+                    .definitions
+                    .refused(Arc::clone(&arn), reason.clone(), now);
+                if given_up {
+                    tracing::warn!(
+                        definition = %arn,
+                        reason,
+                        "a task definition cannot be learnt, nor what its ports speak"
+                    );
+                }
+            }
             Self::Hosts(_, Ok(hosts)) => book.found_hosts(hosts, now),
             Self::Hosts(arns, Err(reason)) => {
                 for arn in arns {

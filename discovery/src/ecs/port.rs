@@ -4,17 +4,18 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use longshore_config::EcsDiscovery;
+use longshore_config::{EcsDiscovery, ProtocolVersion};
 
 use super::api::{Container, Definition, MappedPorts, PortMapping, Task};
 use super::known::State;
 use super::range::PortRange;
 use super::resolve::Unresolved;
+use crate::naming::Naming;
 
 /// A port of a container and what leads to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The container, or `*` where the task as a whole is meant.
+    /// The container, or [`WHOLE`] where the task as a whole is meant.
     pub container: Arc<str>,
     /// The port inside the container.
     pub inside: u16,
@@ -25,9 +26,10 @@ pub struct Place {
 }
 
 /// What the configuration asks for.
-struct Wanted {
+struct Wanted<'p> {
     container: Option<Arc<str>>,
     port: Option<u16>,
+    naming: Naming<'p>,
 }
 
 /// Ports that containers have, and what leads to them.
@@ -47,7 +49,7 @@ struct Offer<'t> {
 
 /// Whether the task definition is needed to know the port.
 #[must_use]
-pub fn wants_definition(task: &Task, spec: &EcsDiscovery) -> bool {
+pub fn needs_definition(task: &Task, spec: &EcsDiscovery) -> bool {
     if !task.desired_running || task.last_status != "RUNNING" {
         return false;
     }
@@ -72,9 +74,10 @@ pub fn place(
     task: &Task,
     definition: &State<'_, Definition>,
     spec: &EcsDiscovery,
+    naming: Naming<'_>,
 ) -> Result<Place, Unresolved> {
     let candidates = candidates(task, spec)?;
-    let wanted = wanted(&candidates, definition, spec)?;
+    let wanted = wanted(&candidates, definition, spec, naming)?;
     if task.interface.is_some() {
         let place = own_interface(&candidates, definition, &wanted, spec)?;
         return Ok(Place {
@@ -100,6 +103,29 @@ pub fn place(
         ))),
     }
 }
+
+/// Which HTTP a place speaks by the `appProtocol` of its port. None: that is not known.
+#[must_use]
+pub fn speaks(definition: &State<'_, Definition>, place: &Place) -> Option<ProtocolVersion> {
+    let State::Here(definition) = definition else {
+        return None;
+    };
+    let mapping = definition.ports.iter().find(|mapping| {
+        let whole = &*place.container == WHOLE;
+        (whole || mapping.container == place.container)
+            && mapped(mapping).is_ok_and(|ports| ports.offset(place.inside).is_some())
+    });
+    match mapping.and_then(|mapping| mapping.app_protocol.as_deref()) {
+        // ECS takes it for TCP then, over which HTTP/1.1 is what most speak.
+        None | Some("http") => Some(ProtocolVersion::Http1),
+        Some("http2") => Some(ProtocolVersion::Http2),
+        Some("grpc") => Some(ProtocolVersion::Grpc),
+        Some(_) => None,
+    }
+}
+
+/// The container of a place that is a task as a whole.
+const WHOLE: &str = "*";
 
 fn waits(reason: &str) -> Unresolved {
     Unresolved::Waiting(reason.to_owned())
@@ -145,15 +171,17 @@ fn candidates<'t>(task: &'t Task, spec: &EcsDiscovery) -> Result<Vec<&'t Contain
 }
 
 /// What the configuration asks for. A name is looked up in the definition.
-fn wanted(
+fn wanted<'p>(
     candidates: &[&Container],
     definition: &State<'_, Definition>,
     spec: &EcsDiscovery,
-) -> Result<Wanted, Unresolved> {
+    naming: Naming<'p>,
+) -> Result<Wanted<'p>, Unresolved> {
     let Some(name) = &spec.port_name else {
         return Ok(Wanted {
             container: None,
             port: spec.container_port.map(|port| port.number()),
+            naming,
         });
     };
     let definition = known(definition, NOT_ASKED)?;
@@ -179,9 +207,10 @@ fn wanted(
         Some(port) => Ok(Wanted {
             container: Some(Arc::clone(&mapping.container)),
             port: Some(port),
+            naming,
         }),
         None => Err(Unresolved::Wrong(format!(
-            "its port {name:?} is ambiguous; set `container_port` to one of {range} instead"
+            "its port {name:?} is ambiguous; set {naming} to one of {range} instead"
         ))),
     }
 }
@@ -208,14 +237,14 @@ fn malformed(texts: &[String]) -> Unresolved {
 fn own_interface(
     candidates: &[&Container],
     definition: &State<'_, Definition>,
-    wanted: &Wanted,
+    wanted: &Wanted<'_>,
     spec: &EcsDiscovery,
 ) -> Result<Place, Unresolved> {
     let Some(port) = spec.container_port else {
         return defined(candidates, known(definition, NOT_ASKED)?, wanted);
     };
     let container = match &spec.container {
-        None => "*".into(),
+        None => WHOLE.into(),
         Some(_) => candidates
             .iter()
             .find(|container| container.running)
@@ -235,7 +264,7 @@ const NOT_ASKED: &str = "its task definition was not asked for yet";
 const NOT_BOUND: &str = "ECS tells no host port for it yet";
 
 /// bridge: a port of the host leads to the container.
-fn bound(candidates: &[&Container], wanted: &Wanted) -> Result<Place, Unresolved> {
+fn bound(candidates: &[&Container], wanted: &Wanted<'_>) -> Result<Place, Unresolved> {
     let mut offers = Offers::default();
     for container in candidates.iter().filter(|container| container.running) {
         // 0 asks for a dynamic port; as an answer it says that there is none yet.
@@ -280,7 +309,7 @@ fn bound(candidates: &[&Container], wanted: &Wanted) -> Result<Place, Unresolved
 fn defined(
     candidates: &[&Container],
     definition: &Definition,
-    wanted: &Wanted,
+    wanted: &Wanted<'_>,
 ) -> Result<Place, Unresolved> {
     let offers = offers(candidates, definition)?;
     let Some(place) = only(&offers, wanted)? else {
@@ -329,7 +358,7 @@ fn offers<'d>(
 }
 
 /// The only offer that fits. None: none does.
-fn only(offers: &Offers<'_>, wanted: &Wanted) -> Result<Option<Place>, Unresolved> {
+fn only(offers: &Offers<'_>, wanted: &Wanted<'_>) -> Result<Option<Place>, Unresolved> {
     let mut fitting: Vec<&Offer<'_>> = offers
         .good
         .iter()
@@ -368,12 +397,19 @@ fn only(offers: &Offers<'_>, wanted: &Wanted) -> Result<Option<Place>, Unresolve
     if fitting.is_empty() {
         return Ok(None);
     }
-    let choices: Vec<String> = fitting
-        .iter()
-        .map(|offer| format!("{}:{}", offer.container, offer.inside))
-        .collect();
+    let choice = |offer: &&Offer<'_>| match wanted.naming {
+        Naming::Keys => format!("{}:{}", offer.container, offer.inside),
+        Naming::Labels(_) => offer.inside.to_string(),
+    };
+    let choices: Vec<String> = fitting.iter().map(choice).collect();
+    let container = match wanted.naming {
+        Naming::Keys => "`container` and ",
+        // A label is that of one container.
+        Naming::Labels(_) => "",
+    };
     Err(Unresolved::Wrong(format!(
-        "its port is ambiguous; set `container` and `container_port` to one of {}",
+        "its port is ambiguous; set {container}{} to one of {}",
+        wanted.naming,
         choices.join(", ")
     )))
 }

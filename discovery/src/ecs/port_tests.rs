@@ -1,11 +1,12 @@
-use longshore_config::{EcsDiscovery, Port, Span};
+use longshore_config::{EcsDiscovery, Port, ProtocolVersion, Span};
 
-use super::{Place, place, wants_definition};
+use super::{Place, needs_definition, place, speaks};
 use crate::ecs::api::{
     Binding, Container, Definition, MappedPorts, PortMapping, RangeBinding, Task,
 };
 use crate::ecs::known::State;
 use crate::ecs::resolve::Unresolved;
+use crate::naming::Naming;
 
 fn any() -> EcsDiscovery {
     EcsDiscovery {
@@ -120,7 +121,7 @@ fn seen(got: Result<Place, Unresolved>) -> Result<(String, u16, u16), String> {
 }
 
 fn bare(task: &Task, spec: &EcsDiscovery) -> Result<(String, u16, u16), String> {
-    seen(place(task, &State::Awaited(None), spec))
+    seen(place(task, &State::Awaited(None), spec, Naming::Keys))
 }
 
 fn with(
@@ -128,7 +129,7 @@ fn with(
     definition: &Definition,
     spec: &EcsDiscovery,
 ) -> Result<(String, u16, u16), String> {
-    seen(place(task, &State::Here(definition), spec))
+    seen(place(task, &State::Here(definition), spec, Naming::Keys))
 }
 
 fn at(container: &str, inside: u16, outside: u16) -> Result<(String, u16, u16), String> {
@@ -271,7 +272,7 @@ fn a_name_for_several_ports_is_ambiguous() {
 #[test]
 fn a_named_port_waits_for_the_definition_and_for_its_binding() {
     let bridge = task(vec![container("web", &[(8080, 32768)], &[])]);
-    assert!(wants_definition(&bridge, &named("http")));
+    assert!(needs_definition(&bridge, &named("http")));
     fails(bare(&bridge, &named("http")), "waiting");
     let definition = definition("bridge", &[("web", one(8080), Some("http"))]);
     let unbound = task(vec![container("web", &[], &[])]);
@@ -296,4 +297,49 @@ fn a_task_in_an_unknown_mode_gets_no_address() {
         with(&task, &awsvpc, &any()),
         "waiting: ECS tells no network interface",
     );
+}
+
+#[test]
+fn what_a_port_speaks_is_what_its_mapping_says() {
+    let mut known = definition(
+        "bridge",
+        &[
+            ("web", one(80), None),
+            ("web", one(81), None),
+            ("web", range("8080-8085"), None),
+            ("side", one(80), None),
+            ("side", one(82), None),
+        ],
+    );
+    let words = [
+        Some("http2"),
+        None,
+        Some("grpc"),
+        Some("http"),
+        Some("http3"),
+    ];
+    for (mapping, word) in known.ports.iter_mut().zip(words) {
+        mapping.app_protocol = word.map(Into::into);
+    }
+    let place = |container: &str, inside| Place {
+        container: container.into(),
+        inside,
+        outside: 32768,
+        own: None,
+    };
+    let said = |container, inside| speaks(&State::Here(&known), &place(container, inside));
+    assert_eq!(said("web", 80), Some(ProtocolVersion::Http2));
+    assert_eq!(
+        said("web", 81),
+        Some(ProtocolVersion::Http1),
+        "says nothing"
+    );
+    assert_eq!(said("web", 8083), Some(ProtocolVersion::Grpc));
+    assert_eq!(said("side", 80), Some(ProtocolVersion::Http1));
+    assert_eq!(said("side", 82), None, "a word of the future");
+    assert_eq!(said("*", 8085), Some(ProtocolVersion::Grpc), "whole tasks");
+    // A port of an awsvpc task that no mapping has.
+    assert_eq!(said("*", 9), Some(ProtocolVersion::Http1));
+    let unknown = speaks(&State::Awaited(None), &place("web", 80));
+    assert_eq!(unknown, None, "not known yet");
 }

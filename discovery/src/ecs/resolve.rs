@@ -9,6 +9,7 @@ use longshore_config::EcsDiscovery;
 use super::api::{Definition, Host, Task};
 use super::known::State;
 use super::port;
+use crate::naming::Naming;
 use crate::target::{Target, TargetKey};
 
 /// Why a task has no address to send requests to.
@@ -31,6 +32,7 @@ pub fn resolve(
     host: &State<'_, Host>,
     definition: &State<'_, Definition>,
     spec: &EcsDiscovery,
+    naming: Naming<'_>,
     confirmed_at: Instant,
 ) -> Result<Target, Unresolved> {
     if !task.desired_running {
@@ -47,7 +49,8 @@ pub fn resolve(
             "its own health check calls it UNHEALTHY".to_owned(),
         ));
     }
-    let place = port::place(task, definition, spec)?;
+    let place = port::place(task, definition, spec, naming)?;
+    let protocol_version = port::speaks(definition, &place);
     let known = match host {
         State::Here(host) => Some(*host),
         State::Awaited(_) | State::Refused(_) => None,
@@ -75,6 +78,7 @@ pub fn resolve(
         // placed there as soon as this one ends.
         shared_port: place.own.is_none(),
         started_at: task.started_at,
+        protocol_version,
         claim: None,
         confirmed_at,
     })

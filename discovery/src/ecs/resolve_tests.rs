@@ -5,7 +5,8 @@ use longshore_config::{EcsDiscovery, Port, Span};
 use super::{Unresolved, resolve};
 use crate::ecs::api::{Binding, Container, Definition, Host, MappedPorts, PortMapping, Task};
 use crate::ecs::known::State;
-use crate::ecs::port::wants_definition;
+use crate::ecs::port::needs_definition;
+use crate::naming::Naming;
 use crate::target::Target;
 
 fn spec(container: Option<&str>, port: Option<u64>) -> EcsDiscovery {
@@ -89,7 +90,14 @@ fn target(
     spec: &EcsDiscovery,
 ) -> Result<Target, Unresolved> {
     let host = host();
-    resolve(task, &State::Here(&host), &definition, spec, Instant::now())
+    resolve(
+        task,
+        &State::Here(&host),
+        &definition,
+        spec,
+        Naming::Keys,
+        Instant::now(),
+    )
 }
 
 fn address(task: &Task, spec: &EcsDiscovery) -> Result<String, Unresolved> {
@@ -194,6 +202,7 @@ fn a_task_on_its_way_up_is_waited_for() {
         &State::Awaited(None),
         &State::Awaited(None),
         &bridge,
+        Naming::Keys,
         Instant::now(),
     );
     assert!(
@@ -304,15 +313,15 @@ fn a_bridge_task_without_bindings_never_gets_the_port_of_its_definition() {
 #[test]
 fn the_definition_is_asked_for_only_where_the_task_does_not_tell_its_port() {
     let bridge = task(vec![container("web", &[(80, 32768)])]);
-    assert!(!wants_definition(&bridge, &spec(None, None)));
+    assert!(!needs_definition(&bridge, &spec(None, None)));
     let mut bare = task(vec![container("web", &[])]);
-    assert!(wants_definition(&bare, &spec(None, Some(80))));
+    assert!(needs_definition(&bare, &spec(None, Some(80))));
     bare.last_status = "PENDING".to_owned();
-    assert!(!wants_definition(&bare, &spec(None, Some(80))));
+    assert!(!needs_definition(&bare, &spec(None, Some(80))));
     let mut own = task(vec![container("web", &[])]);
     own.interface = Some([10, 1, 2, 3].into());
-    assert!(!wants_definition(&own, &spec(None, Some(80))));
-    assert!(wants_definition(&own, &spec(Some("web"), None)));
+    assert!(!needs_definition(&own, &spec(None, Some(80))));
+    assert!(needs_definition(&own, &spec(Some("web"), None)));
 }
 
 #[test]
@@ -324,6 +333,7 @@ fn what_is_denied_names_its_reason_and_is_no_longer_waited_for() {
         &host,
         &State::Awaited(None),
         &spec(None, None),
+        Naming::Keys,
         Instant::now(),
     );
     is_wrong(

@@ -182,6 +182,7 @@ impl Reader {
             instance: None,
             shared_port: false,
             started_at: None,
+            protocol_version: None,
             claim: None,
             confirmed_at: self.seen_at,
         });

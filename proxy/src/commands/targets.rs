@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use longshore::app::{Balancer, Options, StartError};
 use longshore::control::view::{GroupView, LabelsView, ProblemView, TargetsView};
+use longshore_config::ProtocolVersion;
 use longshore_discovery::ecs::Aws;
 
 use super::table::table;
@@ -121,7 +122,14 @@ async fn look(balancer: &Balancer, wait: Duration) -> Result<TargetsView, StartE
 }
 
 fn show(group: &GroupView) -> String {
-    let mut out = format!("{} ({})", group.name, group.source);
+    let spoken = match group.protocol_version_by {
+        "targets" if group.protocol_version != ProtocolVersion::default().name() => {
+            format!(", {}", group.protocol_version)
+        }
+        "some_targets" => format!(", {}, but not all targets say so", group.protocol_version),
+        _ => String::new(),
+    };
+    let mut out = format!("{} ({}{spoken})", group.name, group.source);
     match &group.discovery_error {
         Some(error) => out.push_str(&format!(": {error}\n")),
         None if group.discovery != "fresh" => out.push_str(": no answer yet\n"),

@@ -39,6 +39,7 @@ fn container(id: u32, owner: &str, started_at: i64, labels: &[(&str, &str)]) -> 
         instance: None,
         shared_port: true,
         started_at: Some(started_at),
+        protocol_version: None,
         claim: Some(Arc::new(Claim {
             owner: owner.into(),
             name: format!("{owner}-c").into(),

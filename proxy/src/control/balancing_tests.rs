@@ -91,6 +91,7 @@ impl World {
                 instance: None,
                 shared_port: false,
                 started_at: None,
+                protocol_version: None,
                 claim: None,
                 confirmed_at: self.now(),
             })

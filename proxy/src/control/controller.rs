@@ -25,6 +25,7 @@ use super::registry::{Addresses, Members};
 use super::secure::{Secure, Secured};
 use super::slow_start;
 use super::snapshot::{Limits, Listener, Snapshot};
+use super::spoken::{self, Spoken};
 use super::threshold::{Failure, State};
 use crate::observe::counters::{PerWorker, Sides};
 use crate::request::attributes::Attributes;
@@ -211,7 +212,6 @@ impl Controller {
                     true => named.next().is_some(),
                     false => !named.any(|new| {
                         same_source(&new.discovery, &group.config.discovery)
-                            && new.protocol_version == group.config.protocol_version
                             && same_tls(self.secure.groups.get(&new.name), group.tls.as_ref())
                     }),
                 }
@@ -219,6 +219,10 @@ impl Controller {
             .map(|(id, _)| *id)
             .collect();
         self.own_addresses = own_addresses(config);
+        let mirrors: BTreeSet<&str> = config.groups_mirrored().collect();
+        for group in self.groups.values_mut() {
+            group.is_mirror = mirrors.contains(&*group.name);
+        }
         for new in &config.target_groups {
             let known = self
                 .groups
@@ -243,7 +247,6 @@ impl Controller {
             self.remove_group(id, &mut effects);
         }
         let in_use: BTreeSet<&str> = config.groups_in_use().collect();
-        let mirrors: BTreeSet<&str> = config.groups_mirrored().collect();
         for group in self.groups.values_mut() {
             group.in_use = group.by_labels || in_use.contains(&*group.name);
             group.is_mirror = mirrors.contains(&*group.name);
@@ -400,6 +403,7 @@ impl Controller {
 
     pub(super) fn add_group(&mut self, config: &GroupConfig, effects: &mut Vec<Effect>) -> GroupId {
         let id = self.new_id();
+        let spoken = Spoken::first(config);
         self.groups.insert(
             id,
             Group {
@@ -407,7 +411,8 @@ impl Controller {
                 config: config.clone(),
                 by_labels: false,
                 tls: self.secure.groups.get(&config.name).cloned(),
-                check: config.check().map(Arc::new),
+                spoken,
+                check: config.check(spoken.version).map(Arc::new),
                 in_use: true,
                 is_mirror: false,
                 counts: CheckCounts::default(),
@@ -459,11 +464,16 @@ impl Controller {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        if group.config.discovery != config.discovery {
+        let learns = config.learns_protocol();
+        if group.config.discovery != config.discovery
+            || (config.discovery.is_some() && group.config.learns_protocol() != learns)
+        {
             effects.push(Effect::Forget(id));
             effects.push(Effect::Discover(id, Box::new(config.clone())));
         }
         group.config = config.clone();
+        let said = spoken::said(group.members.iter().map(|member| &member.target));
+        self.agree(id, &said, now, effects);
         self.change_checks(id, now, effects);
     }
 
@@ -525,6 +535,7 @@ impl Controller {
         }
         tracing::info!(target_group = %group.name, targets = targets.len(), age_seconds = age.as_secs(), "the last good targets, from before the restart");
         group.source.remembered = now.checked_sub(age);
+        self.agree(id, &spoken::said(targets.iter()), now, effects);
         for target in targets {
             let (key, doubtful) = (target.key.clone(), target.shared_port);
             self.register(id, target, true, now, effects);

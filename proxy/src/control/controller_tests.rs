@@ -48,6 +48,7 @@ fn target(task: u32, port: u16, started_at: i64) -> Target {
         instance: None,
         shared_port: true,
         started_at: Some(started_at),
+        protocol_version: None,
         claim: None,
         confirmed_at: clock::now(),
     }
@@ -145,6 +146,28 @@ fn a_target_that_left_drains_for_its_delay_and_no_longer() {
     controller.apply(Event::Tick, end);
     assert!(endpoint.is_expired());
     assert!(controller.view(now).target_groups[0].targets.is_empty());
+}
+
+#[test]
+fn what_is_in_flight_at_a_target_goes_on_when_it_comes_back_and_ends_when_another_one_comes() {
+    let (mut controller, now) = controller("enabled: false");
+    set(&mut controller, 0, vec![target(1, 1000, 5)], now);
+    let snapshot = controller.snapshot().expect("changed");
+    let endpoint = snapshot.group(GroupId(0)).expect("the group").candidates[0].clone();
+    endpoint.begin(0, false);
+    set(&mut controller, 0, vec![], now);
+    set(&mut controller, 0, vec![target(1, 1000, 5)], now);
+    let again = controller.snapshot().expect("changed");
+    assert_eq!(pickable(&again, 0), names(&[1]));
+    assert!(!endpoint.is_expired(), "the same process is there");
+    assert_eq!(
+        controller.target_figures().len(),
+        1,
+        "one series of figures"
+    );
+    set(&mut controller, 0, vec![], now);
+    set(&mut controller, 1, vec![target(2, 1000, 6)], now);
+    assert!(endpoint.is_expired(), "its port is another one's");
 }
 
 #[test]

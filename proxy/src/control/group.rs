@@ -17,6 +17,7 @@ use super::outlier::{self, Cause, Outlier};
 use super::registry::Members;
 use super::routing::{Facts, Routing, Rules};
 use super::slow_start::SlowStart;
+use super::spoken::Spoken;
 use super::threshold::{Health, State};
 use super::verdicts::Watched;
 use super::zones;
@@ -42,6 +43,8 @@ pub(super) struct Group {
     /// It is not in the file: labels make it.
     pub(super) by_labels: bool,
     pub(super) tls: Option<Arc<TargetTls>>,
+    /// What its targets are spoken to in.
+    pub(super) spoken: Spoken,
     /// How its targets are checked. None if they are not.
     pub(super) check: Option<Arc<Check>>,
     /// A rule forwards to it.
@@ -254,6 +257,7 @@ impl Group {
             proxy_protocol: self.config.proxy_protocol,
             look_now: Arc::clone(&self.look_now),
             can_confirm: self.source.error.is_none(),
+            is_discovered: self.config.discovery.is_some() || self.by_labels,
             outliers: outlier::limits(&self.config.outlier_detection),
             has_trials: self.heeds_outliers()
                 && members.iter().any(|member| !member.outlier.is_in()),
@@ -269,7 +273,7 @@ impl Group {
                 .target_control
                 .as_ref()
                 .map(|control| Control::new(control, &self.admission)),
-            protocol_version: self.config.protocol_version,
+            protocol_version: self.spoken.version,
             is_timed: self.config.outlier_detection.enabled
                 && self.config.outlier_detection.latency_factor.get() > 0,
         }

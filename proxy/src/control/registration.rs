@@ -14,6 +14,7 @@ use super::group::{Draining, Member};
 use super::ids::GroupId;
 use super::outlier::Outlier;
 use super::slow_start::SlowStart;
+use super::spoken;
 use super::threshold::Health;
 use super::verdicts::is_usable;
 use crate::upstream::endpoint::Endpoint;
@@ -47,6 +48,7 @@ impl Controller {
         for key in gone {
             self.drain(id, &key, now, effects);
         }
+        self.agree(id, &spoken::said(targets.iter()), now, effects);
         // Those that come into a group without healthy targets have nobody to be compared with.
         let alone = self
             .groups
@@ -90,7 +92,7 @@ impl Controller {
         };
         group.superseded.remove(&target.key);
         tracing::info!(target_group = %group.name, target = %target.key, address = %target.address, "registered");
-        let http2 = group.config.protocol_version != ProtocolVersion::Http1;
+        let http2 = group.spoken.version != ProtocolVersion::Http1;
         let endpoint = Endpoint::speaking(
             Arc::clone(&group.name),
             &target,
@@ -141,7 +143,8 @@ impl Controller {
 
     /// A newcomer at an address that another target holds: the other one is gone, whatever its
     /// source says, because two tasks cannot have one port of a host. Its connections end, so that
-    /// none of its requests reaches the newcomer.
+    /// none of its requests reaches the newcomer. What is in flight at the newcomer itself, from
+    /// before it left and came back, goes on.
     fn supersede(&mut self, newcomer: &Target, effects: &mut Vec<Effect>) {
         for (id, key) in self.addresses.others(newcomer.address, &newcomer.key) {
             let Some(group) = self.groups.get_mut(&id) else {
@@ -164,7 +167,11 @@ impl Controller {
             self.stale.insert(id);
         }
         for draining in self.groups.values().flat_map(|group| &group.draining) {
-            if draining.target.shared_port && draining.target.address == newcomer.address {
+            let target = &draining.target;
+            if target.shared_port
+                && target.address == newcomer.address
+                && target.key != newcomer.key
+            {
                 draining.endpoint.expire();
             }
         }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use longshore_config::{Discovery, LabelDiscovery, Labels};
+use longshore_config::{Discovery, LabelDiscovery, Labels, ProtocolVersion};
 use longshore_discovery::{Claim, Target, TargetKey};
 use serde_json::{Value, json};
 
@@ -115,6 +115,7 @@ impl Place {
                     "instance": target.instance.as_deref(),
                     "shared_port": target.shared_port,
                     "started_at": target.started_at,
+                    "protocol_version": target.protocol_version.map(ProtocolVersion::name),
                     "claim": target.claim.as_deref().map(|claim| json!({
                         "owner": &*claim.owner,
                         "name": &*claim.name,
@@ -160,6 +161,10 @@ impl Place {
                 instance: text("instance"),
                 shared_port: one["shared_port"].as_bool()?,
                 started_at: one["started_at"].as_i64(),
+                protocol_version: one["protocol_version"].as_str().and_then(|name| {
+                    let mut known = ProtocolVersion::ALL.into_iter();
+                    known.find(|version| version.name() == name)
+                }),
                 claim: match &one["claim"] {
                     Value::Null => None,
                     claim => Some(Arc::new(read_claim(claim)?)),

@@ -47,6 +47,7 @@ fn target(id: u16) -> Target {
         instance: None,
         shared_port: id == 0,
         started_at: (id == 0).then_some(-5),
+        protocol_version: None,
         claim: None,
         confirmed_at: clock::now(),
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use longshore_config::{Check, Config, EcsDiscovery, LabelDiscovery, TargetGroup};
 use longshore_discovery::docker::aim::Aim as _;
 use longshore_discovery::docker::{self, Engine};
-use longshore_discovery::ecs::aim::Aim as _;
+use longshore_discovery::ecs::aim::{Aim as _, Speaking};
 use longshore_discovery::ecs::{self, Aws, Feeds, Region, SdkApi, Subscription};
 use longshore_discovery::{Target, Update, consul, dns, file};
 use rand::rngs::SmallRng;
@@ -234,6 +234,7 @@ impl Hands {
     }
 
     fn discover(&mut self, id: GroupId, group: TargetGroup, controller: &Controller) {
+        let learns = group.learns_protocol();
         let (Some(discovery), Some(look_now)) = (group.discovery, controller.look_now(id)) else {
             return;
         };
@@ -247,7 +248,10 @@ impl Hands {
         let source = async move {
             if let Some((spec, shared)) = discovery.ecs.zip(shared) {
                 let api = SdkApi::connect(&aws, spec.region.as_deref(), shared).await;
-                ecs::run(api, spec, updates, look_now, events, rng).await;
+                match learns {
+                    true => ecs::run(api, Speaking(spec), updates, look_now, events, rng).await,
+                    false => ecs::run(api, spec, updates, look_now, events, rng).await,
+                }
             } else if let Some(spec) = discovery.file {
                 file::run(spec, updates, look_now, rng).await;
             } else if let Some(spec) = discovery.consul {

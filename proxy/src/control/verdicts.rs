@@ -72,7 +72,7 @@ impl Controller {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        let check = group.config.check().map(Arc::new);
+        let check = group.config.check(group.spoken.version).map(Arc::new);
         group.check.clone_from(&check);
         for member in group.members.iter_mut() {
             let address = member.target.address;

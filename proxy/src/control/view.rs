@@ -1,5 +1,6 @@
 //! What operators see of the controller, as plain data.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -68,6 +69,11 @@ pub struct GroupView {
     pub discovery_age_seconds: Option<f64>,
     /// Why the latest look failed.
     pub discovery_error: Option<String>,
+    /// What its targets are spoken to in: `HTTP1`, `HTTP2` or `GRPC`.
+    pub protocol_version: &'static str,
+    /// Who says so: `configuration`, `targets`, `some_targets` (others say something else) or
+    /// `default`.
+    pub protocol_version_by: &'static str,
     /// Too few targets are healthy, and requests go to unhealthy ones, too.
     pub fail_open: bool,
     /// Requests that wait because every target works at as many as it may.
@@ -238,6 +244,15 @@ impl Controller {
     /// The targets that have figures of their own in a scrape.
     pub(super) fn target_figures(&self) -> Vec<TargetFigures> {
         let all = self.groups.values().flat_map(Group::endpoints);
+        // One that left and came back is there twice, and is one series.
+        let mut seen = BTreeSet::new();
+        let all = all.filter(|(endpoint, _)| {
+            seen.insert((
+                Arc::clone(&endpoint.group),
+                endpoint.key.clone(),
+                endpoint.address,
+            ))
+        });
         let all = all.map(|(endpoint, target)| TargetFigures {
             endpoint: Arc::clone(endpoint),
             zone: target.zone.clone(),
@@ -319,6 +334,8 @@ impl Group {
                 self.age(now).map(|age| age.as_secs_f64())
             },
             discovery_error: self.source.error.clone(),
+            protocol_version: self.spoken.version.name(),
+            protocol_version_by: self.spoken.by.name(),
             requests_waiting: self.admission.waiting() as u64,
             fail_open,
             in_use: self.in_use,

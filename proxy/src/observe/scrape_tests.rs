@@ -25,6 +25,7 @@ fn target(number: u32) -> Arc<Endpoint> {
         instance: None,
         shared_port: true,
         started_at: None,
+        protocol_version: None,
         claim: None,
         confirmed_at: clock::now(),
     };

@@ -18,6 +18,8 @@ pub(crate) struct Attempts {
     count: usize,
     /// How often the request may have reached a target that did not answer.
     lost: usize,
+    /// How many targets could not be connected to since the latest wait.
+    unreached: usize,
     /// Endpoints that are not asked again. Grows only when something fails.
     tried: Vec<u64>,
     /// An attempt found out after connecting that its target is in doubt.
@@ -91,6 +93,10 @@ impl Attempts {
             | AttemptError::Tls(_)
             | AttemptError::NotHttp2(_)
             | AttemptError::ConnectTimeout => {
+                self.unreached += usize::from(matches!(
+                    error,
+                    AttemptError::Connect(_) | AttemptError::ConnectTimeout
+                ));
                 lease.failed();
                 lease.erred();
             }
@@ -148,12 +154,24 @@ impl Attempts {
         self.waits < WAITS_MAX && !self.trusting
     }
 
+    /// How many targets could not be connected to since the latest wait.
+    pub(crate) fn unreached(&self) -> usize {
+        self.unreached
+    }
+
+    /// Whether to ask the source where its targets are, because those that are known cannot be
+    /// connected to. Once: what a look has shown since then is not out of date.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.waits == 0 && !self.trusting
+    }
+
     /// A wait is over, and every target may be tried again. If it was in vain, those that nobody
     /// could confirm are trusted: doubt alone never fails a request.
     pub(crate) fn waited(&mut self, usable: bool) {
         self.waits += 1;
         self.trusting |= !usable || self.waits >= WAITS_MAX;
         self.doubtful = false;
+        self.unreached = 0;
         self.tried.clear();
     }
 

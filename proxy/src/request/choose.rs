@@ -17,9 +17,15 @@ use crate::upstream::trial::Ended;
 
 /// How long a request waits when no target can be used at the moment, but one is likely to be soon:
 /// when that every target is still in its place is in doubt (after the wait it is used all the
-/// same: an outage of discovery must not become one of the service), or when all targets are new
-/// and wait for their first health check.
+/// same: an outage of discovery must not become one of the service), when all targets are new and
+/// wait for their first health check, or when none that a source told of can be connected to.
 const TARGET_WAIT: Duration = Duration::from_secs(3);
+
+/// When so many discovered targets in a row cannot be connected to, what is known of the group is
+/// more likely out of date than that all of them fail: a deployment has replaced them since the
+/// latest look. The source is asked before more of them are. Below half of `ATTEMPTS_MAX`, so that
+/// as many can be tried after that.
+const UNREACHED_MAX: usize = 7;
 
 /// What comes next for a request.
 pub(super) enum Choice {
@@ -86,6 +92,10 @@ pub(super) fn choose(
         let control = group.control.as_ref();
         control.is_none_or(|control| endpoint.outstanding() < control.limit)
     };
+    let outdated = attempts.unreached() > 0 && group.is_discovered && attempts.may_ask();
+    if outdated && attempts.unreached() >= UNREACHED_MAX {
+        return Choice::Wait;
+    }
     loop {
         let full = Cell::new(false);
         let doubt = Cell::new(false);
@@ -151,6 +161,7 @@ pub(super) fn choose(
             None if (doubt.get() || attempts.has_only_doubts()) && attempts.may_wait() => {
                 Choice::Wait
             }
+            None if outdated => Choice::Wait,
             None => Choice::Answer(attempts.failure()),
         };
     }
@@ -159,6 +170,9 @@ pub(super) fn choose(
 /// Waits until a target can be used, or until the wait is too long.
 pub(super) async fn wait_for_target(client: &Client, group: GroupId, attempts: &mut Attempts) {
     let mut changes = client.worker.shared.changes();
+    // What is known is out of date then: only a target that a later look shows is worth a try.
+    let since = (attempts.unreached() > 0).then(|| clock::micros(clock::now()));
+    let worth = |endpoint: &Endpoint| since.is_none_or(|at| endpoint.was_confirmed_after(at));
     let usable = async {
         // Looks first: the change may have come between the failed pick and here.
         loop {
@@ -171,10 +185,9 @@ pub(super) async fn wait_for_target(client: &Client, group: GroupId, attempts: &
                     group.look_now.notify_one();
                     (group.candidates.is_empty() && group.empty == Reason::NoTargets)
                         || (!group.can_confirm && !group.candidates.is_empty())
-                        || group
-                            .candidates
-                            .iter()
-                            .any(|endpoint| !endpoint.is_retired() && !endpoint.is_doubtful())
+                        || group.candidates.iter().any(|endpoint| {
+                            !endpoint.is_retired() && !endpoint.is_doubtful() && worth(endpoint)
+                        })
                 });
             if over || changes.changed().await.is_err() {
                 return;

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
-use longshore_config::{
-    ProtocolVersion, TargetGroup, TargetProtocol, TargetTls as Settings, TargetVerification,
-};
+use longshore_config::{TargetGroup, TargetProtocol, TargetTls as Settings, TargetVerification};
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::ServerName;
@@ -43,7 +41,7 @@ impl TargetTls {
             return Ok(None);
         }
         let settings = group.tls.clone().unwrap_or_default();
-        make(&settings, group.protocol_version, now)
+        make(&settings, now)
             .map(Some)
             .map_err(|(key, message)| Fault {
                 key: format!("target_groups[{index}].tls.{key}"),
@@ -59,10 +57,14 @@ impl TargetTls {
     }
 
     /// The same with sessions of its own: those of one target open nothing at another, and would
-    /// only take each other's place.
+    /// only take each other's place. `http2`: that is spoken inside, and nothing else.
     #[must_use]
-    pub fn for_target(&self) -> Self {
+    pub fn for_target(&self, http2: bool) -> Self {
         let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = vec![match http2 {
+            true => policy::H2.to_vec(),
+            false => b"http/1.1".to_vec(),
+        }];
         config.resumption = Resumption::in_memory_sessions(NAMES);
         Self {
             config: Arc::new(config),
@@ -95,11 +97,7 @@ impl TargetTls {
     }
 }
 
-fn make(
-    settings: &Settings,
-    version: ProtocolVersion,
-    now: Duration,
-) -> Result<TargetTls, (&'static str, String)> {
+fn make(settings: &Settings, now: Duration) -> Result<TargetTls, (&'static str, String)> {
     let mut digest = Context::new(&SHA256);
     digest.update(format!("{settings:?}").as_bytes());
     let mut read = |key: &'static str, path: &std::path::Path| {
@@ -131,7 +129,7 @@ fn make(
             builder.with_root_certificates(roots)
         }
     };
-    let mut config = match &settings.certificate {
+    let config = match &settings.certificate {
         None => builder.with_no_client_auth(),
         Some(files) => {
             let cert = read("certificate.cert", &files.cert)?;
@@ -148,10 +146,6 @@ fn make(
             )))
         }
     };
-    config.alpn_protocols = vec![match version {
-        ProtocolVersion::Http1 => b"http/1.1".to_vec(),
-        ProtocolVersion::Http2 | ProtocolVersion::Grpc => policy::H2.to_vec(),
-    }];
     let name = settings.server_name.clone().map(ServerName::try_from);
     let name = name.transpose().map_err(|_| {
         let message = "expected the name of a host".to_owned();

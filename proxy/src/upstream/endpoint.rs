@@ -10,7 +10,7 @@ use socket2::SockRef;
 
 use super::identity::Identity;
 use super::load::Load;
-use super::passive::{Fault, Passive, Runs, Seen, Timed, seen};
+use super::passive::{Fault, Passive, Runs, Seen, Timed, latest_success, seen};
 use super::trial::Trial;
 use crate::clock;
 use crate::observe::counters::{TARGET_TIMES, class};
@@ -116,7 +116,7 @@ impl Endpoint {
             identity: Identity::target(&target.key),
             address: target.address,
             shared_port: target.shared_port,
-            tls: tls.map(TargetTls::for_target),
+            tls: tls.map(|tls| tls.for_target(http2)),
             http2,
             retired: AtomicBool::new(false),
             delay: AtomicU64::new(0),
@@ -247,6 +247,11 @@ impl Endpoint {
         if !self.reuses() {
             self.reuses.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether a look that began after that (`clock::micros`) has shown it in its place.
+    pub(crate) fn was_confirmed_after(&self, since: u64) -> bool {
+        self.confirmed.load(Ordering::Acquire) > since
     }
 
     fn is_confirmed_since_loss(&self) -> bool {
@@ -432,7 +437,9 @@ impl Endpoint {
 
     /// A request of a worker ended badly. Tells that worker's run.
     pub fn faulted(&self, worker: usize, fault: Fault, now: u64) -> Runs {
-        self.side(worker).passive.failed(fault, now)
+        let parts = self.workers.iter().map(|side| &side.passive);
+        let succeeded = latest_success(parts);
+        self.side(worker).passive.failed(fault, now, succeeded)
     }
 
     /// A response head of a worker's request took so long.

@@ -21,6 +21,7 @@ fn endpoint(shared_port: bool) -> Arc<Endpoint> {
         instance: None,
         shared_port,
         started_at: None,
+        protocol_version: None,
         claim: None,
         confirmed_at: clock::now(),
     };

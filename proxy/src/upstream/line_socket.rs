@@ -86,6 +86,11 @@ impl Socket {
         (self.heard.take(), answered)
     }
 
+    /// The time of the latest look.
+    pub(super) fn looked(&self) -> u64 {
+        self.now.get()
+    }
+
     /// A byte came since the latest look.
     pub(super) fn has_heard(&self) -> bool {
         self.heard.get()

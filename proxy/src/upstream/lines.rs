@@ -73,8 +73,10 @@ struct Line {
     socket: Rc<Socket>,
     streams: Cell<usize>,
     served: Cell<u64>,
-    /// Since when it has had no stream, as far as the latest sweep has seen (`Timers::now`).
+    /// Since when it has had no stream: not later than this (`Timers::now`).
     idle_since: Cell<u64>,
+    /// And not earlier than this, once a sweep has seen it.
+    idle_seen: Cell<Option<u64>>,
     silence: RefCell<Silence>,
     /// A stream was opened since the latest sweep.
     opened: Cell<bool>,
@@ -92,8 +94,8 @@ impl Lines {
             let with_room = open.iter().enumerate().filter(|(_, line)| line.has_room());
             let (place, _) = with_room.min_by_key(|(_, line)| line.streams.get())?;
             let line = Rc::clone(&open[place]);
-            // It goes away, or all numbers of streams were used.
-            if !line.is_open(verify) {
+            // It goes away, all numbers of streams were used, or its target may close it any moment.
+            if !line.is_open(verify) || line.idled(now) >= local.idle_limit() {
                 open.swap_remove(place);
                 continue;
             }
@@ -110,8 +112,10 @@ impl Lines {
         open.retain(|line| {
             if line.streams.get() > 0 {
                 line.idle_since.set(now);
+            } else if line.idle_seen.get().is_none() {
+                line.idle_seen.set(Some(now));
             }
-            !all && now.saturating_sub(line.idle_since.get()) < limit && !line.socket.is_worn()
+            !all && line.idled(now) < limit && !line.socket.is_worn()
         });
         self.all.borrow_mut().retain(|line| {
             let Some(line) = line.upgrade() else {
@@ -255,11 +259,18 @@ impl Line {
             && !(verify && self.socket.connection.borrow().is_closed())
     }
 
-    fn stream(self: &Rc<Self>, local: &Local, now: u64) -> Box<Connection> {
-        let idled = match self.streams.get() {
+    /// For how long it has had no stream, at the most.
+    fn idled(&self, now: u64) -> u64 {
+        match self.streams.get() {
             0 => now.saturating_sub(self.idle_since.get()),
             _ => 0,
-        };
+        }
+    }
+
+    fn stream(self: &Rc<Self>, local: &Local, now: u64) -> Box<Connection> {
+        let idled = self.idled(now);
+        self.idle_since.set(now);
+        self.idle_seen.set(None);
         self.streams.set(self.streams.get() + 1);
         self.opened.set(true);
         self.socket.opened();
@@ -318,6 +329,7 @@ async fn begin(connection: Box<Connection>, now: u64) -> Result<(Rc<Line>, Drive
         streams: Cell::new(0),
         served: Cell::new(0),
         idle_since: Cell::new(now),
+        idle_seen: Cell::new(None),
         silence: RefCell::new(Silence::new(now)),
         opened: Cell::new(false),
         ping: RefCell::new(driver.ping_pong()),
@@ -351,6 +363,15 @@ async fn drive(local: Rc<Local>, line: Rc<Line>, driver: Driver) {
     let said = line.sender.clone().poll_ready(&mut cx);
     let announced =
         matches!(said, Poll::Ready(Err(error)) if error.is_go_away() && error.is_remote());
+    // Closed without a word while nothing went on: its target does that after some time. Whoever says
+    // so before takes no request along.
+    if !announced
+        && socket.abuse().is_none()
+        && line.streams.get() == 0
+        && let Some(seen) = line.idle_seen.get()
+    {
+        local.learn_idle_limit(socket.looked().saturating_sub(seen));
+    }
     let connection = socket.connection.borrow();
     match ended {
         _ if announced => connection.ended(Loss::Announced),

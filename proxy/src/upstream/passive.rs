@@ -89,9 +89,8 @@ impl Runs {
 pub(crate) struct Passive {
     /// [`Runs`] since the latest success.
     runs: AtomicU64,
-    /// When the run began, and when its latest fault was.
+    /// When the run began.
     since: AtomicU64,
-    latest: AtomicU64,
     /// When a request last succeeded.
     succeeded: AtomicU64,
     /// The sum of the microseconds to response heads, and how many; only if that is wanted.
@@ -107,12 +106,14 @@ impl Passive {
         self.succeeded.store(now, Ordering::Relaxed);
     }
 
-    pub(crate) fn failed(&self, fault: Fault, now: u64) -> Runs {
-        let before = self.runs.load(Ordering::Relaxed);
-        if before == 0 {
+    /// `succeeded`: when a request of any worker last did. A run that had begun by then is over,
+    /// and another one begins.
+    pub(crate) fn failed(&self, fault: Fault, now: u64, succeeded: u64) -> Runs {
+        let mut before = self.runs.load(Ordering::Relaxed);
+        if before == 0 || self.since.load(Ordering::Relaxed) <= succeeded {
+            before = 0;
             self.since.store(now, Ordering::Relaxed);
         }
-        self.latest.store(now, Ordering::Relaxed);
         let runs = Runs::unpack(before).then(fault);
         self.runs.store(runs.pack(), Ordering::Relaxed);
         runs
@@ -132,16 +133,15 @@ impl Passive {
         }
     }
 
-    fn last_success(&self) -> u64 {
+    /// When a request of the worker last succeeded; 0: never.
+    pub(crate) fn last_success(&self) -> u64 {
         self.succeeded.load(Ordering::Relaxed)
     }
 
-    /// The run, when it began, and when its latest fault was.
-    fn run(&self) -> (Runs, u64, u64) {
+    /// The run, and when it began.
+    fn run(&self) -> (Runs, u64) {
         let runs = Runs::unpack(self.runs.load(Ordering::Relaxed));
-        let (since, latest) = (&self.since, &self.latest);
-        let relaxed = Ordering::Relaxed;
-        (runs, since.load(relaxed), latest.load(relaxed))
+        (runs, self.since.load(Ordering::Relaxed))
     }
 }
 
@@ -163,27 +163,20 @@ pub struct Seen {
     pub succeeded: u64,
 }
 
-/// Adds up. Runs are one run if no worker has had a success since they began. One that began before
-/// a success of another worker stands for itself, as long as it goes on.
+/// Adds up the runs that have begun since the latest success of any worker: those are one run.
 pub(crate) fn seen<'p>(parts: impl Iterator<Item = &'p Passive> + Clone) -> Seen {
-    let succeeded = parts.clone().map(Passive::last_success).max().unwrap_or(0);
+    let succeeded = latest_success(parts.clone());
     let mut sum = Runs::default();
-    let mut longest = Runs::default();
     for part in parts {
-        let (run, since, latest) = part.run();
+        let (run, since) = part.run();
         for (index, one) in run.0.into_iter().enumerate() {
             // What happened in the same moment may have been before or after. A refusal counts: nobody
             // listens, whatever was answered on a connection that was open.
-            let is_after = |at: u64| at > succeeded || (index == 0 && at == succeeded);
-            if succeeded == 0 || is_after(since) {
+            let same = index == 0 && since == succeeded;
+            if succeeded == 0 || since > succeeded || same {
                 sum.0[index] = sum.0[index].saturating_add(one);
-            } else if is_after(latest) {
-                longest.0[index] = longest.0[index].max(one);
             }
         }
-    }
-    for (sum, longest) in sum.0.iter_mut().zip(longest.0) {
-        *sum = longest.max(*sum);
     }
     Seen {
         runs: sum,
@@ -191,9 +184,14 @@ pub(crate) fn seen<'p>(parts: impl Iterator<Item = &'p Passive> + Clone) -> Seen
     }
 }
 
+/// When a request of any worker last succeeded; 0: never.
+pub(crate) fn latest_success<'p>(parts: impl Iterator<Item = &'p Passive>) -> u64 {
+    parts.map(Passive::last_success).max().unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Fault, Passive, Runs, seen};
+    use super::{Fault, Passive, Runs, latest_success, seen};
 
     #[test]
     fn a_run_is_packed_and_unpacked_as_it_was() {
@@ -220,34 +218,52 @@ mod tests {
         assert_eq!(Runs([0, 5, 5, 5]).reach(limits), Some(Fault::Failed));
     }
 
+    /// A request of that worker failed.
+    fn fail(workers: &[Passive], worker: usize, fault: Fault, now: u64) {
+        workers[worker].failed(fault, now, latest_success(workers.iter()));
+    }
+
     #[test]
     fn runs_of_several_workers_are_one_until_any_of_them_has_a_success() {
         let workers = [Passive::default(), Passive::default()];
         workers[0].succeeded(100);
-        for worker in &workers {
-            worker.failed(Fault::Failed, 150);
-            worker.failed(Fault::Failed, 160);
+        for time in [150, 160] {
+            fail(&workers, 0, Fault::Failed, time);
+            fail(&workers, 1, Fault::Failed, time);
         }
         assert_eq!(seen(workers.iter()).runs.0[1], 4);
         workers[1].succeeded(200);
         assert_eq!(seen(workers.iter()).runs.0[1], 0, "the other's is older");
-        workers[0].failed(Fault::Failed, 210);
-        workers[1].failed(Fault::Failed, 210);
-        let runs = seen(workers.iter()).runs.0[1];
-        assert_eq!(runs, 3, "it goes on, and stands for itself");
+        fail(&workers, 0, Fault::Failed, 210);
+        fail(&workers, 1, Fault::Failed, 210);
+        assert_eq!(seen(workers.iter()).runs.0[1], 2, "and begins anew");
         workers[0].succeeded(220);
-        workers[0].failed(Fault::Failed, 230);
+        fail(&workers, 0, Fault::Failed, 230);
         assert_eq!(seen(workers.iter()).runs.0[1], 1);
+    }
+
+    #[test]
+    fn faults_of_one_worker_are_no_run_while_another_one_has_successes_between_them() {
+        let workers = [Passive::default(), Passive::default()];
+        for time in (100..200).step_by(2) {
+            fail(&workers, 0, Fault::Failed, time);
+            assert_eq!(seen(workers.iter()).runs.0[1], 1, "at {time}");
+            workers[1].succeeded(time + 1);
+            assert_eq!(seen(workers.iter()).runs.0[1], 0, "at {time}");
+        }
     }
 
     #[test]
     fn a_success_in_the_same_moment_ends_a_run_of_another_worker_but_no_refusal() {
         let workers = [Passive::default(), Passive::default()];
-        workers[0].failed(Fault::Refused, 100);
+        fail(&workers, 0, Fault::Refused, 100);
         workers[1].succeeded(100);
         assert_eq!(seen(workers.iter()).runs.0, [1, 0, 0, 0]);
         workers[1].succeeded(101);
         assert_eq!(seen(workers.iter()).runs.0, [0; 4]);
+        fail(&workers, 0, Fault::Failed, 101);
+        fail(&workers, 0, Fault::Failed, 102);
+        assert_eq!(seen(workers.iter()).runs.0[1], 1, "it goes on");
     }
 
     #[test]

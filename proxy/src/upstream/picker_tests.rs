@@ -33,6 +33,7 @@ fn endpoint(number: u32, workers: usize) -> Arc<Endpoint> {
         instance: None,
         shared_port: false,
         started_at: None,
+        protocol_version: None,
         claim: None,
         confirmed_at: clock::now(),
     };

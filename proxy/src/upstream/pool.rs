@@ -61,6 +61,11 @@ impl Local {
     pub(crate) fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
     }
+
+    /// How long connections may be idle, in milliseconds.
+    pub(super) fn idle_limit(&self) -> u64 {
+        self.idle_limit.get()
+    }
 }
 
 /// Ids of endpoints are counted up, so they need no mixing.
@@ -256,7 +261,7 @@ impl Local {
 
     /// The target closed a connection that was idle for so long. From now on we close ours before
     /// it does: that races with no request, and raises no doubt about the target.
-    fn learn_idle_limit(&self, idle_for: u64) {
+    pub(super) fn learn_idle_limit(&self, idle_for: u64) {
         if idle_for >= IDLE_LIMIT_LEARNT_MIN_MILLIS {
             let ours = idle_for * 3 / 4;
             self.idle_limit.set(self.idle_limit.get().min(ours));

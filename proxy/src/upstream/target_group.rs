@@ -50,6 +50,8 @@ pub struct TargetGroup {
     pub look_now: Arc<Notify>,
     /// The source answers, so that a look will tell something.
     pub can_confirm: bool,
+    /// A source tells of its targets, and may know of others by now.
+    pub is_discovered: bool,
     /// How many requests in a row may fail at a target before the control task looks at it, as
     /// `Runs::reach` takes it. None: it does not look.
     pub outliers: Option<[u16; 4]>,

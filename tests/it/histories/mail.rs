@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use longshore_discovery::Update;
 use longshore_discovery::ecs::book::Told;
 use longshore_discovery::ecs::event::TaskEvent;
 use rand::RngExt as _;
@@ -60,13 +59,13 @@ impl World {
             let mail = self
                 .mail
                 .swap_remove(self.rng.random_range(0..self.mail.len()));
-            let hosts_fail = self.rng.random_range(0..100) < chance;
-            self.receive(&mail, hosts_fail)?;
+            let hosts_fail = self.is_throttled() || self.rng.random_range(0..100) < chance;
+            self.receive(&mail, hosts_fail, chance)?;
         }
         Ok(count)
     }
 
-    fn receive(&mut self, mail: &Mail, hosts_fail: bool) -> Result<(), String> {
+    fn receive(&mut self, mail: &Mail, hosts_fail: bool, chance: u32) -> Result<(), String> {
         let task = id(&mail.event.task.arn);
         let services = [0, 1].map(|service| mail.event.concerns(&self.specs[service]));
         let service = match services {
@@ -87,11 +86,11 @@ impl World {
         if !self.complete[service] || !matches!(told, Told::Gone | Told::Changed) {
             return Ok(());
         }
+        self.find_definitions(service, chance);
         if !hosts_fail {
             self.find_hosts(service);
         }
-        let (targets, problems) = self.books[service].targets(&self.specs[service]);
-        self.tell(service, Update::Changed { targets, problems });
+        self.tell_change(service);
         let candidates = self.candidates(service);
         let lost: Vec<_> = before
             .keys()

@@ -9,9 +9,12 @@ use std::time::{Duration, Instant};
 use longshore::control::controller::{Controller, Event};
 use longshore::control::ids::{GroupId, ListenerId};
 use longshore::control::snapshot::Snapshot;
-use longshore_config::{Config, EcsDiscovery};
+use longshore_config::{Config, EcsDiscovery, ProtocolVersion};
 use longshore_discovery::Update;
-use longshore_discovery::ecs::api::{Binding, Container, Described, Host, Hosts, Task};
+use longshore_discovery::ecs::aim::Speaking;
+use longshore_discovery::ecs::api::{
+    Binding, Container, Definition, Described, Host, Hosts, MappedPorts, PortMapping, Task,
+};
 use longshore_discovery::ecs::book::Book;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -28,6 +31,8 @@ pub(super) struct Real {
     pub(super) host: u8,
     pub(super) port: u16,
     pub(super) version: i64,
+    /// That of its task definition.
+    revision: u32,
     /// Its process runs and has the port.
     pub(super) alive: bool,
     /// ECS wants it to run.
@@ -45,6 +50,12 @@ pub(super) struct World {
     next: u32,
     pub(super) books: [Book; 2],
     pub(super) specs: [EcsDiscovery; 2],
+    /// The same, and what tasks speak is to be learnt.
+    aims: [Speaking; 2],
+    /// The newest revision of each service's task definition.
+    revisions: [u32; 2],
+    /// Until when AWS answers every call with a complaint that there are too many.
+    throttled: Option<Instant>,
     controller: Controller,
     snapshot: Snapshot,
     /// Tasks of which an answer or an event has told that they were to stop.
@@ -82,6 +93,15 @@ pub(super) fn address(host: u8, port: u16) -> SocketAddr {
     ([10, 0, 0, host], port).into()
 }
 
+fn definition(service: usize, revision: u32) -> Arc<str> {
+    format!("arn:aws:ecs:r:1:task-definition/{service}:{revision}").into()
+}
+
+/// What a revision says that it speaks.
+fn says(revision: u32) -> Option<&'static str> {
+    [None, Some("http2"), Some("grpc")][revision as usize % 3]
+}
+
 impl Real {
     pub(super) fn description(&self, id: u32) -> Task {
         Task {
@@ -96,7 +116,7 @@ impl Real {
             started_by: None,
             zone: None,
             host: Some(format!("host/{}", self.host).into()),
-            definition: None,
+            definition: Some(definition(self.service, self.revision)),
             interface: None,
             containers: vec![Container {
                 name: "web".into(),
@@ -133,6 +153,9 @@ impl World {
             next: 0,
             books: Default::default(),
             specs: [spec(0), spec(1)],
+            aims: [Speaking(spec(0)), Speaking(spec(1))],
+            revisions: [0; 2],
+            throttled: None,
             snapshot: controller.snapshot().expect("the first one"),
             controller,
             told: BTreeSet::new(),
@@ -172,6 +195,7 @@ impl World {
             host,
             port,
             version: 3,
+            revision: self.revisions[service],
             alive: true,
             wanted: true,
             started_at: self.clock,
@@ -211,6 +235,22 @@ impl World {
         }
     }
 
+    /// A service has a new revision, whose tasks may speak something else.
+    pub(super) fn revise(&mut self) {
+        let service = self.rng.random_range(0..2);
+        self.revisions[service] += 1;
+    }
+
+    /// AWS refuses all calls for a while.
+    pub(super) fn throttle(&mut self) {
+        let seconds = self.rng.random_range(1..90);
+        self.throttled = Some(self.now + Duration::from_secs(seconds));
+    }
+
+    pub(super) fn is_throttled(&self) -> bool {
+        self.throttled.is_some_and(|until| self.now < until)
+    }
+
     /// ECS learns of every end.
     pub(super) fn learn(&mut self) {
         let mut ended = Vec::new();
@@ -231,7 +271,8 @@ impl World {
     /// it saw everything as ECS has it.
     pub(super) fn look(&mut self, service: usize, chance: u32) -> bool {
         let began = self.now;
-        let mut bad = || self.rng.random_range(0..100) < chance;
+        let throttled = self.is_throttled();
+        let mut bad = || throttled || self.rng.random_range(0..100) < chance;
         let (list_fails, list_is_short, hosts_fail) = (bad(), bad(), bad());
         if list_fails {
             let at = self.now;
@@ -253,7 +294,7 @@ impl World {
             let rng = &mut self.rng;
             listed.retain(|_| rng.random_range(0..3) > 0);
         }
-        let asked = self.books[service].to_describe(&listed, &self.specs[service], began);
+        let asked = self.books[service].to_describe(&listed, &self.aims[service], began);
         for batch in asked.chunks(2) {
             match self.rng.random_range(0..100) {
                 fault if fault >= chance => {
@@ -279,10 +320,11 @@ impl World {
         }
         self.books[service].listed(&listed, began);
         self.complete[service] = true;
+        self.find_definitions(service, chance);
         if !hosts_fail {
             self.find_hosts(service);
         }
-        let (targets, problems) = self.books[service].targets(&self.specs[service]);
+        let (targets, problems) = self.books[service].targets(&self.aims[service]);
         let at = self.now;
         let update = Update::Set {
             targets,
@@ -291,6 +333,33 @@ impl World {
         };
         self.tell(service, update);
         clean
+    }
+
+    /// ECS answers about the task definitions of a service, with the given chance that it does not.
+    pub(super) fn find_definitions(&mut self, service: usize, chance: u32) {
+        let wanted = self.books[service].unknown_definitions(&self.aims[service], self.now);
+        for arn in wanted {
+            let fails = self.is_throttled() || self.rng.random_range(0..100) < chance;
+            let known = &mut self.books[service].definitions;
+            if fails {
+                known.refused(arn, "no answer".to_owned(), self.now);
+                continue;
+            }
+            let revision = arn.rsplit(':').next().expect("a revision");
+            let port = PortMapping {
+                container: "web".into(),
+                ports: MappedPorts::One(80),
+                name: None,
+                app_protocol: says(revision.parse().expect("a number")).map(Into::into),
+            };
+            let definition = Definition {
+                arn: Arc::clone(&arn),
+                network_mode: None,
+                ports: vec![port],
+                labels: BTreeMap::new(),
+            };
+            known.found(arn, definition, self.now);
+        }
     }
 
     /// EC2 answers about the hosts of a service.
@@ -310,6 +379,12 @@ impl World {
             ..Hosts::default()
         };
         self.books[service].found_hosts(hosts, self.now);
+    }
+
+    /// Tells what follows from an event.
+    pub(super) fn tell_change(&mut self, service: usize) {
+        let (targets, problems) = self.books[service].targets(&self.aims[service]);
+        self.tell(service, Update::Changed { targets, problems });
     }
 
     fn describe(&mut self, arns: &[Arc<str>]) -> Described {
@@ -339,7 +414,7 @@ impl World {
         answer
     }
 
-    pub(super) fn tell(&mut self, service: usize, update: Update) {
+    fn tell(&mut self, service: usize, update: Update) {
         let group = GroupId(u32::try_from(service).expect("small"));
         self.controller
             .apply(Event::Discovered(group, update), self.now);
@@ -359,6 +434,16 @@ impl World {
         usable
             .map(|endpoint| (id(&endpoint.key.task), endpoint.address))
             .collect()
+    }
+
+    /// What the targets of a service are spoken to in, and whether each connection would be made so.
+    pub(super) fn spoken(&self, service: usize) -> (ProtocolVersion, bool) {
+        let group = GroupId(u32::try_from(service).expect("small"));
+        let group = self.snapshot.group(group).expect("configured");
+        let http2 = group.protocol_version != ProtocolVersion::Http1;
+        let mut candidates = group.candidates.iter();
+        let same = candidates.all(|endpoint| endpoint.http2 == http2);
+        (group.protocol_version, same)
     }
 
     pub(super) fn truth(&self, service: usize) -> BTreeMap<u32, SocketAddr> {

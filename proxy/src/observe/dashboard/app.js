@@ -231,6 +231,7 @@ function showHead(shown, group) {
   const notes = [];
   if (group.discovery_error) notes.push(make("p", "note bad", `Discovery fails, the last good targets serve: ${group.discovery_error}`));
   if (group.fail_open) notes.push(make("p", "note bad", "No target is healthy: requests go to all of them (fail open)."));
+  if (group.protocol_version_by === "some_targets") notes.push(make("p", "note warn", `Its targets do not agree on what they speak (appProtocol); ${group.protocol_version} is spoken to all of them.`));
   shown.notes.replaceChildren(...notes);
 }
 

@@ -45,6 +45,7 @@ fn candidates() -> Vec<Arc<Endpoint>> {
                 shared_port: false,
                 weight: 1,
                 started_at: None,
+                protocol_version: None,
                 claim: None,
                 confirmed_at: crate::clock::now(),
             };
