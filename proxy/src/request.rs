@@ -578,7 +578,8 @@ async fn refuse(
     let close = inbound.close || upload.is_held_back();
     let inbound = Inbound { close, ..*inbound };
     let answer = Answer::error(reason);
-    respond(client, link, outcome, &inbound, &mut upload.body, &answer).await
+    let body = &mut upload.body;
+    Box::pin(respond(client, link, outcome, &inbound, body, &answer)).await
 }
 
 /// Sends an answer of our own. `body`: what the client still owes of its request.

@@ -734,9 +734,9 @@ async fn converse(client: &Client, link: &mut Link, http2: bool) -> Next {
             }
         }
         link.lend(&client.worker.buffers);
-        // In a box, which costs a request less than a thousandth: a connection that waits for the next
-        // one has no room for it.
-        match Box::pin(request::handle(client, link)).await {
+        // In no box, though connections that wait have room for it then: that would cost each request
+        // some 350 instructions of 13,200, and save a waiting connection 1 KB of 3.
+        match request::handle(client, link).await {
             Next::More => {}
             Next::Request => link.give_back(&client.worker.buffers),
             end => return end,
