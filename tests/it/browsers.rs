@@ -1,11 +1,12 @@
-//! A browser and Node: headless Chromium over HTTP/2, and Node's own WebSocket and HTTP/2 clients.
-//! Left out, with a word, where the programs are not installed.
+//! A browser and Node: headless Chromium over HTTP/2, Node's own WebSocket and HTTP/2 clients, and
+//! the library ws. Left out, with a word, where the programs are not installed.
 
 use std::process::{Command, Stdio};
 
 use longshore_tests::balancer::{fixed, start};
 use longshore_tests::certificates::{Folder, Key};
 use longshore_tests::origin::{Origin, read, response};
+use longshore_tests::python::Peer;
 use longshore_tests::{websocket, within};
 
 /// What a program prints. None if it is not installed.
@@ -132,4 +133,43 @@ async fn nodes_websocket_and_http2_clients_are_served() {
     );
     let said = output("node", words(&["-e", &script])).await;
     assert_eq!(said.as_deref(), Some("200\nplain\n"));
+}
+
+/// The library `ws`, as a program of ours uses it. None where it is not installed.
+fn ws(arguments: &[&str]) -> Option<Peer> {
+    // Past the test harness, which swallows what passing tests print.
+    if std::env::var_os("LONGSHORE_BROWSER").is_none() {
+        eprintln!("left out: LONGSHORE_BROWSER is not set; see tests/README.md");
+        return None;
+    }
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("browser/websocket.mjs");
+    Some(Peer::of(Command::new("node").arg(script).args(arguments)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_ws_library_talks_through_the_balancer_compressed_and_not() {
+    let Some(mut server) = ws(&["server"]) else {
+        return;
+    };
+    let line = server.line();
+    let at = line.strip_prefix("listening ");
+    let at = at.and_then(|at| at.parse().ok()).expect("an address");
+    let running = start(&fixed(&[at], "health_check: {enabled: false}", "")).await;
+    let url = format!("ws://{}/", running.address());
+    let talked = tokio::task::spawn_blocking(move || {
+        let mut client = ws(&["client", &url]).expect("as before");
+        let said: Vec<String> = std::iter::from_fn(|| Some(client.line()))
+            .take_while(|line| !line.is_empty())
+            .collect();
+        let ended = client.process.wait().expect("it ends");
+        assert!(ended.success(), "{said:?}");
+        said
+    });
+    let said = within("a talk", talked).await.expect("no panic");
+    let told = format!(
+        "{{\"host\":\"{}\",\"source\":\"127.0.0.1\"}}",
+        running.address()
+    );
+    let once = [told, "closed 4001 as you wish".to_owned()];
+    assert_eq!(said, [once.clone(), once].concat());
 }

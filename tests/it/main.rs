@@ -27,6 +27,7 @@ mod docker_source;
 mod docs;
 mod ecs_calls;
 mod ecs_events;
+mod ecs_faults;
 mod ecs_figures;
 mod ecs_hosts;
 mod ecs_modes;

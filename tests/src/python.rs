@@ -1,4 +1,5 @@
-//! Peers that nobody here wrote: programs in Python, with the libraries that `tests/run` installs.
+//! Peers that nobody here wrote: programs in Python and others, with the libraries that `tests/run`
+//! installs.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -38,16 +39,23 @@ impl Peer {
     /// Starts a program of this folder. None as with [`python`].
     #[must_use]
     pub fn start(program: &str, library: &str, arguments: &[&str]) -> Option<Self> {
-        let mut process = Command::new(python(library)?)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(program))
-            .args(arguments)
+        let mut command = Command::new(python(library)?);
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(program));
+        command.args(arguments);
+        Some(Self::of(&mut command))
+    }
+
+    /// Starts any program.
+    #[must_use]
+    pub fn of(command: &mut Command) -> Self {
+        let mut process = command
             // A server ends with its input, and so with the test, however that ends.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("LONGSHORE_DNS names a Python");
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let says = BufReader::new(process.stdout.take().expect("piped"));
-        Some(Self { process, says })
+        Self { process, says }
     }
 
     /// The next line that it says; empty at the end.

@@ -39,7 +39,7 @@ pub(crate) fn answer(
         "DescribeClusters" => describe_clusters(&args, world),
         "ListServices" => list_services(&args, world),
         "DescribeServices" => describe_services(&args, world),
-        "ListTasks" => list_tasks(&args, world),
+        "ListTasks" => list_tasks(&args, world, faults),
         "DescribeTasks" => describe_tasks(&args, world, faults, now),
         "ListContainerInstances" => list_container_instances(&args, world),
         "DescribeContainerInstances" => describe_container_instances(&args, world),
@@ -153,7 +153,7 @@ fn describe_services(args: &Args<'_>, world: &World) -> Result<Value, ApiError> 
     Ok(json!({ "services": services, "failures": failures }))
 }
 
-fn list_tasks(args: &Args<'_>, world: &World) -> Result<Value, ApiError> {
+fn list_tasks(args: &Args<'_>, world: &World, faults: &TaskFaults) -> Result<Value, ApiError> {
     let cluster = args.cluster(world)?;
     let service = match args.text("serviceName")? {
         Some(name) => Some(world.service_key(cluster, name)?),
@@ -176,7 +176,7 @@ fn list_tasks(args: &Args<'_>, world: &World) -> Result<Value, ApiError> {
     let arns = world
         .tasks
         .values()
-        .filter(|task| task.service.cluster == cluster)
+        .filter(|task| task.service.cluster == cluster && !faults.unlisted.contains(&task.id))
         .filter(|task| match desired {
             "RUNNING" => !task.stop,
             "STOPPED" => task.stop,

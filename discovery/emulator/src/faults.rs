@@ -69,9 +69,11 @@ struct Rule {
     left: Option<u32>,
 }
 
-/// What DescribeTasks hides.
+/// What DescribeTasks and ListTasks hide.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TaskFaults {
+    /// Ids of tasks that are not listed.
+    pub unlisted: BTreeSet<String>,
     /// Ids of tasks that are not found.
     pub missing: BTreeSet<String>,
     /// Tasks younger than this are not found.
@@ -131,9 +133,12 @@ impl Faults {
     /// Makes DescribeTasks answer MISSING for these tasks (ids or ARNs), beside those named
     /// before.
     pub fn missing<I: AsRef<str>>(&self, tasks: impl IntoIterator<Item = I>) {
-        let ids = tasks.into_iter();
-        let ids = ids.map(|task| names::short(task.as_ref()).to_owned());
-        lock(&self.rules).view.missing.extend(ids);
+        lock(&self.rules).view.missing.extend(ids(tasks));
+    }
+
+    /// Makes ListTasks leave out these tasks (ids or ARNs), beside those named before.
+    pub fn unlisted<I: AsRef<str>>(&self, tasks: impl IntoIterator<Item = I>) {
+        lock(&self.rules).view.unlisted.extend(ids(tasks));
     }
 
     /// Makes DescribeTasks answer MISSING for tasks created less than `age` ago; zero ends it.
@@ -206,7 +211,7 @@ impl Faults {
         of(operation).max(of(Self::ALL))
     }
 
-    /// What DescribeTasks hides now.
+    /// What DescribeTasks and ListTasks hide now.
     pub(crate) fn task_faults(&self) -> TaskFaults {
         lock(&self.rules).view.clone()
     }
@@ -220,6 +225,11 @@ impl Faults {
             }
         }
     }
+}
+
+fn ids<I: AsRef<str>>(tasks: impl IntoIterator<Item = I>) -> impl Iterator<Item = String> {
+    let tasks = tasks.into_iter();
+    tasks.map(|task| names::short(task.as_ref()).to_owned())
 }
 
 #[cfg(test)]

@@ -132,6 +132,10 @@ async fn tasks_can_be_missing_by_name_by_age_and_by_halves() {
     assert_eq!(found().await, 0);
     faults.missing_younger_than(Duration::from_nanos(1));
     assert_eq!(found().await, 4);
+    faults.unlisted([&tasks[0].arn, &tasks[1].id]);
+    let listed = lab.ecs.list_tasks().cluster(CLUSTER).send().await;
+    assert_eq!(listed.expect("listed").task_arns().len(), 2);
+    assert_eq!(found().await, 4, "they are described all the same");
 }
 
 #[tokio::test]
