@@ -10,6 +10,7 @@ use crate::error::{ConfigError, ConfigErrors, Position};
 use crate::limits;
 use crate::node::{Node, Value, position_of, read_path, show_path};
 use crate::validate::validate;
+use crate::written::Written;
 
 /// Reads and checks a file; `${NAME}` is taken from the environment of the process.
 ///
@@ -52,6 +53,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
 /// Every error of the text, or one when it is no YAML.
 pub fn parse(name: &str, text: &str, environment: Environment<'_>) -> Result<Config, ConfigErrors> {
     let mut root = read_tree(name, text)?;
+    let written = Written::new(&root);
     let mut problems = Vec::new();
     expand(&mut root, environment, &mut Vec::new(), &mut problems);
     let decoded = decode::<Config>(root.clone());
@@ -76,7 +78,7 @@ pub fn parse(name: &str, text: &str, environment: Environment<'_>) -> Result<Con
         });
     }
     match decoded.value {
-        Some(config) if problems.is_empty() => Ok(config),
+        Some(config) if problems.is_empty() => Ok(Config { written, ..config }),
         _ => Err(ConfigErrors {
             file: name.to_owned(),
             errors: in_order(problems),

@@ -14,6 +14,7 @@ mod balancing;
 mod check;
 mod cookie_key;
 mod decode;
+mod difference;
 mod discovery;
 mod env;
 mod error;
@@ -41,6 +42,7 @@ mod transform;
 mod validate;
 mod values;
 mod warnings;
+mod written;
 
 pub use action::{
     Action, ActionKind, FixedResponse, Forward, ForwardTarget, GroupStickiness, Redirect,
@@ -50,6 +52,7 @@ pub use attributes::{ResponseHeaders, TlsHeaderNames, TraceParent, XffMode};
 pub use balancing::{Algorithm, AnomalyMitigation, CrossZone, HashOn, HashPolicy};
 pub use check::{Check, GRPC_HEALTH_PATH};
 pub use cookie_key::CookieKey;
+pub use difference::{Difference, differences};
 pub use discovery::{
     ConsulDiscovery, Discovery, DnsDiscovery, DnsRecordType, DockerDiscovery, EcsDiscovery,
     FileDiscovery, Secret,
@@ -64,7 +67,7 @@ pub use health_check::{BodyMatch, CheckMethod, CheckPort, CheckProtocol, HealthC
 pub use label_discovery::{DockerEngine, EcsCluster, LabelDiscovery};
 pub use labels::{Exposure, LabelFault, LabelPort, LabelRule, Labels};
 pub use listener::{Listener, ListenerProtocol};
-pub use logs::{AccessLogs, LogFormat};
+pub use logs::{AccessLogs, LogFormat, PlainLogs};
 pub use matcher::Matcher;
 pub use outlier::OutlierDetection;
 pub use policy::{
@@ -86,6 +89,7 @@ pub use tls::{
 pub use transform::{Piece, Rewrite, RewriteConfig, Transform, TransformKind};
 pub use values::{Cidr, Port, Ranged, Span, parse_duration};
 pub use warnings::Warning;
+pub use written::{HIDDEN, Written};
 
 use std::net::SocketAddr;
 
@@ -113,6 +117,9 @@ pub struct Config {
     /// Where labels of containers make more groups and rules.
     #[serde(default)]
     pub label_discovery: Vec<LabelDiscovery>,
+    /// The file as it was written.
+    #[serde(skip)]
+    pub written: Written,
 }
 
 impl Config {
@@ -126,6 +133,7 @@ impl Config {
             listeners: Vec::new(),
             target_groups: Vec::new(),
             label_discovery: Vec::new(),
+            written: Written::default(),
         }
     }
 
@@ -211,6 +219,11 @@ pub struct Runtime {
     pub max_connections: Option<Ranged<1, 10_000_000>>,
     /// The most client connections from one address, or one /64 of IPv6; beyond it 503.
     pub max_connections_per_source: Option<Ranged<1, 1_000_000>>,
+    /// The most memory of the process in bytes (resident, 32 MiB to 1 TiB); while it has more, new
+    /// client connections get 503. Absent: no limit.
+    pub max_memory: Option<Ranged<33_554_432, 1_099_511_627_776>>,
+    /// The file is read again when it has changed, as at SIGHUP (default false).
+    pub reload_on_change: bool,
     /// WebSockets whose target drains, and all of them when the process drains, are closed one by
     /// one over this time, so that their clients do not all come back at once; at most over half
     /// of `deregistration_delay` and `drain_timeout` (default 5 s).
@@ -262,6 +275,10 @@ pub struct LoadBalancer {
     pub zonal_shift: ZonalShift,
     /// The access log. Absent: none.
     pub access_logs: Option<AccessLogs>,
+    /// A line for each client connection. Absent: none.
+    pub connection_logs: Option<PlainLogs>,
+    /// A line for each health check. Absent: none.
+    pub health_check_logs: Option<PlainLogs>,
     /// ALB `routing.http.desync_mitigation_mode`: what happens to requests that readers could
     /// understand differently (`monitor`, `defensive`, `strictest`; default `defensive`).
     pub desync_mitigation_mode: DesyncMitigationMode,

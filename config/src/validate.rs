@@ -108,6 +108,7 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
     });
     scope.key("load_balancer", |scope| {
         attributes::of_load_balancer(scope, &config.load_balancer);
+        attributes::logs(scope, &config.load_balancer);
         scope.key("zonal_shift", |scope| {
             health::shift(scope, &config.load_balancer.zonal_shift);
         });

@@ -131,3 +131,22 @@ fn faults_of_attributes_name_their_place_and_their_mend() {
         );
     }
 }
+
+#[test]
+fn no_two_logs_have_the_same_file() {
+    let log = |name: &str, path: &str| format!("{name}: {{path: {path}}}");
+    let all = [
+        log("access_logs", "/a"),
+        log("connection_logs", "/b"),
+        log("health_check_logs", "/c"),
+    ];
+    assert!(read(&all.join(", "), "").is_ok());
+    let two = [log("access_logs", "/a"), log("health_check_logs", "/a")];
+    let error = read(&two.join(", "), "").expect_err("two in one");
+    assert!(
+        error.contains("load_balancer.health_check_logs.path: `access_logs` has this file already"),
+        "{error}"
+    );
+    let off = "access_logs: {path: /a, enabled: false}, connection_logs: {path: /a}";
+    assert!(read(off, "").is_ok());
+}

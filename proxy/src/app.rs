@@ -1,5 +1,7 @@
 //! The parts put together: sockets, workers, control, and how they start, change and end.
 
+mod logs;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,10 +12,11 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use longshore_config::{Config, ConfigErrors, CookieKey, LogFormat};
+use longshore_config::{Config, ConfigErrors, CookieKey};
 use longshore_discovery::ecs::Aws;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use self::logs::Logs;
 use crate::clock;
 use crate::control::ids::ListenerId;
 use crate::control::run::{self, MESSAGES_MAX, Message};
@@ -21,8 +24,7 @@ use crate::control::snapshot::Shared;
 use crate::control::view::TargetsView;
 use crate::observe::admin::{self, Admin};
 use crate::observe::guard::Guard;
-use crate::observe::log_writer::{Counts, LogHandle};
-use crate::observe::recorder::Settings;
+use crate::observe::log_writer::LogCounts;
 use crate::serve::listener;
 use crate::serve::worker::{self, Handle, Order};
 use crate::tls::Material;
@@ -34,9 +36,6 @@ const FIRST_LOOK_LIMIT: Duration = Duration::from_secs(3);
 
 /// Reloads that wait, at the most.
 const RELOADS_MAX: usize = 4;
-
-/// How long the last lines of the access log may take at the end.
-const LOG_LIMIT: Duration = Duration::from_secs(1);
 
 /// What a balancer needs besides its configuration.
 #[derive(Debug, Clone)]
@@ -69,9 +68,11 @@ pub enum StartError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigErrors),
-    /// The access log.
-    #[error("load_balancer.access_logs: {path}: {error}")]
+    /// A log.
+    #[error("load_balancer.{key}: {path}: {error}")]
     Log {
+        /// Its key.
+        key: &'static str,
         /// Its file.
         path: String,
         /// What the system said.
@@ -99,6 +100,8 @@ pub struct Balancer {
     /// The threads end with it, at once.
     _wanted: watch::Sender<()>,
     listening: BTreeMap<ListenerId, Listening>,
+    /// Sockets of listeners that a reload took away, until they are closed.
+    closing: Vec<oneshot::Receiver<()>>,
     next_listener: u32,
     ready: Arc<AtomicBool>,
     admin: Option<SocketAddr>,
@@ -106,9 +109,8 @@ pub struct Balancer {
     own_key: CookieKey,
     /// What session tickets are sealed with when the configuration has no key.
     own_ticket_key: CookieKey,
-    /// The access log, and its thread.
-    log: Option<Log>,
-    log_counts: Arc<Counts>,
+    logs: Logs,
+    log_counts: LogCounts,
     reloads: Option<Reloads>,
 }
 
@@ -120,21 +122,15 @@ pub(crate) async fn dropped(mut unwanted: watch::Receiver<()>) {
 /// Reloads that the admin server asks for, each with the place for its answer.
 pub type Reloads = mpsc::Receiver<oneshot::Sender<Result<(), String>>>;
 
-/// An access log.
 #[derive(Debug)]
-struct Log {
-    format: LogFormat,
-    handle: LogHandle,
-    thread: JoinHandle<()>,
-}
-
-#[derive(Debug, Clone)]
 struct Listening {
     name: String,
     /// As configured.
     asked: SocketAddr,
     /// As bound: the port is a real one.
     bound: SocketAddr,
+    /// Each ends when a worker has closed its socket.
+    closed: Vec<oneshot::Receiver<()>>,
 }
 
 impl Balancer {
@@ -177,10 +173,10 @@ impl Balancer {
             None => None,
         };
 
-        let log_counts = Arc::<Counts>::default();
-        let log = match listen {
-            true => open_log(&config, &log_counts)?,
-            false => None,
+        let log_counts = LogCounts::default();
+        let logs = match listen {
+            true => Logs::open(&config.load_balancer, &log_counts)?,
+            false => Logs::default(),
         };
         let shared = Arc::new(Shared::default());
         let (handles, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| Handle::new()).unzip();
@@ -203,11 +199,13 @@ impl Balancer {
             let admin = Admin {
                 control: control.clone(),
                 workers: Arc::clone(&workers),
+                shared: Arc::clone(&shared),
                 ready: Arc::clone(&ready),
                 scrapes: Arc::new(Semaphore::new(1)),
                 guard: config.admin.as_ref().map(Guard::new).unwrap_or_default(),
                 reloads: ask_reload,
-                log_counts: Arc::clone(&log_counts),
+                log_counts: log_counts.clone(),
+                connections: Arc::default(),
             };
             thread("control".to_owned(), move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
@@ -216,9 +214,8 @@ impl Balancer {
                 runtime.block_on(async {
                     if let Some(socket) = admin_socket {
                         tokio::spawn(async move {
-                            if let Err(error) = admin::serve(socket, admin).await {
-                                tracing::error!(%error, "the admin server has ended");
-                            }
+                            let Err(error) = admin::serve(socket, admin).await;
+                            tracing::error!(%error, "the admin server has ended");
                         });
                     }
                     let run = run::run(
@@ -246,16 +243,17 @@ impl Balancer {
             control_thread,
             _wanted: wanted,
             listening: BTreeMap::new(),
+            closing: Vec::new(),
             next_listener: 0,
             ready,
             admin,
             own_key,
             own_ticket_key,
-            log: None,
+            logs: Logs::default(),
             log_counts,
             reloads: Some(reloads),
         };
-        balancer.record(log).await?;
+        balancer.record(logs).await?;
         let ids: Vec<ListenerId> = sockets.iter().map(|_| balancer.listener_id()).collect();
         balancer.configure(config, ids.clone(), material).await?;
         balancer.first_look().await?;
@@ -309,10 +307,15 @@ impl Balancer {
         }
         let material = read_files(&config, &self.own_ticket_key)?;
         let (old, new) = (&self.config.load_balancer, &config.load_balancer);
-        let log = match old.access_logs != new.access_logs {
-            true => Some(open_log(&config, &self.log_counts)?),
+        let logs = match logs::differ(old, new) {
+            true => Some(Logs::open(new, &self.log_counts)?),
             false => None,
         };
+        // One of them may have the address of a new one.
+        for closed in self.closing.drain(..) {
+            // It ends with its sender.
+            closed.await.unwrap_or_default();
+        }
         let mut ids = Vec::with_capacity(config.listeners.len());
         let mut opened = Vec::new();
         for listener in &config.listeners {
@@ -341,7 +344,9 @@ impl Balancer {
             .collect();
         // First nothing new comes to a listener that goes, then rules change, then new ones open.
         for id in closed {
-            self.listening.remove(&id);
+            let gone = self.listening.remove(&id);
+            self.closing
+                .extend(gone.into_iter().flat_map(|gone| gone.closed));
             for worker in &*self.workers {
                 order(worker, Order::Unlisten(id)).await?;
             }
@@ -355,8 +360,8 @@ impl Balancer {
         for (id, listening, sockets) in opened {
             self.listen(id, listening, sockets).await?;
         }
-        if let Some(log) = log {
-            self.record(log).await?;
+        if let Some(logs) = logs {
+            self.record(logs).await?;
         }
         self.config = config;
         Ok(())
@@ -397,18 +402,9 @@ impl Balancer {
         };
         let limit = self.config.runtime.drain_timeout.get();
         let complete = tokio::time::timeout(limit, finished).await.is_ok();
-        if let Some(log) = self.log {
-            drop(log.handle);
-            let written = async {
-                while complete && !log.thread.is_finished() {
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                }
-            };
-            // A disk that does not take the last lines does not keep the process.
-            if tokio::time::timeout(LOG_LIMIT, written).await.is_err() {
-                tracing::warn!("the last lines of the access log are lost");
-            }
-        }
+        // The control task lets go of its log; if it is gone, it has none.
+        drop(self.control.send(Message::RecordChecks(None)).await);
+        self.logs.end(complete).await;
         drop(self.workers);
         drop(self.control_thread);
         complete
@@ -419,25 +415,26 @@ impl Balancer {
         self.reloads.take()
     }
 
-    /// Opens the file of the access log anew: somebody has moved the old one.
-    pub fn reopen_logs(&self) {
-        if let Some(log) = &self.log {
-            log.handle.reopen();
-        }
+    /// Whether the file is to be read again when it has changed.
+    #[must_use]
+    pub fn reloads_on_change(&self) -> bool {
+        self.config.runtime.reload_on_change
     }
 
-    /// Tells the workers what to note of requests.
-    async fn record(&mut self, log: Option<Log>) -> Result<(), StartError> {
+    /// Opens the files of logs anew: somebody has moved the old ones.
+    pub fn reopen_logs(&self) {
+        self.logs.reopen();
+    }
+
+    /// Tells the workers and the control task what to note.
+    async fn record(&mut self, logs: Logs) -> Result<(), StartError> {
         let admin = self.config.admin.as_ref();
         let keep = admin.map_or(0, |admin| admin.recent_requests.get());
         for worker in &*self.workers {
-            let settings = Settings {
-                log: log.as_ref().map(|log| (log.format, log.handle.side())),
-                keep: usize::try_from(keep).unwrap_or(usize::MAX),
-            };
-            order(worker, Order::Record(settings)).await?;
+            order(worker, Order::Record(logs.settings(keep))).await?;
         }
-        self.log = log;
+        self.send(Message::RecordChecks(logs.checks())).await?;
+        self.logs = logs;
         Ok(())
     }
 
@@ -479,11 +476,13 @@ impl Balancer {
     async fn listen(
         &mut self,
         id: ListenerId,
-        listening: Listening,
+        mut listening: Listening,
         sockets: Vec<TcpListener>,
     ) -> Result<(), StartError> {
         for (worker, socket) in self.workers.iter().zip(sockets) {
-            order(worker, Order::Listen(id, socket)).await?;
+            let (open, closed) = oneshot::channel();
+            listening.closed.push(closed);
+            order(worker, Order::Listen(id, socket, open)).await?;
         }
         self.listening.insert(id, listening);
         Ok(())
@@ -509,25 +508,6 @@ async fn order(worker: &Handle, order: Order) -> Result<(), StartError> {
         .send(order)
         .await
         .map_err(|_| StartError::Gone)
-}
-
-/// Opens the access log, if there is to be one.
-fn open_log(config: &Config, counts: &Arc<Counts>) -> Result<Option<Log>, StartError> {
-    let logs = config.load_balancer.access_logs.as_ref();
-    let Some(logs) = logs.filter(|logs| logs.enabled.0) else {
-        return Ok(None);
-    };
-    let path = logs.path.as_deref();
-    let started = LogHandle::start(path, counts);
-    let (handle, thread) = started.map_err(|error| StartError::Log {
-        path: path.map_or("standard output".into(), |path| path.display().to_string()),
-        error,
-    })?;
-    Ok(Some(Log {
-        format: logs.format,
-        handle,
-        thread,
-    }))
 }
 
 /// A key that nobody else has.
@@ -590,6 +570,7 @@ fn bind_listener(
         name: listener.name.clone(),
         asked,
         bound,
+        closed: Vec::new(),
     };
     Ok((listening, sockets))
 }

@@ -7,6 +7,7 @@ pub(crate) mod events_policy;
 pub(crate) mod explain;
 pub(crate) mod health;
 mod notify;
+pub(crate) mod plan;
 pub(crate) mod run;
 mod table;
 pub(crate) mod targets;
@@ -16,10 +17,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use longshore::observe::actions;
+use longshore::observe::console::{self, LastLines};
 use longshore::observe::journal::Journal;
 use rand::RngExt as _;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -41,21 +44,28 @@ pub(crate) fn print_out(text: &str) -> ExitCode {
 }
 
 /// The application log, to standard error, and its latest events for operators. `RUST_LOG`
-/// overrides the level of the former.
-pub(crate) fn start_log(level: &str) {
+/// overrides the level of the former. What comes back waits for the last lines when dropped.
+#[must_use]
+pub(crate) fn start_log(level: &str) -> Option<LastLines> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let (filter, handle) = reload::Layer::new(filter);
     actions::set_level_by(move |text| {
         let filter = EnvFilter::try_new(text).map_err(|error| error.to_string())?;
         handle.reload(filter).map_err(|error| error.to_string())
     });
+    let (writer, last_lines) = match console::start() {
+        Ok((console, last_lines)) => (BoxMakeWriter::new(console), Some(last_lines)),
+        // A system without a thread to spare: better a log that may be waited for than none.
+        Err(_) => (BoxMakeWriter::new(std::io::stderr), None),
+    };
     let text = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal());
     tracing_subscriber::registry()
         .with(text.with_filter(filter))
         .with(Journal.with_filter(filter_fn(Journal::wants)))
         .init();
+    last_lines
 }
 
 /// A runtime for the command itself: signals and waiting.

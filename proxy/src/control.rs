@@ -15,6 +15,7 @@ mod health;
 pub mod ids;
 mod labelled;
 pub mod map;
+pub(crate) mod memory;
 pub mod operator;
 pub mod outlier;
 mod registration;

@@ -29,6 +29,8 @@ enum Command {
     Targets(commands::targets::Arguments),
     /// Say which rule a request meets and why, and where it goes. Sends nothing.
     Explain(commands::explain::Arguments),
+    /// Say what a reload with another file would change in a running process.
+    Plan(commands::plan::Arguments),
     /// Ask the admin server of a running process whether it works. For health checks.
     Health(commands::health::Arguments),
     /// Print the event rule and the policies that AWS needs for the ECS sources of a file.
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Command::Check(arguments) => commands::check::run(&arguments),
         Command::Targets(arguments) => commands::targets::run(&arguments),
         Command::Explain(arguments) => commands::explain::run(&arguments),
+        Command::Plan(arguments) => commands::plan::run(&arguments),
         Command::Health(arguments) => commands::health::run(&arguments),
         Command::EventsPolicy(arguments) => commands::events_policy::run(&arguments),
         Command::Demo(arguments) => commands::demo::run(&arguments),

@@ -3,6 +3,10 @@
 pub(crate) mod access_log;
 pub mod actions;
 pub(crate) mod admin;
+pub(crate) mod admin_server;
+pub(crate) mod check_log;
+pub(crate) mod connection_log;
+pub mod console;
 pub mod counters;
 pub(crate) mod dashboard;
 pub(crate) mod guard;
@@ -14,3 +18,4 @@ pub(crate) mod note;
 pub(crate) mod outcome;
 pub(crate) mod recorder;
 pub(crate) mod scrape;
+pub(crate) mod snapshot_view;

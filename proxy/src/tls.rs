@@ -7,7 +7,7 @@ pub(crate) mod accept;
 pub mod anybody;
 pub mod certificate;
 pub mod choice;
-mod clients;
+pub(crate) mod clients;
 mod file;
 pub mod listener;
 mod name;

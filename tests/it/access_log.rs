@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use longshore_tests::eventually;
 use longshore_tests::origin::Origin;
 use longshore_tests::process::{Process, TempFile, free_port, output};
+use longshore_tests::python::python;
 use longshore_tests::wire::Wire;
 use regex::Regex;
 
@@ -13,17 +14,17 @@ use regex::Regex;
 const ATHENA: &str = r#"^([^ ]*) ([^ ]*) ([^ ]*) ([^ ]*):([0-9]*) ([^ ]*)[:-]([0-9]*) ([-.0-9]*) ([-.0-9]*) ([-.0-9]*) (|[-0-9]*) (-|[-0-9]*) ([-0-9]*) ([-0-9]*) "([^ ]*) (.*) (- |[^ ]*)" "([^"]*)" ([A-Z0-9-_]+) ([A-Za-z0-9.-]*) ([^ ]*) "([^"]*)" "([^"]*)" "([^"]*)" ([-.0-9]*) ([^ ]*) "([^"]*)" "([^"]*)" "([^ ]*)" "([^\s]+?)" "([^\s]+)" "([^ ]*)" "([^ ]*)" ?([^ ]*)? ?(.*)?$"#;
 
 /// A place for a log, empty.
-struct Place(PathBuf);
+pub(super) struct Place(pub(super) PathBuf);
 
 impl Place {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let name = format!("longshore-log-{}-{name}", std::process::id());
         let path = std::env::temp_dir().join(name);
         std::fs::remove_file(&path).unwrap_or_default();
         Self(path)
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let text = std::fs::read_to_string(&self.0).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
@@ -57,7 +58,7 @@ target_groups:
     (file, ([127, 0, 0, 1], admin).into())
 }
 
-async fn lines(place: &Place, count: usize) -> Vec<String> {
+pub(super) async fn lines(place: &Place, count: usize) -> Vec<String> {
     eventually("the lines are written", async || {
         let lines = place.lines();
         (lines.len() >= count).then_some(lines)
@@ -110,11 +111,60 @@ async fn readers_of_albs_logs_read_ours() {
     assert_eq!(all(25), ["0", "7", "8", "-"], "matched_rule_priority");
     assert_eq!(all(27), ["forward", "redirect", "forward", "-"], "actions");
     assert!(of(1, 28).ends_with("/new"), "{}", of(1, 28));
-    assert_eq!(all(29), ["-", "-", "no_targets", "malformed_request"]);
+    assert_eq!(all(29), ["-"; 4], "error_reason");
+    // Behind ALB's fields.
+    for (line, reason) in ["-", "-", "no_targets", "malformed_request"]
+        .iter()
+        .enumerate()
+    {
+        let rest = of(line, 35);
+        assert!(
+            rest.ends_with(&format!(" 127.0.0.1 \"{reason}\"")),
+            "{rest}"
+        );
+    }
     let seconds: f64 = of(0, 9).parse().expect("seconds");
     assert!(seconds >= 0.0 && of(2, 9) == "-1");
     process.signal("TERM");
     assert!(process.wait().success());
+    read_by_a_library(&place, origin.address.port());
+}
+
+/// The same lines, as aws-log-parser understands them. (Left out where Python has it not.)
+fn read_by_a_library(place: &Place, port: u16) {
+    let Some(python) = python("aws-log-parser") else {
+        return;
+    };
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("alb_log.py");
+    let mut command = std::process::Command::new(python);
+    let got = command.arg(script).arg(&place.0).output().expect("runs");
+    let error = String::from_utf8_lossy(&got.stderr);
+    assert!(got.status.success(), "{error}");
+    let text = String::from_utf8(got.stdout).expect("text");
+    let entries: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let all = |key: &str| -> Vec<serde_json::Value> {
+        entries.iter().map(|entry| entry[key].clone()).collect()
+    };
+    let null = serde_json::Value::Null;
+    assert_eq!(all("status"), [200, 301, 503, 400]);
+    assert_eq!(all("error"), vec![null.clone(); 4]);
+    assert_eq!(all("client"), ["127.0.0.1"; 4]);
+    assert_eq!(all("elb"), ["web"; 4]);
+    let first = &entries[0];
+    assert_eq!(first["target_port"], port);
+    assert_eq!(first["target_status"], 200);
+    assert_eq!(first["method"], "GET");
+    assert_eq!(first["group"], "app");
+    assert_eq!(first["rule"], 0);
+    assert_eq!(first["actions"], serde_json::json!(["forward"]));
+    assert!(first["request"].as_f64().expect("seconds") >= 0.0);
+    assert_eq!(entries[1]["rule"], 7);
+    let redirect = entries[1]["redirect"].as_str().expect("a URL");
+    assert!(redirect.ends_with("/new"), "{redirect}");
+    assert_eq!(entries[3]["rule"], null);
 }
 
 #[tokio::test]

@@ -59,3 +59,37 @@ target_groups: [{{name: app, targets: [{{address: 127.0.0.1, port: {}}}], health
     assert_eq!(got.status(), 200, "it accepts");
     assert!(process.wait().success());
 }
+
+#[tokio::test]
+async fn with_too_much_memory_new_connections_get_503_until_there_is_less_or_more_is_allowed() {
+    let origin = Origin::ok("ok").await;
+    let text = |most: &str| {
+        let top = format!("runtime: {{max_memory: {most}}}");
+        fixed(&[origin.address], "health_check: {enabled: false}", &top)
+    };
+    let mut running = balancer::start(&text("1099511627776")).await;
+    let address = running.address();
+    let mut early = Wire::connect(address).await;
+    assert_eq!(early.get("/").await.status(), 200);
+    // This process has more than the least that a file may say.
+    let little = balancer::config(&text("33554432"));
+    running.balancer.reload(little).await.expect("reloaded");
+    let got = eventually("new connections are refused", async || {
+        let got = Wire::connect(address).await.get("/").await;
+        (got.status() == 503).then_some(got)
+    })
+    .await;
+    assert_eq!(got.reason(), Some("memory_limit"));
+    assert_eq!(
+        early.get("/").await.status(),
+        200,
+        "who is connected goes on"
+    );
+    let much = balancer::config(&text("1099511627776"));
+    running.balancer.reload(much).await.expect("reloaded");
+    eventually("they are taken again", async || {
+        let got = Wire::connect(address).await.get("/").await;
+        (got.status() == 200).then_some(())
+    })
+    .await;
+}

@@ -136,3 +136,37 @@ async fn targets_that_stay_keep_their_verdict_and_those_that_leave_get_nothing()
         assert_eq!(client.get("/").await.text(), "b");
     }
 }
+
+#[tokio::test]
+async fn a_file_that_changes_is_read_if_the_file_says_so_also_by_another_in_its_place() {
+    let (old, new) = (Origin::ok("old").await, Origin::ok("new").await);
+    let port = free_port();
+    let watched = |target: &Origin| {
+        format!(
+            "runtime: {{reload_on_change: true}}\n{}",
+            text(port, target)
+        )
+    };
+    let config = TempFile::new(&watched(&old));
+    let (mut process, address) = Process::run(&config);
+    let mut client = Wire::connect(address).await;
+    assert_eq!(client.get("/").await.text(), "old");
+    config.write("listeners: 5\n");
+    process.wait_for_line("the configuration stays as it was");
+    assert_eq!(client.get("/").await.text(), "old");
+    // As an editor does it, or Kubernetes with a ConfigMap.
+    let beside = TempFile::new(&watched(&new));
+    std::fs::rename(beside.path(), config.path()).expect("renamed");
+    process.wait_for_line("reloaded");
+    assert_eq!(client.get("/").await.text(), "new");
+    // Without the key it is not watched any more, and SIGHUP counts.
+    config.write(&text(port, &old));
+    process.wait_for_line("reloaded");
+    config.write(&text(port, &new));
+    // Some looks, if there were any.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(client.get("/").await.text(), "old");
+    process.signal("HUP");
+    process.wait_for_line("reloaded");
+    assert_eq!(client.get("/").await.text(), "new");
+}

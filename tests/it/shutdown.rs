@@ -125,7 +125,12 @@ async fn a_request_on_an_idle_connection_right_after_sigterm_is_answered() {
     tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
     process.signal("TERM");
     process.wait_for_line("draining");
-    let got = within("a response", client.get("/")).await;
-    assert_eq!(got.head.get("connection"), Some("close"));
+    // The line may be there a moment before the worker knows of it.
+    eventually("it is told to close", async || {
+        let got = within("a response", client.get("/")).await;
+        assert_eq!(got.status(), 200);
+        (got.head.get("connection") == Some("close")).then_some(())
+    })
+    .await;
     assert!(process.wait().success());
 }

@@ -8,6 +8,7 @@
     reason = "a harness that cannot go on fails its test, at the place where it happened"
 )]
 
+pub mod admin;
 pub mod balancer;
 pub mod certificates;
 pub mod checked;
@@ -17,6 +18,7 @@ pub mod docker;
 pub mod fleet;
 pub mod frames;
 pub mod grpc;
+pub mod http;
 pub mod jar;
 pub mod origin;
 pub mod process;

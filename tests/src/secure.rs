@@ -39,10 +39,22 @@ pub async fn connect(
     name: &'static str,
     protocols: &[&str],
 ) -> TlsStream<TcpStream> {
+    let stream = TcpStream::connect(address).await.expect("connected");
+    over(stream, name, protocols).await
+}
+
+/// The same on a connection that is there.
+///
+/// # Panics
+/// If the handshake fails.
+pub async fn over(
+    stream: TcpStream,
+    name: &'static str,
+    protocols: &[&str],
+) -> TlsStream<TcpStream> {
     let protocols: Vec<_> = protocols.iter().map(|name| name.as_bytes()).collect();
     let config = longshore::tls::anybody::client_config(&protocols);
     let connector = TlsConnector::from(Arc::new(config.expect("ciphers")));
-    let stream = TcpStream::connect(address).await.expect("connected");
     let name = ServerName::try_from(name).expect("a name");
     connector.connect(name, stream).await.expect("a handshake")
 }

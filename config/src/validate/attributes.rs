@@ -87,3 +87,28 @@ pub(super) fn is_name(name: &str) -> bool {
 pub(super) fn is_text(value: &str) -> bool {
     value.chars().all(|c| c.is_ascii_graphic() || c == ' ') && value.trim() == value
 }
+
+/// Two logs in one file would be no log that anybody can read.
+pub(super) fn logs(scope: &mut Scope<'_, '_>, lb: &LoadBalancer) {
+    let access = lb.access_logs.as_ref();
+    let access = access.map(|logs| ("access_logs", logs.enabled.0, &logs.path));
+    let plain = [
+        ("connection_logs", &lb.connection_logs),
+        ("health_check_logs", &lb.health_check_logs),
+    ];
+    let plain = plain.into_iter().filter_map(|(key, logs)| {
+        let logs = logs.as_ref()?;
+        Some((key, logs.enabled.0, &logs.path))
+    });
+    let mut known: Vec<(&str, &std::path::Path)> = Vec::new();
+    for (key, enabled, path) in access.into_iter().chain(plain) {
+        let Some(path) = path.as_deref().filter(|_| enabled) else {
+            continue;
+        };
+        if let Some((other, _)) = known.iter().find(|(_, other)| *other == path) {
+            let message = format!("`{other}` has this file already; each log needs one of its own");
+            scope.key(key, |scope| scope.fault_at("path", message));
+        }
+        known.push((key, path));
+    }
+}

@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    start_log("longshore=info");
+    let _last_lines = start_log("longshore=info");
     block_on(async {
         match show(arguments).await {
             Ok(()) => ExitCode::SUCCESS,

@@ -2,14 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use longshore::app::{Balancer, Options, Reloads};
+use longshore::observe::console;
 use longshore_discovery::ecs::Aws;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+mod watch;
+
+use self::watch::{Mark, Watch};
 use super::notify::{self, Manager};
 use super::{block_on, seed, start_log};
+
+/// From one look at the file to the next, where changes of it count.
+const LOOK: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -19,7 +27,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    start_log("info");
+    let _last_lines = start_log("info");
+    // Before it is read: what is written meanwhile is seen later.
+    let read = Mark::of(&arguments.config);
     let config = match longshore_config::load(&arguments.config) {
         Ok(config) => config,
         Err(errors) => {
@@ -51,6 +61,8 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
         };
         print_addresses(&balancer);
         let mut reloads = balancer.take_reloads();
+        let path = &arguments.config;
+        let (mut watch, mut looks) = (Watch::new(read), tokio::time::interval(LOOK));
         let manager = Manager::new();
         manager.tell(notify::READY);
         loop {
@@ -60,19 +72,30 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
                 _ = hangup.recv() => {
                     manager.tell(notify::RELOADING);
                     // The log has said what was wrong.
-                    reload(&mut balancer, &arguments.config).await.unwrap_or_default();
+                    watch = Watch::new(Mark::of(path));
+                    reload(&mut balancer, path).await.unwrap_or_default();
                     manager.tell(notify::READY);
                 }
                 reply = asked(&mut reloads) => {
                     manager.tell(notify::RELOADING);
-                    let reloaded = reload(&mut balancer, &arguments.config).await;
+                    watch = Watch::new(Mark::of(path));
+                    let reloaded = reload(&mut balancer, path).await;
                     // Whoever is gone can read the log.
                     drop(reply.send(reloaded));
                     manager.tell(notify::READY);
                 }
+                _ = looks.tick(), if balancer.reloads_on_change() => {
+                    if watch.look(Mark::of(path)) {
+                        manager.tell(notify::RELOADING);
+                        // The log has said what was wrong, and nothing is tried again before the
+                        // file is another one.
+                        reload(&mut balancer, path).await.unwrap_or_default();
+                        manager.tell(notify::READY);
+                    }
+                }
                 _ = moved.recv() => balancer.reopen_logs(),
                 () = balancer.failed() => {
-                    eprintln!("longshore: a part of the process has ended; ending too");
+                    console::say("longshore: a part of the process has ended; ending too");
                     return ExitCode::FAILURE;
                 }
             }
@@ -125,6 +148,6 @@ async fn reload(balancer: &mut Balancer, path: &Path) -> Result<(), String> {
 
 fn print_addresses(balancer: &Balancer) {
     for (name, address) in balancer.addresses() {
-        eprintln!("listening {name} {address}");
+        console::say(&format!("listening {name} {address}"));
     }
 }

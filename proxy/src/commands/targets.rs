@@ -29,7 +29,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    start_log("error");
+    let _last_lines = start_log("error");
     let mut config = match longshore_config::load(&arguments.config) {
         Ok(config) => config,
         Err(errors) => {

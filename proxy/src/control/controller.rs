@@ -397,6 +397,23 @@ impl Controller {
         id
     }
 
+    /// The file in force as it was written.
+    pub(super) fn written(&self) -> longshore_config::Written {
+        self.file.written.clone()
+    }
+
+    /// The groups that a check is made for.
+    pub(super) fn checked_for(&self, check: CheckId) -> BTreeSet<Arc<str>> {
+        let subjects = self.checks.subjects(check).into_iter();
+        let groups = subjects.filter_map(|(id, _)| self.groups.get(&id));
+        groups.map(|group| Arc::clone(&group.name)).collect()
+    }
+
+    /// The most memory that the process may have.
+    pub(super) fn max_memory(&self) -> Option<u64> {
+        self.file.runtime.max_memory.map(|most| most.get())
+    }
+
     pub(super) fn generation(&self) -> u64 {
         self.generation
     }

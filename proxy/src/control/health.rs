@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::threshold::Failure;
 use crate::clock;
+use crate::observe::check_log::Seen;
 use probe::Probe;
 
 /// How soon a target that has never passed is checked again: a new target should not wait for the
@@ -40,13 +41,22 @@ impl Checker {
     }
 }
 
+/// A check that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended {
+    pub(super) began: Instant,
+    pub(super) took: Duration,
+    /// What came back.
+    pub(super) seen: Seen,
+}
+
 /// What a check tells.
 #[derive(Debug)]
 pub(super) enum Told {
     /// The first one begins.
     Begins,
-    /// One that began then has ended.
-    Ended(Instant, Result<(), Failure>),
+    /// One has ended.
+    Ended(Ended, Result<(), Failure>),
 }
 
 /// Checks until the task is aborted: at once, then at the interval, and when `ask` says so. Returns
@@ -80,9 +90,14 @@ pub(super) async fn watch<F: Future<Output = bool>>(
             Err(failure) => Err(failure.clone()),
         };
         drop(slot);
+        let ended = Ended {
+            began,
+            took: clock::now().saturating_duration_since(began),
+            seen: probe.as_ref().map_or(Seen::Nothing, Probe::seen),
+        };
         let first_pass = result.is_ok() && !passed;
         passed |= result.is_ok();
-        if !tell(Told::Ended(began, result)).await {
+        if !tell(Told::Ended(ended, result)).await {
             return;
         }
         let wait = if first_pass {

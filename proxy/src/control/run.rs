@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use longshore_config::{Check, Config, EcsDiscovery, LabelDiscovery, TargetGroup};
@@ -21,12 +22,15 @@ use super::checks::CheckId;
 use super::controller::{Controller, Effect, Event};
 use super::health::{self, Checker, Told};
 use super::ids::{GroupId, ListenerId};
+use super::memory;
 use super::operator::Change;
 use super::remembered::{Place, Remembered};
 use super::secure::Secured;
 use super::snapshot::Shared;
 use super::view::TargetsView;
 use crate::clock;
+use crate::observe::check_log::{self, Report};
+use crate::observe::log_writer::LogSide;
 use crate::observe::scrape::Figures;
 use crate::tls::Material;
 use crate::tls::listener::{Fault, ListenerFiles};
@@ -66,6 +70,12 @@ pub(crate) enum Message {
     /// An operator moves requests away from zones.
     Shift(Vec<String>, oneshot::Sender<()>),
     Figures(oneshot::Sender<Figures>),
+    /// A check has ended, for the log of them.
+    Report(CheckId, Box<Report>),
+    /// Where checks are noted from now on.
+    RecordChecks(Option<LogSide>),
+    /// The file in force as it was written.
+    Written(oneshot::Sender<longshore_config::Written>),
 }
 
 /// A task that ends when nobody holds it any more.
@@ -98,7 +108,9 @@ pub(crate) async fn run(
         regions: BTreeMap::new(),
         feeds: Feeds::default(),
         files: None,
+        reports: Arc::default(),
     };
+    let mut check_log: Option<LogSide> = None;
     let mut controller = Controller::new(workers);
     let mut settled: Vec<oneshot::Sender<()>> = Vec::new();
     let mut tick = tokio::time::interval(TICK);
@@ -109,7 +121,14 @@ pub(crate) async fn run(
                 Some(message) => message,
                 None => return,
             },
-            _ = tick.tick() => Message::Event(Event::Tick),
+            _ = tick.tick() => {
+                let most = controller.max_memory();
+                if let Some(log) = &mut check_log {
+                    log.flush();
+                }
+                shared.crowd.set_heavy(most.is_some_and(|most| memory::resident() > most));
+                Message::Event(Event::Tick)
+            }
         };
         // What has come meanwhile goes into the same snapshot: with thousands of targets, one
         // snapshot for each verdict would be work that grows with the square.
@@ -144,6 +163,18 @@ pub(crate) async fn run(
                 }
                 // What operators see must be what requests see: not before it is stored.
                 Message::View(reply) => viewers.push(reply),
+                Message::Report(id, report) => {
+                    if let Some(log) = &mut check_log {
+                        for group in controller.checked_for(id) {
+                            log.add(|out| check_log::line(&report, &group, out));
+                        }
+                    }
+                }
+                Message::RecordChecks(side) => {
+                    hands.reports.store(side.is_some(), Ordering::Relaxed);
+                    check_log = side;
+                }
+                Message::Written(reply) => drop(reply.send(controller.written())),
                 Message::Figures(reply) => {
                     drop(reply.send(Figures {
                         generation: controller.generation(),
@@ -194,6 +225,8 @@ struct Hands {
     feeds: Feeds,
     /// Looks at the files of listeners with TLS.
     files: Option<Task>,
+    /// Each check is to be reported, for the log of them.
+    reports: Arc<AtomicBool>,
 }
 
 impl Hands {
@@ -216,12 +249,28 @@ impl Hands {
 
     fn watch(&mut self, id: CheckId, address: SocketAddr, check: Arc<Check>) {
         let outbox = self.outbox.clone();
+        let (reports, kind) = (Arc::clone(&self.reports), check_log::kind(&check));
         let tell = move |told| {
-            let outbox = outbox.clone();
+            let (outbox, reports) = (outbox.clone(), Arc::clone(&reports));
             async move {
                 let event = match told {
                     Told::Begins => Event::Checking(id),
-                    Told::Ended(began, result) => Event::Checked(id, began, result),
+                    Told::Ended(ended, result) => {
+                        if reports.load(Ordering::Relaxed) {
+                            let report = Box::new(Report {
+                                kind,
+                                ended: clock::wall_micros(),
+                                took: ended.took,
+                                address,
+                                seen: ended.seen,
+                                failure: result.as_ref().err().cloned(),
+                            });
+                            if outbox.send(Message::Report(id, report)).await.is_err() {
+                                return false;
+                            }
+                        }
+                        Event::Checked(id, ended.began, result)
+                    }
                 };
                 outbox.send(Message::Event(event)).await.is_ok()
             }

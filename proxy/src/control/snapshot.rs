@@ -144,6 +144,18 @@ impl Snapshot {
         snapshot
     }
 
+    /// All listeners.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = (ListenerId, &Arc<Listener>)> {
+        let all = (0..).zip(&self.listeners);
+        all.filter_map(|(id, listener)| Some((ListenerId(id), listener.as_ref()?)))
+    }
+
+    /// All groups.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (GroupId, &Arc<TargetGroup>)> {
+        let all = (0..).zip(&self.groups);
+        all.filter_map(|(id, group)| Some((GroupId(id), group.as_ref()?)))
+    }
+
     /// A listener. None after a reload removed it.
     #[must_use]
     pub fn listener(&self, id: ListenerId) -> Option<&Arc<Listener>> {

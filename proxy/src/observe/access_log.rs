@@ -1,4 +1,4 @@
-//! Lines of the access log: ALB's 34 fields in their order, or JSON. Pure.
+//! Lines of the access log: ALB's 34 fields in their order and one of ours, or JSON. Pure.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -51,10 +51,9 @@ pub(crate) fn alb(note: &Note, out: &mut Vec<u8>) {
     line.word(time(note.ended.saturating_sub(total)).as_bytes());
     line.quoted(actions(note).as_bytes());
     line.quoted(note.part(note.redirect));
-    let reason = note
-        .reason
-        .filter(|it| !matches!(*it, "fixed_response" | "redirect"));
-    line.quoted(reason.unwrap_or_default().as_bytes());
+    // ALB's codes are those of Lambda and of authentication at identity providers, which are not
+    // here; programs that read its logs take no others.
+    line.quoted(b"");
     let address = last.map(|tried| tried.address.to_string());
     line.quoted(address.unwrap_or_default().as_bytes());
     let status = last.and_then(|tried| match tried.result {
@@ -78,6 +77,11 @@ pub(crate) fn alb(note: &Note, out: &mut Vec<u8>) {
         (false, _) => b"",
     });
     line.shown(note.local.map(|local| local.ip()));
+    // Behind ALB's fields, where its guide tells readers to ignore what they do not know.
+    let reason = note
+        .reason
+        .filter(|it| !matches!(*it, "fixed_response" | "redirect"));
+    line.quoted(reason.unwrap_or_default().as_bytes());
     // The space behind the last field.
     out.pop();
     out.push(b'\n');
@@ -128,19 +132,23 @@ impl Line<'_> {
         self.quoted_all(&[or_dash(text)]);
     }
 
-    /// In quotes, with what would end them or the line escaped as ALB does it: `\x22`.
     fn quoted_all(&mut self, texts: &[&[u8]]) {
-        self.0.push(b'"');
-        for byte in texts.iter().copied().flatten() {
-            match byte {
-                b'"' | b'\\' | 0..=0x1F | 0x7F..=0xFF => {
-                    write!(self.0, "\\x{byte:02X}").unwrap_or_default();
-                }
-                byte => self.0.push(*byte),
-            }
-        }
-        self.0.extend_from_slice(b"\" ");
+        escaped(texts, self.0);
     }
+}
+
+/// In quotes, with what would end them or the line escaped as ALB does it (`\x22`), and a space.
+pub(super) fn escaped(texts: &[&[u8]], out: &mut Vec<u8>) {
+    out.push(b'"');
+    for byte in texts.iter().copied().flatten() {
+        match byte {
+            b'"' | b'\\' | 0..=0x1F | 0x7F..=0xFF => {
+                write!(out, "\\x{byte:02X}").unwrap_or_default();
+            }
+            byte => out.push(*byte),
+        }
+    }
+    out.extend_from_slice(b"\" ");
 }
 
 /// A moment in microseconds since 1970-01-01, as ISO 8601 writes it.

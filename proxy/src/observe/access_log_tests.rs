@@ -60,7 +60,7 @@ fn note() -> Note {
 }
 
 #[test]
-fn a_line_has_albs_34_fields_in_their_order() {
+fn a_line_has_albs_34_fields_in_their_order_and_one_of_ours() {
     let mut out = Vec::new();
     alb(&note(), &mut out);
     let line = String::from_utf8(out).expect("ASCII");
@@ -100,6 +100,7 @@ fn a_line_has_albs_34_fields_in_their_order() {
         "-",
         "-",
         "10.0.0.9",
+        "-",
     ];
     assert_eq!(fields(&line), expected);
 }
@@ -116,17 +117,17 @@ fn what_did_not_come_to_pass_is_a_dash_or_minus_one() {
     alb(&empty, &mut out);
     let line = String::from_utf8(out).expect("ASCII");
     let got = fields(&line);
-    assert_eq!(got.len(), 34);
+    assert_eq!(got.len(), 35);
     assert_eq!(got[3..10], ["-", "-", "-1", "-1", "-1", "400", "-"]);
     assert_eq!(
-        (got[12].as_str(), got[24].as_str()),
-        ("- - -", "malformed_request")
+        (got[12].as_str(), got[24].as_str(), got[34].as_str()),
+        ("- - -", "-", "malformed_request")
     );
     empty.reason = Some("redirect");
     let mut out = Vec::new();
     alb(&empty, &mut out);
     let got = fields(&String::from_utf8(out).expect("ASCII"));
-    assert_eq!((got[22].as_str(), got[24].as_str()), ("redirect", "-"));
+    assert_eq!((got[22].as_str(), got[34].as_str()), ("redirect", "-"));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! stands in the way of a request.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -20,12 +21,15 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::actions;
+use super::admin_server;
 use super::dashboard;
 use super::guard::{Guard, Refused};
 use super::journal::{self, Entry};
-use super::log_writer::Counts;
+use super::log_writer::LogCounts;
 use super::scrape::Scrape;
+use super::snapshot_view::View;
 use crate::control::run::Message;
+use crate::control::snapshot::Shared;
 use crate::serve::worker::{Handle, Order};
 
 /// What the handlers ask.
@@ -33,6 +37,7 @@ use crate::serve::worker::{Handle, Order};
 pub(crate) struct Admin {
     pub(crate) control: mpsc::Sender<Message>,
     pub(crate) workers: Arc<[Handle]>,
+    pub(crate) shared: Arc<Shared>,
     /// Traffic is accepted, and the process does not drain.
     pub(crate) ready: Arc<AtomicBool>,
     /// Whose turn it is to scrape.
@@ -40,15 +45,18 @@ pub(crate) struct Admin {
     pub(crate) guard: Guard,
     /// Where reloads are asked for.
     pub(crate) reloads: mpsc::Sender<oneshot::Sender<Result<(), String>>>,
-    /// What became of lines of the access log.
-    pub(crate) log_counts: Arc<Counts>,
+    /// What became of lines of logs.
+    pub(crate) log_counts: LogCounts,
+    /// What became of connections of this server.
+    pub(crate) connections: Arc<admin_server::Counts>,
 }
 
 /// Serves until the process ends.
 ///
 /// # Errors
 /// If the socket cannot be used.
-pub(crate) async fn serve(socket: TcpListener, admin: Admin) -> io::Result<()> {
+pub(crate) async fn serve(socket: TcpListener, admin: Admin) -> io::Result<Infallible> {
+    let connections = Arc::clone(&admin.connections);
     let router = Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
@@ -56,11 +64,15 @@ pub(crate) async fn serve(socket: TcpListener, admin: Admin) -> io::Result<()> {
         .route("/targets", get(targets))
         .route("/events", get(events))
         .route("/requests", get(requests))
+        .route("/config", get(config))
+        .route("/snapshot", get(snapshot))
+        .route("/openapi.json", get(openapi))
         .merge(actions::routes())
         .merge(dashboard::routes())
         .layer(middleware::from_fn_with_state(admin.clone(), guarded))
         .with_state(admin);
-    axum::serve(tokio::net::TcpListener::from_std(socket)?, router).await
+    let socket = tokio::net::TcpListener::from_std(socket)?;
+    Ok(admin_server::serve(socket, router, connections).await)
 }
 
 /// Answers those who may ask.
@@ -119,7 +131,12 @@ async fn metrics(State(admin): State<Admin>) -> Response {
             .collect(),
         connections: workers.map(|one| one.connections.get() as u64).collect(),
         figures,
-        log: admin.log_counts.get(),
+        logs: [
+            admin.log_counts.access.get(),
+            admin.log_counts.connections.get(),
+            admin.log_counts.checks.get(),
+        ],
+        admin_connections: admin.connections.get(),
     };
     // On a thread of its own: with thousands of targets it is work for tens of milliseconds, and
     // the control task has to go on meanwhile.
@@ -143,6 +160,26 @@ async fn targets(State(admin): State<Admin>) -> Response {
         Some(view) => Json(view).into_response(),
         None => gone(),
     }
+}
+
+/// The file in force as it was written, without secrets.
+async fn config(State(admin): State<Admin>) -> Response {
+    match ask(&admin, Message::Written).await {
+        Some(written) => Json(written.value()).into_response(),
+        None => gone(),
+    }
+}
+
+/// What requests see now.
+async fn snapshot(State(admin): State<Admin>) -> Response {
+    let view = View::from(&**admin.shared.load());
+    Json(view).into_response()
+}
+
+/// What this server answers, for programs that read that.
+async fn openapi() -> Response {
+    let kind = [(CONTENT_TYPE, "application/json")];
+    (kind, include_str!("openapi.json")).into_response()
 }
 
 /// `/events`

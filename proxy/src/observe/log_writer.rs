@@ -34,6 +34,14 @@ impl Counts {
     }
 }
 
+/// The same of all logs.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct LogCounts {
+    pub(crate) access: Arc<Counts>,
+    pub(crate) connections: Arc<Counts>,
+    pub(crate) checks: Arc<Counts>,
+}
+
 #[derive(Debug)]
 struct Batch {
     bytes: Vec<u8>,
@@ -62,6 +70,7 @@ impl LogHandle {
     /// # Errors
     /// If the file cannot be opened, or the thread cannot be started.
     pub(crate) fn start(
+        name: &'static str,
         path: Option<&Path>,
         counts: &Arc<Counts>,
     ) -> io::Result<(Self, JoinHandle<()>)> {
@@ -80,8 +89,8 @@ impl LogHandle {
         let reopen = Arc::new(AtomicBool::new(false));
         let (flag, counted) = (Arc::clone(&reopen), Arc::clone(counts));
         let thread = std::thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || run(writer, &batches, &flag, &counted))?;
+            .name(name.to_owned())
+            .spawn(move || run(name, writer, &batches, &flag, &counted))?;
         let handle = Self {
             queue,
             reopen,
@@ -144,12 +153,18 @@ impl Drop for LogSide {
     }
 }
 
-fn run(mut writer: Writer, batches: &Receiver<Batch>, reopen: &AtomicBool, counts: &Counts) {
+fn run(
+    name: &str,
+    mut writer: Writer,
+    batches: &Receiver<Batch>,
+    reopen: &AtomicBool,
+    counts: &Counts,
+) {
     while let Ok(batch) = batches.recv() {
         if reopen.swap(false, Ordering::AcqRel) {
             writer.file = None;
             if let Err(error) = writer.prepare() {
-                tracing::warn!(%error, "the access log cannot be opened anew");
+                tracing::warn!(%error, log = name, "a log cannot be opened anew");
             }
         }
         if batch.lines == 0 {
@@ -163,7 +178,7 @@ fn run(mut writer: Writer, batches: &Receiver<Batch>, reopen: &AtomicBool, count
             Err(error) => {
                 // Once for each time that it begins: a full disk fails many times a second.
                 if !std::mem::replace(&mut writer.failing, true) {
-                    tracing::warn!(%error, "lines of the access log are lost");
+                    tracing::warn!(%error, log = name, "lines of a log are lost");
                 }
                 counts
                     .write_failed

@@ -14,6 +14,8 @@ use super::note::Note;
 #[derive(Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) log: Option<(LogFormat, LogSide)>,
+    /// The log of connections.
+    pub(crate) connections: Option<LogSide>,
     /// How many requests are kept of either kind: those that ended well, and the others.
     pub(crate) keep: usize,
 }
@@ -89,8 +91,17 @@ impl Recorder {
 
     /// Hands over what the log has gathered.
     pub(crate) fn flush(&self) {
-        if let Some((_, log)) = &mut self.settings.borrow_mut().log {
+        let settings = &mut *self.settings.borrow_mut();
+        let access = settings.log.as_mut().map(|(_, log)| log);
+        for log in access.into_iter().chain(&mut settings.connections) {
             log.flush();
+        }
+    }
+
+    /// Notes a connection, if there is a log of them.
+    pub(crate) fn connected(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        if let Some(log) = &mut self.settings.borrow_mut().connections {
+            log.add(write);
         }
     }
 
@@ -120,7 +131,10 @@ mod tests {
     fn what_went_badly_is_not_washed_away_by_what_went_well() {
         let recorder = Recorder::default();
         assert!(recorder.begin().is_none(), "nobody wants any");
-        recorder.set(Settings { log: None, keep: 3 });
+        recorder.set(Settings {
+            keep: 3,
+            ..Settings::default()
+        });
         for number in 0..20_u64 {
             let mut note = recorder.begin().expect("it is on");
             note.ended = number;

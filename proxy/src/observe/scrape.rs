@@ -39,8 +39,10 @@ pub(crate) struct Scrape {
     /// Open client connections of each worker.
     pub(crate) connections: Vec<u64>,
     pub(crate) figures: Figures,
-    /// What became of lines of the access log.
-    pub(crate) log: [(&'static str, u64); 3],
+    /// What became of lines of the access log, the log of connections and that of health checks.
+    pub(crate) logs: [[(&'static str, u64); 3]; 3],
+    /// What became of connections of the admin server.
+    pub(crate) admin_connections: [(&'static str, u64); 3],
 }
 
 /// What the control half knows for a scrape.

@@ -37,7 +37,8 @@ fn scrape(figures: Figures) -> String {
         workers: vec![Arc::default(), Arc::default()],
         connections: vec![2, 3],
         figures,
-        log: [("written", 5), ("queue_full", 0), ("write_failed", 0)],
+        logs: [[("written", 5), ("queue_full", 0), ("write_failed", 0)]; 3],
+        admin_connections: [("served", 1), ("refused", 0), ("stalled", 0)],
     };
     scrape.render().expect("text in memory")
 }

@@ -22,6 +22,7 @@ use crate::http1::body::Body;
 use crate::http1::buffer::{Buffer, LARGE};
 use crate::http1::stream::Stream;
 use crate::http2::{Beginning, beginning};
+use crate::observe::connection_log;
 use crate::observe::ledger::Matched;
 use crate::observe::outcome::Outcome;
 use crate::proxy_protocol::{self, Ends};
@@ -601,6 +602,7 @@ pub(crate) async fn serve(
         Ok(place) => place,
         Err(reason) => {
             worker.metrics.connections_shed.add(1);
+            connection_log::shed(&worker, listener, (peer, local), reason.name());
             let told = shared.crowd.tell();
             // A handshake to say no would cost more than what it saves.
             if tls.is_none() && told.is_some() {
@@ -613,21 +615,28 @@ pub(crate) async fn serve(
     let Some(tls) = tls else {
         let http2 = worker.shared.load().http2;
         let client = Client::new(worker, listener, peer, local, None);
+        connection_log::plain(&client);
         talk(&client, Stream::Plain(stream), http2).await;
         return;
     };
     // In a box, so that connections without TLS have no room for it.
     Box::pin(async move {
         let limit = worker.shared.load().limits.tls_handshake;
-        let Some(stream) = accept(&worker, &tls, limit, stream).await else {
-            return;
+        let (stream, took) = match accept(&worker, &tls, limit, stream).await {
+            Ok(accepted) => accepted,
+            Err(lost) => {
+                connection_log::lost(&worker, listener, (peer, local), &lost);
+                return;
+            }
         };
         let lines = tls.lines(stream.tls(), worker.shared.load().tls_headers);
+        let verifies = tls.verifies();
         // From here on it is not needed, and its certificates may be replaced.
         drop(tls);
         let agreed = Agreed::new(stream.tls());
         let mut client = Client::new(worker, listener, peer, local, Some(&lines));
         client.tls = Some(Rc::new(agreed));
+        connection_log::secure(&client, stream.tls(), verifies, took);
         // RFC 9113 §3.2: inside of TLS, ALPN alone decides.
         let http2 = stream.tls().alpn_protocol() == Some(policy::H2);
         let stream = Stream::Tls(Box::new(stream));
@@ -653,7 +662,9 @@ async fn shed(client: &Client, stream: Stream, reason: Reason) {
 /// Answers what is no whole request. The connection has to end then.
 async fn refuse(client: &Client, link: &mut Link, reason: Reason) {
     let mut outcome = Outcome::new(client, link);
+    let answer = Answer::error(reason);
     outcome.start(Matched::Nothing, None);
+    outcome.note(|note| answer.note(note));
     outcome.respond_because(reason, reason.status().as_u16());
     let (server, policy) = client.dressing();
     let dress = Dress {
@@ -664,7 +675,7 @@ async fn refuse(client: &Client, link: &mut Link, reason: Reason) {
         server: server.as_deref(),
         edits: policy.as_ref().and_then(|policy| policy.response.as_ref()),
     };
-    Answer::error(reason).write(&mut link.output, &dress);
+    answer.write(&mut link.output, &dress);
     if client.flush(link).await {
         outcome.complete();
     }

@@ -1,9 +1,9 @@
-//! How many client connections there may be: in all, and from one address. Looked at once for each
-//! connection, and only where there is a limit.
+//! How many client connections there may be: in all, from one address, and with how much memory.
+//! Looked at once for each connection, and only where there is a limit.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::request::answer::Reason;
@@ -29,6 +29,8 @@ pub(crate) struct ConnectionLimits {
 pub(crate) struct Crowd {
     parts: [Mutex<HashMap<IpAddr, u32>>; PARTS],
     told: AtomicUsize,
+    /// The process has more memory than it may.
+    is_heavy: AtomicBool,
 }
 
 /// A client that is being told that there is no room; gone when dropped.
@@ -57,6 +59,9 @@ impl Crowd {
         open: impl FnOnce() -> usize,
         source: IpAddr,
     ) -> Result<Place<'_>, Reason> {
+        if self.is_heavy.load(Ordering::Relaxed) {
+            return Err(Reason::MemoryLimit);
+        }
         let inside = || open().saturating_sub(self.told.load(Ordering::Relaxed));
         if limits.all.is_some_and(|most| inside() > most) {
             return Err(Reason::ConnectionLimit);
@@ -80,6 +85,18 @@ impl Crowd {
             crowd: self,
             source: Some(source),
         })
+    }
+
+    /// Whether the process has more memory than it may, from now on.
+    pub(crate) fn set_heavy(&self, is_heavy: bool) {
+        if self.is_heavy.swap(is_heavy, Ordering::Relaxed) != is_heavy {
+            match is_heavy {
+                true => tracing::warn!(
+                    "more memory than `runtime.max_memory`: new connections are refused"
+                ),
+                false => tracing::info!("less memory than `runtime.max_memory` again"),
+            }
+        }
     }
 
     /// Leave to tell a client that there is no room for it; none if too many are being told.

@@ -1,11 +1,13 @@
 //! Listening sockets: bind, accept, and even out the workers.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use tokio::sync::oneshot;
 
 use super::worker::{Order, Worker};
 use crate::control::ids::ListenerId;
@@ -17,6 +19,11 @@ const BACKLOG: i32 = 65_535;
 /// The first and the longest pause after an accept that failed for want of resources.
 const PAUSE: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How often, and in which steps, a socket that is closed is looked at for connections that had
+/// begun: for a quarter of a second, in which nearly every handshake ends.
+const CLOSING_STEPS: u32 = 26;
+const CLOSING_STEP: Duration = Duration::from_millis(10);
 
 /// How many more connections than the least busy worker one may have before it hands new ones
 /// over. The kernel spreads connections by a hash, which leaves small numbers uneven.
@@ -74,31 +81,36 @@ fn local(socket: &Socket) -> io::Result<SocketAddr> {
         .ok_or_else(|| io::Error::other("the socket has no IP address"))
 }
 
-/// Accepts until the task is aborted or the worker drains.
-pub(crate) async fn accept(worker: Rc<Worker>, id: ListenerId, socket: tokio::net::TcpListener) {
+/// Accepts until it is told to stop, by a message or by the end of its sender. Then it takes what
+/// the kernel holds, and closes the socket.
+pub(crate) async fn accept(
+    worker: Rc<Worker>,
+    id: ListenerId,
+    socket: tokio::net::TcpListener,
+    stop: oneshot::Receiver<()>,
+) {
+    tokio::select! {
+        never = accept_all(&worker, id, &socket) => match never {},
+        _ = stop => {}
+    }
+    close(&worker, id, socket).await;
+}
+
+async fn accept_all(
+    worker: &Rc<Worker>,
+    id: ListenerId,
+    socket: &tokio::net::TcpListener,
+) -> Infallible {
     let mut pause = PAUSE;
-    let slot = worker.timers.slot();
     loop {
-        let accepted = std::future::poll_fn(|cx| {
-            // What the kernel holds is taken before the worker's state is looked at.
-            if let std::task::Poll::Ready(accepted) = socket.poll_accept(cx) {
-                return std::task::Poll::Ready(Some(accepted));
-            }
-            if worker.is_draining() {
-                return std::task::Poll::Ready(None);
-            }
-            // Drain wakes every slot; no limit is set, so nothing else does.
-            slot.poll(cx).map(|()| None)
-        });
-        match accepted.await {
-            None => return,
-            Some(Ok((stream, peer))) => {
+        match socket.accept().await {
+            Ok((stream, peer)) => {
                 pause = PAUSE;
                 worker.metrics.accepted.add(1);
-                place(&worker, id, stream, peer);
+                place(worker, id, stream, peer);
             }
-            Some(Err(error)) if concerns_one_connection(&error) => {}
-            Some(Err(error)) => {
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
                 // Out of descriptors or memory. The connection stays in the kernel's queue, so
                 // trying again at once would only burn the processor that could free something.
                 worker.metrics.accept_errors.add(1);
@@ -108,6 +120,75 @@ pub(crate) async fn accept(worker: Rc<Worker>, id: ListenerId, socket: tokio::ne
             }
         }
     }
+}
+
+/// Closes a listening socket. The kernel makes connections by itself, and closing resets those
+/// that were not accepted yet, whose clients may have sent their request. So first no more begin,
+/// then those that have begun are taken.
+async fn close(worker: &Rc<Worker>, id: ListenerId, socket: tokio::net::TcpListener) {
+    let socket = match socket.into_std() {
+        Ok(socket) => Socket::from(socket),
+        Err(error) => {
+            tracing::warn!(%error, "connections of a listening socket may be lost");
+            return;
+        }
+    };
+    // A client whose SYN is dropped sends it again a second later, and finds the port closed.
+    if let Err(error) = socket.attach_filter(&no_syn()) {
+        tracing::debug!(%error, "a listening socket takes no filter");
+    }
+    for left in (0..CLOSING_STEPS).rev() {
+        while let Some((stream, peer)) = next(&socket) {
+            worker.metrics.accepted.add(1);
+            // Not handed over: another worker may have ended.
+            worker.serve(id, stream, peer);
+        }
+        if left > 0 {
+            tokio::time::sleep(CLOSING_STEP).await;
+        }
+    }
+}
+
+/// A connection that is there.
+fn next(socket: &Socket) -> Option<(tokio::net::TcpStream, SocketAddr)> {
+    loop {
+        let accepted = socket.accept().and_then(|(stream, peer)| {
+            stream.set_nonblocking(true)?;
+            let peer = peer.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+            Ok((tokio::net::TcpStream::from_std(stream.into())?, peer))
+        });
+        match accepted {
+            Ok(accepted) => return Some(accepted),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+            Err(error) if concerns_one_connection(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                return None;
+            }
+        }
+    }
+}
+
+/// A filter for a listening socket that drops what begins a connection: a segment with SYN and
+/// without ACK. What goes on with one that has begun passes.
+fn no_syn() -> [SockFilter; 5] {
+    // Where the flags are in a TCP header, and two of them (RFC 9293 §3.1).
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    // Operations of classic BPF, as linux/bpf_common.h numbers them: load a byte, and, jump if
+    // equal, return.
+    const LOAD: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    [
+        SockFilter::new(LOAD, 0, 0, FLAGS),
+        SockFilter::new(AND, 0, 0, SYN | ACK),
+        SockFilter::new(IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ]
 }
 
 /// accept(2): errors of the connection that was about to be accepted, not of the socket.

@@ -44,8 +44,8 @@ const COOKIE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What a worker is told to do.
 #[derive(Debug)]
 pub(crate) enum Order {
-    /// Accept from this socket.
-    Listen(ListenerId, TcpListener),
+    /// Accept from this socket. The sender is dropped when it is closed.
+    Listen(ListenerId, TcpListener, oneshot::Sender<()>),
     /// Stop accepting from this listener.
     Unlisten(ListenerId),
     /// Serve a connection that another worker accepted.
@@ -291,7 +291,7 @@ pub(crate) fn run(
 }
 
 async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
-    let mut accepting: HashMap<ListenerId, JoinHandle<()>> = HashMap::new();
+    let mut accepting = Accepting::default();
     let reaper = {
         let worker = Rc::clone(&worker);
         tokio::task::spawn_local(async move { worker.pool.reap(&worker.timers).await })
@@ -320,7 +320,12 @@ async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
                         .cookies_expire
                         .set(clock::http_date(now + COOKIE_LIFE));
                 }
-                if worker.is_draining() && worker.load().get() == 0 && inbox.is_empty() {
+                accepting.ending.retain(|task| !task.is_finished());
+                if worker.is_draining()
+                    && worker.load().get() == 0
+                    && accepting.ending.is_empty()
+                    && inbox.is_empty()
+                {
                     break;
                 }
             }
@@ -331,19 +336,32 @@ async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
     worker.recorder.set(Settings::default());
 }
 
-fn obey(worker: &Rc<Worker>, accepting: &mut HashMap<ListenerId, JoinHandle<()>>, order: Order) {
+/// A worker's listening sockets.
+#[derive(Default)]
+struct Accepting {
+    /// The tasks that accept, each with what ends it when dropped.
+    open: HashMap<ListenerId, (JoinHandle<()>, oneshot::Sender<()>)>,
+    /// Those that take what is left.
+    ending: Vec<JoinHandle<()>>,
+}
+
+fn obey(worker: &Rc<Worker>, accepting: &mut Accepting, order: Order) {
     match order {
-        Order::Listen(id, socket) => match tokio::net::TcpListener::from_std(socket) {
+        Order::Listen(id, socket, open) => match tokio::net::TcpListener::from_std(socket) {
             Ok(socket) => {
-                let task = listener::accept(Rc::clone(worker), id, socket);
-                accepting.insert(id, tokio::task::spawn_local(task));
+                let (stop, stopped) = oneshot::channel();
+                let worker = Rc::clone(worker);
+                let task = tokio::task::spawn_local(async move {
+                    listener::accept(worker, id, socket, stopped).await;
+                    drop(open);
+                });
+                accepting.open.insert(id, (task, stop));
             }
             Err(error) => tracing::error!(%error, "a listening socket cannot be used"),
         },
         Order::Unlisten(id) => {
-            if let Some(task) = accepting.remove(&id) {
-                task.abort();
-            }
+            let task = accepting.open.remove(&id).map(|(task, _)| task);
+            accepting.ending.extend(task);
         }
         Order::Serve(id, stream, peer) => match tokio::net::TcpStream::from_std(stream) {
             Ok(stream) => worker.serve(id, stream, peer),
@@ -358,6 +376,8 @@ fn obey(worker: &Rc<Worker>, accepting: &mut HashMap<ListenerId, JoinHandle<()>>
             worker.draining.set(Some(worker.timers.now()));
             // Connections that the kernel has completed are requests that clients have sent: the
             // accept tasks take them before they end.
+            let tasks = accepting.open.drain().map(|(_, (task, _))| task);
+            accepting.ending.extend(tasks);
             worker.timers.wake_all();
         }
     }

@@ -139,20 +139,32 @@ impl Ended {
     }
 }
 
-/// Makes the handshake with a client. None if there is no connection after it.
+/// A handshake after which there is no connection.
+#[derive(Debug)]
+pub(crate) struct Lost {
+    pub(crate) ended: Ended,
+    /// What was wrong, if it failed.
+    pub(crate) error: Option<io::Error>,
+}
+
+/// Makes the handshake with a client. Tells how long it took.
 pub(crate) async fn accept(
     worker: &Rc<Worker>,
     tls: &ListenerTls,
     limit: Duration,
     socket: TcpStream,
-) -> Option<TlsStream> {
+) -> Result<(TlsStream, Duration), Lost> {
     let made = ServerConnection::new(Arc::clone(&tls.config));
     let mut stream = match made {
         Ok(connection) => TlsStream::new(socket, connection),
         Err(error) => {
             tracing::error!(%error, "no handshake can be made");
-            worker.metrics.handshakes.count(Ended::Failed as usize);
-            return None;
+            let ended = Ended::Failed;
+            worker.metrics.handshakes.count(ended as usize);
+            return Err(Lost {
+                ended,
+                error: Some(io::Error::other(error)),
+            });
         }
     };
     let begun = clock::now();
@@ -168,23 +180,22 @@ pub(crate) async fn accept(
     });
     let driven = tokio::select! {
         biased;
-        ended = ended => Err(ended),
+        ended = ended => Err(Lost { ended, error: None }),
         driven = drive(handshakes, &mut stream) => driven.map_err(|error| {
             tracing::debug!(%error, "a handshake failed");
-            Ended::Failed
+            Lost { ended: Ended::Failed, error: Some(error) }
         }),
     };
-    let ended = match driven {
+    let ended = match &driven {
         Ok(()) if stream.tls().handshake_kind() == Some(HandshakeKind::Resumed) => Ended::Resumed,
         Ok(()) => Ended::Full,
-        Err(ended) => ended,
+        Err(lost) => lost.ended,
     };
     worker.metrics.handshakes.count(ended as usize);
-    if driven.is_ok() {
-        let took = clock::now().saturating_duration_since(begun);
-        worker.metrics.handshake_times.note(&TIMES, took);
-    }
-    driven.ok().map(|()| stream)
+    driven?;
+    let took = clock::now().saturating_duration_since(begun);
+    worker.metrics.handshake_times.note(&TIMES, took);
+    Ok((stream, took))
 }
 
 async fn drive(handshakes: &Handshakes, stream: &mut TlsStream) -> io::Result<()> {

@@ -23,6 +23,9 @@ use super::name;
 /// The most certificates that a client may show (ALB: a depth of 4).
 const CHAIN_MAX: usize = 4;
 
+/// What is wrong with one that shows more.
+pub(crate) const TOO_LONG: &str = "the chain is too long";
+
 /// A verifier for `mode: verify`. `stores` and `crls` are the contents of the files.
 ///
 /// # Errors
@@ -94,7 +97,7 @@ impl ClientCertVerifier for Verify {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         if intermediates.len() >= CHAIN_MAX {
-            return Err(Error::General("the chain is too long".to_owned()));
+            return Err(Error::General(TOO_LONG.to_owned()));
         }
         let verify = |at| self.inner.verify_client_cert(end_entity, intermediates, at);
         match verify(now) {
@@ -192,30 +195,58 @@ pub(crate) fn verified_lines(chain: &[CertificateDer<'_>]) -> String {
     let Ok(parsed) = x509_cert::Certificate::from_der(leaf) else {
         return String::new();
     };
-    let tbs = &parsed.tbs_certificate;
-    let serial: String = tbs
-        .serial_number
-        .as_bytes()
-        .iter()
-        // DER puts a zero before a number that would look negative.
-        .skip_while(|byte| **byte == 0)
-        .map(|byte| format!("{byte:02X}"))
-        .collect();
-    // Written as `2026-11-27T08:00:00Z`.
-    let (not_before, not_after) = (
-        tbs.validity.not_before.to_date_time(),
-        tbs.validity.not_after.to_date_time(),
-    );
+    let Shown {
+        subject,
+        validity,
+        serial,
+    } = Shown::new(&parsed);
     format!(
         "X-Amzn-Mtls-Clientcert-Serial-Number: {serial}\r\n\
          X-Amzn-Mtls-Clientcert-Issuer: {}\r\n\
-         X-Amzn-Mtls-Clientcert-Subject: {}\r\n\
-         X-Amzn-Mtls-Clientcert-Validity: NotBefore={not_before};NotAfter={not_after}\r\n\
+         X-Amzn-Mtls-Clientcert-Subject: {subject}\r\n\
+         X-Amzn-Mtls-Clientcert-Validity: {validity}\r\n\
          X-Amzn-Mtls-Clientcert-Leaf: {}\r\n",
-        name::rfc2253(&tbs.issuer),
-        name::rfc2253(&tbs.subject),
+        name::rfc2253(&parsed.tbs_certificate.issuer),
         encoded_pem(&chain[..1]),
     )
+}
+
+/// What is told of a certificate.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) subject: String,
+    pub(crate) validity: String,
+    pub(crate) serial: String,
+}
+
+/// What is told of a client's certificate, if it can be read.
+pub(crate) fn shown(leaf: &CertificateDer<'_>) -> Option<Shown> {
+    let parsed = x509_cert::Certificate::from_der(leaf).ok()?;
+    Some(Shown::new(&parsed))
+}
+
+impl Shown {
+    fn new(parsed: &x509_cert::Certificate) -> Self {
+        let tbs = &parsed.tbs_certificate;
+        let serial = tbs
+            .serial_number
+            .as_bytes()
+            .iter()
+            // DER puts a zero before a number that would look negative.
+            .skip_while(|byte| **byte == 0)
+            .map(|byte| format!("{byte:02X}"))
+            .collect();
+        // Written as `2026-11-27T08:00:00Z`.
+        let (not_before, not_after) = (
+            tbs.validity.not_before.to_date_time(),
+            tbs.validity.not_after.to_date_time(),
+        );
+        Self {
+            subject: name::rfc2253(&tbs.subject),
+            validity: format!("NotBefore={not_before};NotAfter={not_after}"),
+            serial,
+        }
+    }
 }
 
 /// The field for a client whose certificate nobody has judged, as a line.

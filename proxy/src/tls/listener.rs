@@ -306,6 +306,12 @@ impl ListenerFiles {
 }
 
 impl ListenerTls {
+    /// Whether clients have to show a certificate, which is verified.
+    #[must_use]
+    pub fn verifies(&self) -> bool {
+        self.mutual == MutualMode::Verify
+    }
+
     /// What targets are told of a client, as lines of a head: of its certificate, and of what was
     /// agreed on if `versions`.
     #[must_use]

@@ -5,8 +5,10 @@ use std::fmt;
 use longshore_discovery::ecs::QueueFigures;
 
 use super::{Out, Scrape};
+use crate::control::memory;
 use crate::control::secure::CertificateFigures;
 use crate::http2::watch::Abuse;
+use crate::observe::console;
 use crate::observe::counters::{CLASSES, Counter, Row, TIMES, Times};
 use crate::observe::metrics::WorkerMetrics;
 use crate::request::answer::Reason;
@@ -203,6 +205,11 @@ pub(super) fn encode(scrape: &Scrape, out: &mut Out<'_>) -> fmt::Result {
         sum(|one| &one.idle_connections),
     )?;
     out.gauge(
+        "resident_memory_bytes",
+        "Resident memory of the process, of which max_memory is the limit",
+        memory::resident(),
+    )?;
+    out.gauge(
         "snapshot_generation",
         "Number of the snapshot in force",
         scrape.figures.generation,
@@ -213,11 +220,34 @@ pub(super) fn encode(scrape: &Scrape, out: &mut Out<'_>) -> fmt::Result {
         scrape.figures.checks,
     )?;
     encode_workers(scrape, out)?;
+    let names = [
+        (
+            "access_log_lines",
+            "Lines of the access log, by what became of them",
+        ),
+        (
+            "connection_log_lines",
+            "Lines of the log of connections, by what became of them",
+        ),
+        (
+            "health_check_log_lines",
+            "Lines of the log of health checks, by what became of them",
+        ),
+    ];
+    for ((name, help), counts) in names.into_iter().zip(scrape.logs) {
+        let rows = counts.map(|(result, count)| ([("result", result)], count));
+        out.counters(name, help, rows)?;
+    }
+    out.counter(
+        "log_lines_lost",
+        "Lines of the application log that nobody read in time, or that could not be written",
+        console::lost(),
+    )?;
     out.counters(
-        "access_log_lines",
-        "Lines of the access log, by what became of them",
+        "admin_connections",
+        "Connections of the admin server; stalled are those of clients that took in nothing",
         scrape
-            .log
+            .admin_connections
             .map(|(result, count)| ([("result", result)], count)),
     )?;
     out.counters(

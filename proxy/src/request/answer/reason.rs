@@ -96,11 +96,13 @@ pub enum Reason {
     ConnectionLimit,
     /// There are as many from this client's address as there may be.
     SourceConnectionLimit,
+    /// The process has more memory than it may.
+    MemoryLimit,
 }
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 46] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
@@ -146,6 +148,7 @@ impl Reason {
         Self::QueueTimeout,
         Self::ConnectionLimit,
         Self::SourceConnectionLimit,
+        Self::MemoryLimit,
     ];
 
     /// Its stable name.
@@ -197,6 +200,7 @@ impl Reason {
             Self::QueueTimeout => "queue_timeout",
             Self::ConnectionLimit => "connection_limit",
             Self::SourceConnectionLimit => "source_connection_limit",
+            Self::MemoryLimit => "memory_limit",
         }
     }
 
@@ -239,7 +243,8 @@ impl Reason {
             | Self::QueueFull
             | Self::QueueTimeout
             | Self::ConnectionLimit
-            | Self::SourceConnectionLimit => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::SourceConnectionLimit
+            | Self::MemoryLimit => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectFailed
             | Self::TargetTlsFailed
             | Self::TargetNotHttp2

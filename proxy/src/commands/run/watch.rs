@@ -1,0 +1,76 @@
+//! Whether the configuration file has changed.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+/// What tells one state of a file from another: its inode, its size, and when it was written. A
+/// file that is put in the place of another, also behind a symbolic link, has another inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark(u64, u64, i64, i64);
+
+impl Mark {
+    /// Of the file that is there now, if it can be reached.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let data = std::fs::metadata(path).ok()?;
+        Some(Self(
+            data.ino(),
+            data.size(),
+            data.mtime(),
+            data.mtime_nsec(),
+        ))
+    }
+}
+
+/// What is known of the file.
+#[derive(Debug)]
+pub(super) struct Watch {
+    taken: Option<Mark>,
+    seen: Option<Mark>,
+}
+
+impl Watch {
+    /// The file was read in this state.
+    pub(super) fn new(taken: Option<Mark>) -> Self {
+        let seen = taken;
+        Self { taken, seen }
+    }
+
+    /// Looks again. True if the file is another one, and has been the same for two looks: what is
+    /// being written is not read half. A file that is gone is no change.
+    pub(super) fn look(&mut self, now: Option<Mark>) -> bool {
+        let settled = now.is_some() && now == self.seen;
+        self.seen = now;
+        if settled && now != self.taken {
+            self.taken = now;
+            return true;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Mark, Watch};
+
+    #[test]
+    fn a_file_is_read_once_when_it_has_been_the_same_for_two_looks() {
+        let mark = |number| Some(Mark(number, 0, 0, 0));
+        let mut watch = Watch::new(mark(1));
+        let looks = [
+            (mark(1), false),
+            (mark(2), false),
+            (mark(3), false),
+            (mark(3), true),
+            (mark(3), false),
+            (None, false),
+            (None, false),
+            (mark(3), false),
+            (mark(3), false),
+            (mark(1), false),
+            (mark(1), true),
+        ];
+        for (number, (now, changed)) in looks.into_iter().enumerate() {
+            assert_eq!(watch.look(now), changed, "look {number}");
+        }
+    }
+}
