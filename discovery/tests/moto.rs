@@ -31,7 +31,7 @@ use aws_sdk_ecs::types::{
     ApplicationProtocol, AwsVpcConfiguration, ContainerDefinition, LaunchType,
     NetworkConfiguration, NetworkMode, PortMapping, TransportProtocol,
 };
-use longshore_config::{EcsDiscovery, Port, Span};
+use longshore_config::{EcsDiscovery, Port, ProtocolVersion, Span};
 use longshore_discovery::ecs::api::{Definition, EcsApi, Host, Hosts, MappedPorts, Task};
 use longshore_discovery::ecs::known::State;
 use longshore_discovery::ecs::resolve::{self, Unresolved};
@@ -193,6 +193,8 @@ async fn a_task_in_host_mode_is_at_its_host_and_the_named_port_of_its_definition
         let target = target.expect("a target");
         assert_eq!(target.address, (host.address, CONTAINER_PORT).into());
         assert!(target.shared_port);
+        // By its `appProtocol`.
+        assert_eq!(target.protocol_version, Some(ProtocolVersion::Http2));
         let unknown = lab.api.describe_definition("nothing:1").await;
         assert!(unknown.is_err(), "{unknown:?}");
     })

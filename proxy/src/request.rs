@@ -43,7 +43,7 @@ mod tunnel;
 mod upload;
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::Poll;
 
 use crate::clock;
@@ -106,7 +106,8 @@ pub(crate) async fn handle(client: &Client, link: &mut Link) -> Next {
 async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Next {
     let mut plan = plan(client, link, outcome);
     if let Some(login) = plan.terms().and_then(|terms| terms.login.take()) {
-        let Some(verdict) = unless_gone(client, link, login.verify()).await else {
+        let verify = Box::pin(login.verify());
+        let Some(verdict) = unless_gone(client, link, verify).await else {
             return Next::Close;
         };
         plan = plan.admit(verdict);
@@ -153,7 +154,7 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
             Choice::Queue { pinned } => {
                 let since = clock::now();
                 let turn = queue::wait(client, destination.group, pinned, &mut queued);
-                let turn = unless_gone(client, link, turn).await;
+                let turn = unless_gone(client, link, Box::pin(turn)).await;
                 outcome.waited(since);
                 match turn {
                     None => return Next::Close,
@@ -166,7 +167,7 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
             Choice::Wait => {
                 let since = clock::now();
                 let waited = wait_for_target(client, destination.group, &mut attempts);
-                let waited = unless_gone(client, link, waited).await;
+                let waited = unless_gone(client, link, Box::pin(waited)).await;
                 outcome.waited(since);
                 if waited.is_none() {
                     return Next::Close;
@@ -305,7 +306,7 @@ async fn back_off(
     }
     let wait = policy.wait(attempts.lost(), client.worker.draw(1_000));
     client.limit_attempt(None);
-    let wait = tokio::time::sleep(client.left_of(wait));
+    let wait = Box::pin(tokio::time::sleep(client.left_of(wait)));
     unless_gone(client, link, wait).await.is_some()
 }
 
@@ -384,7 +385,9 @@ async fn open(
         header.as_deref(),
         || client.worker.timers.now(),
     );
-    match connected.await {
+    // In a box, as every wait that most requests do not know: idle connections have room for all that
+    // is not in one.
+    match Box::pin(connected).await {
         // It had what was left of the request's time, which says nothing of the target.
         Err(AttemptError::ConnectTimeout) if client.is_overdue() => Err(AttemptError::Overdue),
         connected => connected,
@@ -425,16 +428,19 @@ async fn relay(
     outcome: &mut Outcome<'_>,
 ) -> Next {
     outcome.respond(response.status);
-    let relayed = exchange::relay(
-        client,
-        link,
-        &mut connection,
-        upload,
-        &mut response,
-        lease,
-        limits,
-    );
-    let next = match flow(relayed, outcome).await {
+    let relayed = {
+        let relayed = pin!(exchange::relay(
+            client,
+            link,
+            &mut connection,
+            upload,
+            &mut response,
+            lease,
+            limits,
+        ));
+        flow(relayed, outcome).await
+    };
+    let next = match relayed {
         Ok(()) => {
             outcome.complete();
             let worker = &client.worker;
@@ -487,8 +493,7 @@ async fn relay(
 }
 
 /// Drives a relay to its end. Notes when what there was of the response at first is on its way.
-async fn flow<T>(relayed: impl Future<Output = T>, outcome: &mut Outcome<'_>) -> T {
-    let mut relayed = pin!(relayed);
+async fn flow<T>(mut relayed: Pin<&mut impl Future<Output = T>>, outcome: &mut Outcome<'_>) -> T {
     let first = poll_fn(|cx| Poll::Ready(relayed.as_mut().poll(cx)));
     match first.await {
         Poll::Ready(relayed) => relayed,
@@ -573,7 +578,8 @@ async fn refuse(
     let close = inbound.close || upload.is_held_back();
     let inbound = Inbound { close, ..*inbound };
     let answer = Answer::error(reason);
-    respond(client, link, outcome, &inbound, &mut upload.body, &answer).await
+    let body = &mut upload.body;
+    Box::pin(respond(client, link, outcome, &inbound, body, &answer)).await
 }
 
 /// Sends an answer of our own. `body`: what the client still owes of its request.

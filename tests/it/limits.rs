@@ -155,29 +155,45 @@ async fn a_slow_but_steady_upload_is_not_cut_by_the_idle_timeout() {
     assert_eq!(within("an answer", client.response()).await.status(), 200);
 }
 
+/// An address at which nobody answers a handshake, and nobody refuses it.
+struct Silent {
+    address: std::net::SocketAddr,
+    _listener: socket2::Socket,
+    _fill: Vec<tokio::net::TcpStream>,
+}
+
+impl Silent {
+    async fn listen() -> Self {
+        // A listener whose queue is full drops further handshakes.
+        let kind = socket2::Type::STREAM;
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, kind, None).expect("a socket");
+        let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+        listener.bind(&any.into()).expect("bound");
+        listener.listen(0).expect("listening");
+        let address = listener.local_addr().expect("bound");
+        let address = address.as_socket().expect("IPv4");
+        let mut fill = Vec::new();
+        while let Ok(Ok(stream)) = tokio::time::timeout(
+            Duration::from_millis(200),
+            tokio::net::TcpStream::connect(address),
+        )
+        .await
+        {
+            fill.push(stream);
+            assert!(fill.len() < 100, "the queue fills");
+        }
+        Self {
+            address,
+            _listener: listener,
+            _fill: fill,
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_connect_that_takes_too_long_gives_504() {
-    // A listener whose queue is full drops further handshakes.
-    let listener =
-        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-    let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
-    listener.bind(&any.into()).expect("bound");
-    listener.listen(0).expect("listening");
-    let address = listener
-        .local_addr()
-        .expect("bound")
-        .as_socket()
-        .expect("IPv4");
-    let mut fill = Vec::new();
-    while let Ok(Ok(stream)) = tokio::time::timeout(
-        Duration::from_millis(200),
-        tokio::net::TcpStream::connect(address),
-    )
-    .await
-    {
-        fill.push(stream);
-        assert!(fill.len() < 100, "the queue fills");
-    }
+    let silent = Silent::listen().await;
+    let address = silent.address;
     let balancer = start(&fixed(
         &[address],
         NO_CHECK,
@@ -187,6 +203,47 @@ async fn a_connect_that_takes_too_long_gives_504() {
     let mut client = Wire::connect(balancer.address()).await;
     let got = within("an answer", client.get("/")).await;
     assert_eq!((got.status(), got.reason()), (504, Some("connect_timeout")));
+}
+
+#[tokio::test]
+async fn a_connect_to_a_target_that_leaves_meanwhile_goes_elsewhere_at_once() {
+    let silent = Silent::listen().await;
+    let origin = Origin::ok("ok").await;
+    // Long enough that it cannot be what ends the wait.
+    let text = |targets: &[std::net::SocketAddr]| {
+        fixed(targets, NO_CHECK, "load_balancer: {connect_timeout: 60s}")
+    };
+    let mut balancer = start(&text(&[silent.address, origin.address])).await;
+    let address = balancer.address();
+    // Two requests in turns: one of them is for the silent target.
+    let mut clients = tokio::task::JoinSet::new();
+    for method in ["POST", "POST"] {
+        let mut client = Wire::connect(address).await;
+        clients.spawn(async move {
+            let head = format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+            client.send(head).await;
+            within("an answer", client.response()).await.status()
+        });
+    }
+    let first = clients.join_next().await.expect("one").expect("no panic");
+    assert_eq!(first, 200);
+    eventually("the other one waits", async || {
+        let targets = balancer.group().await.targets;
+        let waiting = targets.iter().map(|target| target.in_flight).sum::<u64>();
+        (waiting == 1).then_some(())
+    })
+    .await;
+    let next = longshore_tests::balancer::config(&text(&[origin.address]));
+    balancer.balancer.reload(next).await.expect("reloaded");
+    let began = Instant::now();
+    let second = clients.join_next().await.expect("one").expect("no panic");
+    assert_eq!(second, 200);
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(origin.seen().len(), 2);
 }
 
 #[tokio::test]

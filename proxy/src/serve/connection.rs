@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use super::http2;
 use super::proxied;
 use super::timers::Slot;
-use super::worker::Worker;
+use super::worker::{Counted, Worker};
 use crate::control::ids::ListenerId;
 use crate::control::snapshot::Limits;
 use crate::http1::body::Body;
@@ -89,6 +89,24 @@ impl Agreed {
     }
 }
 
+/// How long a client connection is waited for: of the limits at its beginning, those that it keeps.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    idle: Duration,
+    client_keep_alive: Duration,
+    request_header: Duration,
+}
+
+impl Patience {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            idle: limits.idle,
+            client_keep_alive: limits.client_keep_alive,
+            request_header: limits.request_header,
+        }
+    }
+}
+
 /// A client connection, as its requests see it.
 pub(crate) struct Client {
     pub(crate) worker: Rc<Worker>,
@@ -103,7 +121,7 @@ pub(crate) struct Client {
     secure: bool,
     /// It carries one request, because it is a stream among others.
     single: bool,
-    limits: Limits,
+    limits: Patience,
     /// When it was accepted, when the phase began, and when a byte last moved; `Timers::now`.
     accepted: u64,
     since: Cell<u64>,
@@ -130,7 +148,7 @@ impl Client {
             let snapshot = worker.shared.load();
             let listener = snapshot.listener(listener);
             let renamed = listener.and_then(|listener| listener.renamed.clone());
-            (snapshot.limits, renamed)
+            (Patience::new(&snapshot.limits), renamed)
         };
         let now = worker.timers.now();
         let slot = worker.timers.slot();
@@ -565,12 +583,13 @@ fn expects_proxy_header(worker: &Worker, listener: ListenerId, peer: SocketAddr)
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(
-    worker: Rc<Worker>,
+pub(super) async fn serve(
+    counted: Counted,
     listener: ListenerId,
     mut stream: TcpStream,
     mut peer: SocketAddr,
 ) {
+    let worker = Rc::clone(counted.worker());
     // Both fail only if the client is gone already.
     let mut local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
         Ok(local) => local,
@@ -581,7 +600,7 @@ pub(crate) async fn serve(
     };
     // Before all else, also before TLS.
     if expects_proxy_header(&worker, listener, peer) {
-        match proxied::ends(&mut stream).await {
+        match Box::pin(proxied::ends(&mut stream)).await {
             Ok(None) => {}
             Ok(Some(ends)) => (peer, local) = (ends.source, ends.destination),
             Err(error) => {
@@ -607,7 +626,8 @@ pub(crate) async fn serve(
             // A handshake to say no would cost more than what it saves.
             if tls.is_none() && told.is_some() {
                 let client = Client::new(worker, listener, peer, local, None);
-                shed(&client, Stream::Plain(stream), reason).await;
+                // In a box, as what is below: all other connections would have room for it.
+                Box::pin(shed(client, Stream::Plain(stream), reason)).await;
             }
             return;
         }
@@ -641,7 +661,7 @@ pub(crate) async fn serve(
         let http2 = stream.tls().alpn_protocol() == Some(policy::H2);
         let stream = Stream::Tls(Box::new(stream));
         if http2 {
-            http2::serve(&client, stream, Buffer::default()).await;
+            Box::pin(http2::serve(&client, stream, Buffer::default())).await;
         } else {
             talk(&client, stream, false).await;
         }
@@ -650,11 +670,11 @@ pub(crate) async fn serve(
 }
 
 /// Tells a client that there is no room for its connection.
-async fn shed(client: &Client, stream: Stream, reason: Reason) {
+async fn shed(client: Client, stream: Stream, reason: Reason) {
     let mut link = Link::new(stream);
-    refuse(client, &mut link, reason).await;
+    refuse(&client, &mut link, reason).await;
     // Its request may be on its way, and what nobody reads resets the connection.
-    let ended = tokio::time::timeout(SHED_LINGER, linger(client, link));
+    let ended = tokio::time::timeout(SHED_LINGER, linger(&client, link));
     // The time being over is an end like another.
     ended.await.unwrap_or_default();
 }
@@ -688,7 +708,9 @@ async fn talk(client: &Client, stream: Stream, http2: bool) {
     let mut link = Link::new(stream);
     let last = converse(client, &mut link, http2).await;
     if last == Next::Http2 {
-        return http2::serve(client, link.wire.stream, link.wire.input).await;
+        // In a box: most connections on a listener without TLS carry HTTP/1.1.
+        let served = http2::serve(client, link.wire.stream, link.wire.input);
+        return Box::pin(served).await;
     }
     client.worker.buffers.forget(&mut link.wire.input);
     match last {
@@ -723,6 +745,8 @@ async fn converse(client: &Client, link: &mut Link, http2: bool) -> Next {
             }
         }
         link.lend(&client.worker.buffers);
+        // In no box, though connections that wait have room for it then: that would cost each request
+        // some 350 instructions of 13,200, and save a waiting connection 1 KB of 3.
         match request::handle(client, link).await {
             Next::More => {}
             Next::Request => link.give_back(&client.worker.buffers),

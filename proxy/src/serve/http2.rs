@@ -292,7 +292,8 @@ async fn exchange(open: Open, mut stream: Inbound) {
             return;
         }
     }
-    request::handle(client, &mut link).await;
+    // In a box: a new task is moved three times.
+    Box::pin(request::handle(client, &mut link)).await;
     buffers.forget(&mut link.wire.input);
     link.give_back(buffers);
     if let Stream::Http2(stream) = &mut link.wire.stream {

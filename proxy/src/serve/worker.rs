@@ -223,19 +223,23 @@ impl Worker {
         peer: SocketAddr,
     ) {
         let counted = Counted::new(Rc::clone(self));
-        tokio::task::spawn_local(async move {
-            connection::serve(Rc::clone(&counted.0), listener, stream, peer).await;
-        });
+        // The task is the connection: what was around it would hold the arguments once more.
+        tokio::task::spawn_local(connection::serve(counted, listener, stream, peer));
     }
 }
 
 /// An open connection in the worker's count, however it ends.
-struct Counted(Rc<Worker>);
+pub(super) struct Counted(Rc<Worker>);
 
 impl Counted {
     fn new(worker: Rc<Worker>) -> Self {
         worker.load().add();
         Self(worker)
+    }
+
+    /// Whose it is.
+    pub(super) fn worker(&self) -> &Rc<Worker> {
+        &self.0
     }
 }
 

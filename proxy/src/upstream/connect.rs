@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,6 +16,11 @@ use super::pool::{Connection, Local, Pool};
 use crate::clock;
 use crate::http1::stream::Stream;
 use crate::tls::stream::TlsStream;
+
+/// How often a connection that takes so long is given up if its target has left meanwhile. A task
+/// with an address of its own takes that with it, so that nobody refuses; those that come soon,
+/// which are nearly all, cost no more timers than without.
+const RETIRED_LOOK: Duration = Duration::from_millis(250);
 
 /// Connects within a time limit, which also holds for TLS and the beginning of HTTP/2. `trusting`:
 /// take the connection even if it is not sure that the target is still the one at that address.
@@ -39,9 +45,16 @@ pub(crate) async fn connect(
             open(pool, local, trusting, header).await
         }
     };
-    match tokio::time::timeout(limit, opened).await {
-        Err(_) => Err(AttemptError::ConnectTimeout),
-        Ok(opened) => opened,
+    let (mut opened, mut left) = (pin!(opened), limit);
+    loop {
+        let step = left.min(RETIRED_LOOK);
+        if let Ok(opened) = tokio::time::timeout(step, &mut opened).await {
+            return opened;
+        }
+        left = left.saturating_sub(step);
+        if left.is_zero() || local.endpoint().is_retired() {
+            return Err(AttemptError::ConnectTimeout);
+        }
     }
 }
 

@@ -1,0 +1,200 @@
+//! What a request and a connection may cost, in figures that a busy machine does not change: blocks
+//! of memory for each request, bytes for each idle connection.
+//!
+//! A program of its own with one test, because every allocation of the process counts. Clients and
+//! targets are threads with a buffer each: they allocate nothing while it is counted.
+
+#![allow(
+    clippy::expect_used,
+    reason = "what cannot go on fails the test, at the place where it happened"
+)]
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::thread;
+
+use longshore_tests::balancer::{fixed, https, start};
+use longshore_tests::certificates::{Folder, Key};
+use longshore_tests::secure::connect;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+/// Requests that are counted, after as many that are not: pools and buffers are warm then.
+const REQUESTS: u32 = 1_000;
+
+/// What the control thread and timers may allocate beside a request, for each.
+const BESIDE: f64 = 0.05;
+
+/// Idle connections that are counted, after some that are not: tables that grow by doubling have
+/// room for 512 then.
+const CONNECTIONS: usize = 200;
+const BEFORE: usize = 260;
+
+/// The budgets of an idle connection.
+const HTTP_BYTES: usize = 3_072;
+const HTTPS_BYTES: usize = 14_848;
+
+const SMALL: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
+const CHUNKS: &[u8] =
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+const GET: &[u8] = b"GET /path?query HTTP/1.1\r\nHost: example.com\r\nUser-Agent: gates/1.0\r\nAccept: */*\r\nCookie: a=b\r\n\r\n";
+const POST: &[u8] =
+    b"POST /path HTTP/1.1\r\nHost: example.com\r\nContent-Length: 10\r\n\r\n0123456789";
+
+/// A target that gives the same response to each request, whose size is known.
+fn target(response: &'static [u8], body: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let address = listener.local_addr().expect("bound");
+    thread::spawn(move || {
+        // They end with the process.
+        for stream in listener.incoming().flatten() {
+            thread::spawn(move || answer(stream, response, body));
+        }
+    });
+    address
+}
+
+fn answer(mut stream: TcpStream, response: &[u8], body: usize) {
+    let mut buffer = [0; 4096];
+    let mut filled = 0;
+    while let Ok(count @ 1..) = stream.read(&mut buffer[filled..]) {
+        filled += count;
+        let head = buffer[..filled]
+            .windows(4)
+            .position(|end| end == b"\r\n\r\n");
+        if head.is_some_and(|head| filled >= head + 4 + body) {
+            filled = 0;
+            if stream.write_all(response).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Sends a request and reads its response, which ends so.
+fn ask(stream: &mut TcpStream, request: &[u8], end: &[u8]) {
+    let mut buffer = [0; 4096];
+    let mut filled = 0;
+    stream.write_all(request).expect("sent");
+    while !buffer[..filled].ends_with(end) {
+        let count = stream.read(&mut buffer[filled..]).expect("read");
+        assert_ne!(count, 0, "closed");
+        filled += count;
+    }
+    assert!(buffer.starts_with(b"HTTP/1.1 200 "), "another status");
+}
+
+/// Blocks that were allocated for each of many requests on one connection.
+async fn blocks(
+    case: &str,
+    group: &str,
+    top: &str,
+    request: &'static [u8],
+    response: &'static [u8],
+) -> f64 {
+    let body = if request == POST { 10 } else { 0 };
+    let group = format!("health_check: {{enabled: false}}\n{group}");
+    let text = fixed(&[target(response, body)], &group, top);
+    let balancer = start(&text).await;
+    let address = balancer.address();
+    let end = &response[response.len() - 5..];
+    let counted = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).expect("connected");
+        stream.set_nodelay(true).expect("a socket");
+        let mut many = || {
+            let before = dhat::HeapStats::get().total_blocks;
+            for _ in 0..REQUESTS {
+                ask(&mut stream, request, end);
+            }
+            dhat::HeapStats::get().total_blocks - before
+        };
+        many();
+        many()
+    });
+    let counted = counted.await.expect("it ended");
+    #[allow(clippy::cast_precision_loss, reason = "a few thousand")]
+    let each = counted as f64 / f64::from(REQUESTS);
+    println!("{case}: {each:.2} blocks for each request");
+    each
+}
+
+/// Bytes that each of many idle connections takes after a request. `open` makes one of them and
+/// keeps no more than its socket.
+async fn bytes(case: &str, open: impl AsyncFn() -> TcpStream) -> usize {
+    let mut sockets = Vec::with_capacity(BEFORE + CONNECTIONS);
+    for _ in 0..BEFORE {
+        sockets.push(open().await);
+    }
+    let before = dhat::HeapStats::get().curr_bytes;
+    for _ in 0..CONNECTIONS {
+        sockets.push(open().await);
+    }
+    let counted = dhat::HeapStats::get().curr_bytes.saturating_sub(before);
+    let each = counted / CONNECTIONS;
+    println!("{case}: {each} bytes for each idle connection");
+    each
+}
+
+async fn plain(address: SocketAddr) -> TcpStream {
+    let opened = tokio::task::spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address).expect("connected");
+        ask(&mut stream, GET, b"hello");
+        stream
+    });
+    opened.await.expect("it ended")
+}
+
+async fn secure(address: SocketAddr) -> TcpStream {
+    let mut stream = connect(address, "site.example", &["http/1.1"]).await;
+    stream.write_all(GET).await.expect("sent");
+    let mut buffer = [0; 4096];
+    let mut filled = 0;
+    while !buffer[..filled].ends_with(b"hello") {
+        filled += stream.read(&mut buffer[filled..]).await.expect("read");
+    }
+    let (socket, _) = stream.into_inner();
+    socket.into_std().expect("a socket")
+}
+
+/// Budgets. Whoever must go beyond one says in the commit what is got for it; whoever gets far below
+/// one lowers it.
+#[tokio::test]
+async fn requests_and_idle_connections_stay_within_their_budgets_of_memory() {
+    let _counting = dhat::Profiler::builder().testing().build();
+    let sticky = "stickiness: {enabled: true, type: lb_cookie}";
+    let log = "load_balancer: {access_logs: {path: /dev/null, format: json}}";
+    let mut beyond = Vec::new();
+    for (case, group, top, request, response, budget) in [
+        ("GET", "", "", GET, SMALL, 0.0),
+        ("POST", "", "", POST, SMALL, 0.0),
+        ("a response in chunks", "", "", GET, CHUNKS, 1.0),
+        ("GET, access log", "", log, GET, SMALL, 10.0),
+        ("GET, new sticky client", sticky, "", GET, SMALL, 1.0),
+    ] {
+        let each = blocks(case, group, top, request, response).await;
+        if each > budget + BESIDE {
+            beyond.push(format!("{case}: {each} blocks, and {budget} are allowed"));
+        }
+    }
+    let group = "health_check: {enabled: false}";
+    let balancer = start(&fixed(&[target(SMALL, 0)], group, "")).await;
+    let address = balancer.address();
+    let each = bytes("HTTP", async || plain(address).await).await;
+    if each > HTTP_BYTES {
+        beyond.push(format!("HTTP: {each} bytes, and {HTTP_BYTES} are allowed"));
+    }
+    let folder = Folder::default();
+    folder.make("site", &["site.example"], Key::Ecdsa, 30);
+    let (balancer, _origin) = https(&folder, "site", "mode: 'off'").await;
+    let address = balancer.address();
+    let each = bytes("HTTPS", async || secure(address).await).await;
+    if each > HTTPS_BYTES {
+        beyond.push(format!(
+            "HTTPS: {each} bytes, and {HTTPS_BYTES} are allowed"
+        ));
+    }
+    assert!(beyond.is_empty(), "{beyond:#?}");
+}
