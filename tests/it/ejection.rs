@@ -74,10 +74,13 @@ async fn the_first_refused_connection_takes_a_target_out_and_no_client_notices()
     );
     let until = ejection.until_seconds.expect("it ends");
     assert!((5.0..=10.0).contains(&until), "{until}");
+    // On a busy machine the second request may have tried it too, before it was out.
+    let before = view.requests;
+    assert!((1..=2).contains(&before), "{before}");
     for _ in 0..20 {
         assert_eq!(client.get("/").await.text(), "served");
     }
-    assert_eq!(self::view(&balancer, refused).await.requests, 1);
+    assert_eq!(self::view(&balancer, refused).await.requests, before);
 }
 
 #[tokio::test]

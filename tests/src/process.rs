@@ -1,10 +1,12 @@
 //! The `longshore` command as a process of its own.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::DEADLINE;
@@ -79,12 +81,22 @@ impl Drop for TempFile {
     }
 }
 
-/// A free port. The kernel does not give it to others at once, so that the process that is told to
-/// use it finds it free.
+/// A free port, which no other call in this process gets. The kernel does not give it to others at
+/// once, so that the process that is told to use it finds it free.
+///
+/// # Panics
+/// If there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
-    socket.local_addr().expect("bound").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let port = socket.local_addr().expect("bound").port();
+        if given.insert(port) {
+            return port;
+        }
+    }
 }
 
 /// A running `longshore`, killed when dropped.
