@@ -92,15 +92,12 @@ fn note(difference: &Difference) -> Option<&'static str> {
             "the new address opens, the old one closes; clients that are connected are told to connect anew",
         ),
         (["target_groups", _], Some(_), None) => Some("its requests in flight end with the group"),
-        (
-            [
-                "target_groups",
-                _,
-                "discovery" | "protocol" | "protocol_version" | "tls",
-                ..,
-            ],
-            ..,
-        ) => Some("the group begins anew: its targets are found and checked again"),
+        (["target_groups", _, "discovery" | "protocol" | "tls", ..], ..) => {
+            Some("the group begins anew: its targets are found and checked again")
+        }
+        (["target_groups", _, "protocol_version"], ..) => Some(
+            "targets are connected to anew; who is healthy stays so until a check says otherwise",
+        ),
         _ => None,
     }
 }
@@ -136,6 +133,12 @@ mod tests {
 4 changes
 "
         );
+        new["target_groups"][0]["protocol_version"] = json!("HTTP2");
+        let text = show(&differences(&old, &new));
+        assert!(
+            text.contains("+ target_groups.g.protocol_version: HTTP2\n    targets are connected to anew; who is healthy stays"),
+            "{text}"
+        );
         new["runtime"]["workers"] = json!(4);
         let text = show(&differences(&old, &new));
         assert!(
@@ -143,7 +146,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.ends_with("5 changes; a reload refuses them, a restart takes them\n"),
+            text.ends_with("6 changes; a reload refuses them, a restart takes them\n"),
             "{text}"
         );
     }
