@@ -22,10 +22,11 @@ use longshore_emulator::{
 };
 use longshore_tests::balancer::{self, Running};
 use longshore_tests::cluster::Cluster;
+use longshore_tests::http::connect;
 use longshore_tests::services::{group, serve};
 use longshore_tests::wire::Wire;
 use longshore_tests::{eventually, within};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// Tasks whose port has this name speak HTTP/2 alone. The others are as ever.
@@ -167,16 +168,6 @@ async fn spoken(balancer: &Running, name: &str, version: (&str, &str), count: us
         (is && healthy.count() == count).then_some(group)
     })
     .await
-}
-
-async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
-    let stream = TcpStream::connect(address).await.expect("connected");
-    let (sender, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
-    tokio::spawn(async move {
-        // How it ended is seen by its requests.
-        drop(connection.await);
-    });
-    sender.ready().await.expect("ready")
 }
 
 /// Status, `grpc-status` and the task that answered.

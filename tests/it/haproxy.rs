@@ -3,10 +3,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use longshore_tests::balancer::{fixed, start};
 use longshore_tests::origin::Origin;
+use longshore_tests::process::{Killed, TempFile};
 use longshore_tests::wire::Wire;
 use longshore_tests::{eventually, within};
 use tokio::net::{TcpSocket, TcpStream};
@@ -15,37 +16,28 @@ const CLIENT: Ipv4Addr = Ipv4Addr::new(127, 9, 8, 7);
 
 /// A running HAProxy. It ends when dropped, with its file.
 struct HaProxy {
-    child: Child,
-    file: PathBuf,
-}
-
-impl Drop for HaProxy {
-    fn drop(&mut self) {
-        // It may have ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
-        drop(std::fs::remove_file(&self.file));
-    }
+    _child: Killed,
+    _file: TempFile,
 }
 
 impl HaProxy {
     /// Starts with these sections, and waits for the port.
     async fn start(sections: &str, port: u16) -> Self {
-        let name = format!("longshore-haproxy-{}-{port}.cfg", std::process::id());
-        let file = std::env::temp_dir().join(name);
-        let text = format!(
+        let file = TempFile::new(&format!(
             "global\n  maxconn 100\ndefaults\n  timeout connect 5s\n  timeout client 20s\n  timeout server 20s\n{sections}"
-        );
-        std::fs::write(&file, text).expect("written");
+        ));
         let child = Command::new(executable().expect("looked for before"))
             .arg("-db")
             .arg("-f")
-            .arg(&file)
+            .arg(file.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .expect("started");
-        let running = Self { child, file };
+        let running = Self {
+            _child: Killed(child),
+            _file: file,
+        };
         eventually("HAProxy accepts", async || {
             TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)
         })

@@ -1,6 +1,5 @@
 //! HTTP/2 from clients: what passes, what does not, and how it ends.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use longshore_tests::balancer::{Running, fixed, start};
 use longshore_tests::frames::{
     self, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PROTOCOL_ERROR, RST_STREAM,
 };
+use longshore_tests::http::connect;
 use longshore_tests::origin::{Origin, response};
 use longshore_tests::wire::{Head, Wire};
 use longshore_tests::{eventually, within};
@@ -27,17 +27,6 @@ async fn before(origin: &Origin, top: &str) -> Running {
     .await;
     running.wait_for("healthy", 1).await;
     running
-}
-
-/// A client that has made its connection.
-async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
-    let stream = TcpStream::connect(address).await.expect("connected");
-    let (sender, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
-    tokio::spawn(async move {
-        // How it ended is seen by its requests.
-        drop(connection.await);
-    });
-    sender.ready().await.expect("ready")
 }
 
 /// All values of a name.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use longshore_tests::balancer::{Running, fixed, start};
 use longshore_tests::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frames, GOAWAY, HEADERS,
-    NO_ERROR, PING, PRIORITY, REFUSED_STREAM, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame,
-    get,
+    NO_ERROR, PING, PRIORITY, REFUSED_STREAM, RST_STREAM, SETTINGS, WINDOW_UPDATE, block,
+    continued, frame, get,
 };
 use longshore_tests::origin::{Origin, response};
 use longshore_tests::process::{Process, TempFile, free_port};
@@ -120,19 +120,7 @@ async fn a_head_in_too_many_continuations_ends_the_connection() {
     let running = before(&origin, "").await;
     for (count, allowed) in [(CONTINUATIONS_MAX, true), (CONTINUATIONS_MAX + 1, false)] {
         let mut client = Frames::connect(running.address(), &[]).await;
-        let block = get("/");
-        let mut bytes = frame(HEADERS, END_STREAM, 1, &block[..1]);
-        for index in 1..=count {
-            let last = index == count;
-            let part = if last {
-                &block[index..]
-            } else {
-                &block[index..=index]
-            };
-            let flags = if last { END_HEADERS } else { 0 };
-            bytes.extend(frame(CONTINUATION, flags, 1, part));
-        }
-        client.send(&bytes).await;
+        client.send(&continued(1, &get("/"), count)).await;
         if allowed {
             let head = client.next_of(HEADERS).await.expect("a response");
             assert!(head.begins_with_200());

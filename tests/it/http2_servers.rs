@@ -3,12 +3,12 @@
 //! say that they look at nothing.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use longshore_tests::balancer::{fixed, start};
 use longshore_tests::certificates::{Folder, Key, run};
 use longshore_tests::eventually;
-use longshore_tests::process::free_port;
+use longshore_tests::process::{Killed, free_port};
 use tokio::net::TcpStream;
 
 /// More than the windows of both connections hold.
@@ -16,16 +16,8 @@ const LARGE: usize = 3_000_000;
 
 /// A running nghttpd. It ends when dropped.
 struct Nghttpd {
-    child: Child,
+    _child: Killed,
     port: u16,
-}
-
-impl Drop for Nghttpd {
-    fn drop(&mut self) {
-        // It may have ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
 }
 
 impl Nghttpd {
@@ -52,7 +44,10 @@ impl Nghttpd {
             .stdout(Stdio::null())
             .spawn()
             .expect("nghttpd is installed");
-        let this = Self { child, port };
+        let this = Self {
+            _child: Killed(child),
+            port,
+        };
         eventually("nghttpd accepts", async || {
             TcpStream::connect(("127.0.0.1", port)).await.ok().map(drop)
         })

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use longshore_tests::balancer::{Running, fixed, start};
 use longshore_tests::frames::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frame, Frames, HEADERS,
-    PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame, get,
+    PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, continued, frame, get,
 };
 use longshore_tests::origin::Origin;
 use longshore_tests::process::{Process, TempFile, free_port};
@@ -171,18 +171,7 @@ async fn a_response_in_too_many_continuations_ends_the_connection() {
         let (mut client, mut target) = asked(&running, &listener).await;
         let mut fields = vec![0x88];
         fields.extend(block(&[("x-a", "b")]));
-        let mut bytes = frame(HEADERS, END_STREAM, 1, &fields[..1]);
-        for index in 1..=count {
-            let last = index == count;
-            let part = if last {
-                &fields[index..]
-            } else {
-                &fields[index..=index]
-            };
-            let flags = if last { END_HEADERS } else { 0 };
-            bytes.extend(frame(CONTINUATION, flags, 1, part));
-        }
-        target.send(&bytes).await;
+        target.send(&continued(1, &fields, count)).await;
         let head = client.next_of(HEADERS).await.expect("a response");
         assert_eq!(head.begins_with_200(), allowed);
         if !allowed {

@@ -11,11 +11,12 @@ use h2::{Reason, RecvStream};
 use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use longshore_tests::balancer::{Running, fixed, start};
 use longshore_tests::frames::{END_HEADERS, Frames, GOAWAY, HEADERS, SETTINGS, frame};
+use longshore_tests::http::connect;
 use longshore_tests::origin::Origin;
 use longshore_tests::wire::Wire;
 use longshore_tests::{eventually, secure, within};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 /// A balancer before targets with HTTP/2.
 async fn before(targets: &[SocketAddr], version: &str, more: &str) -> Running {
@@ -23,16 +24,6 @@ async fn before(targets: &[SocketAddr], version: &str, more: &str) -> Running {
     let running = start(&fixed(targets, group.trim_end(), "runtime: {workers: 1}")).await;
     running.wait_for("healthy", targets.len()).await;
     running
-}
-
-async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
-    let stream = TcpStream::connect(address).await.expect("connected");
-    let (sender, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
-    tokio::spawn(async move {
-        // How it ended is seen by its requests.
-        drop(connection.await);
-    });
-    sender.ready().await.expect("ready")
 }
 
 fn request(method: Method, path: &str) -> Request<()> {

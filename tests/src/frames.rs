@@ -126,6 +126,18 @@ pub fn get(path: &str) -> Vec<u8> {
     ])
 }
 
+/// A list of fields for a stream, which ends with it, in HEADERS with its first byte and so many
+/// CONTINUATIONs. Each has one byte, the last one what is left.
+#[must_use]
+pub fn continued(stream: u32, block: &[u8], count: usize) -> Vec<u8> {
+    let mut bytes = frame(HEADERS, END_STREAM, stream, &block[..1]);
+    for index in 1..count {
+        bytes.extend(frame(CONTINUATION, 0, stream, &block[index..=index]));
+    }
+    bytes.extend(frame(CONTINUATION, END_HEADERS, stream, &block[count..]));
+    bytes
+}
+
 /// A connection.
 pub struct Frames {
     /// The socket.

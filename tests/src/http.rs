@@ -1,10 +1,12 @@
 //! Requests on any stream, for clients that go on while a test does something to the balancer.
 
 use std::io;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::DEADLINE;
@@ -72,6 +74,16 @@ pub async fn over_http2(stream: impl Stream + 'static) -> (SendRequest<Bytes>, J
     // How it ended is seen by its requests.
     let driver = tokio::spawn(async move { drop(connection.await) });
     (sender, driver)
+}
+
+/// A client with HTTP/2 that has made its connection.
+///
+/// # Panics
+/// If there is none.
+pub async fn connect(address: SocketAddr) -> SendRequest<Bytes> {
+    let stream = TcpStream::connect(address).await.expect("connected");
+    let (sender, _) = over_http2(stream).await;
+    sender.ready().await.expect("ready")
 }
 
 /// Asks for a URL, and reads the whole response. Its status.

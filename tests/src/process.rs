@@ -99,19 +99,23 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// A child process, killed when dropped.
+pub struct Killed(pub Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        // It may have ended already.
+        self.0.kill().unwrap_or_default();
+        self.0.wait().map(drop).unwrap_or_default();
+    }
+}
+
 /// A running `longshore`, killed when dropped.
 pub struct Process {
-    child: Child,
+    child: Killed,
     lines: Receiver<String>,
     /// What it has written to standard error so far.
     pub log: Vec<String>,
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        self.child.kill().unwrap_or_default();
-        self.child.wait().map(drop).unwrap_or_default();
-    }
 }
 
 impl Process {
@@ -158,7 +162,7 @@ impl Process {
             }
         });
         Self {
-            child,
+            child: Killed(child),
             lines,
             log: Vec::new(),
         }
@@ -196,7 +200,7 @@ impl Process {
 
     /// Sends a signal, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
+        let pid = self.child.0.id().to_string();
         let status = Command::new("kill")
             .args(["-s", name, &pid])
             .status()
@@ -208,7 +212,7 @@ impl Process {
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + DEADLINE;
         while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().expect("waited") {
+            if let Some(status) = self.child.0.try_wait().expect("waited") {
                 return status;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -256,7 +260,7 @@ impl Process {
 
     fn read(&self, name: &str) -> String {
         let mut text = String::new();
-        let path = format!("/proc/{}/{name}", self.child.id());
+        let path = format!("/proc/{}/{name}", self.child.0.id());
         let mut file = std::fs::File::open(path).expect("the process lives");
         file.read_to_string(&mut text).expect("read");
         text
