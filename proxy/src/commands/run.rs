@@ -70,27 +70,21 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
                 _ = hangup.recv() => {
-                    manager.tell(notify::RELOADING);
-                    // The log has said what was wrong.
                     watch = Watch::new(Mark::of(path));
-                    reload(&mut balancer, path).await.unwrap_or_default();
-                    manager.tell(notify::READY);
+                    // The log has said what was wrong.
+                    reload(&mut balancer, path, &manager).await.unwrap_or_default();
                 }
                 reply = asked(&mut reloads) => {
-                    manager.tell(notify::RELOADING);
                     watch = Watch::new(Mark::of(path));
-                    let reloaded = reload(&mut balancer, path).await;
+                    let reloaded = reload(&mut balancer, path, &manager).await;
                     // Whoever is gone can read the log.
                     drop(reply.send(reloaded));
-                    manager.tell(notify::READY);
                 }
                 _ = looks.tick(), if balancer.reloads_on_change() => {
                     if watch.look(Mark::of(path)) {
-                        manager.tell(notify::RELOADING);
                         // The log has said what was wrong, and nothing is tried again before the
                         // file is another one.
-                        reload(&mut balancer, path).await.unwrap_or_default();
-                        manager.tell(notify::READY);
+                        reload(&mut balancer, path, &manager).await.unwrap_or_default();
                     }
                 }
                 _ = moved.recv() => balancer.reopen_logs(),
@@ -125,7 +119,15 @@ async fn asked(reloads: &mut Option<Reloads>) -> oneshot::Sender<Result<(), Stri
     std::future::pending().await
 }
 
-async fn reload(balancer: &mut Balancer, path: &Path) -> Result<(), String> {
+/// Reloads, and tells the service manager when that begins and ends.
+async fn reload(balancer: &mut Balancer, path: &Path, manager: &Manager) -> Result<(), String> {
+    manager.tell(notify::RELOADING);
+    let reloaded = read_again(balancer, path).await;
+    manager.tell(notify::READY);
+    reloaded
+}
+
+async fn read_again(balancer: &mut Balancer, path: &Path) -> Result<(), String> {
     let config = match longshore_config::load(path) {
         Ok(config) => config,
         Err(errors) => {

@@ -243,16 +243,7 @@ impl Controller {
 
     /// The targets that have figures of their own in a scrape.
     pub(super) fn target_figures(&self) -> Vec<TargetFigures> {
-        let all = self.groups.values().flat_map(Group::endpoints);
-        // One that left and came back is there twice, and is one series.
-        let mut seen = BTreeSet::new();
-        let all = all.filter(|(endpoint, _)| {
-            seen.insert((
-                Arc::clone(&endpoint.group),
-                endpoint.key.clone(),
-                endpoint.address,
-            ))
-        });
+        let all = self.groups.values().flat_map(Group::series);
         let all = all.map(|(endpoint, target)| TargetFigures {
             endpoint: Arc::clone(endpoint),
             zone: target.zone.clone(),
@@ -387,12 +378,30 @@ impl Member {
 }
 
 impl Group {
+    fn registered(&self) -> impl Iterator<Item = (&Arc<Endpoint>, &Target)> {
+        let members = self.members.iter();
+        members.map(|member| (&member.endpoint, &member.target))
+    }
+
     /// Its registered targets, and those that drain.
     fn endpoints(&self) -> impl Iterator<Item = (&Arc<Endpoint>, &Target)> {
-        let members = self.members.iter();
-        let members = members.map(|member| (&member.endpoint, &member.target));
         let draining = self.draining.iter();
-        members.chain(draining.map(|draining| (&draining.endpoint, &draining.target)))
+        let draining = draining.map(|draining| (&draining.endpoint, &draining.target));
+        self.registered().chain(draining)
+    }
+
+    /// The same, one that left and came back only once: its figures are one series. Those that are
+    /// registered are all different, and only they may be many.
+    fn series(&self) -> impl Iterator<Item = (&Arc<Endpoint>, &Target)> {
+        let mut seen = BTreeSet::new();
+        let draining = self.draining.iter().filter(move |draining| {
+            let (key, address) = (&draining.target.key, draining.target.address);
+            let member = self.members.get(key);
+            let is_back = member.is_some_and(|member| member.target.address == address);
+            !is_back && seen.insert((key, address))
+        });
+        let draining = draining.map(|draining| (&draining.endpoint, &draining.target));
+        self.registered().chain(draining)
     }
 
     /// How many targets are out or on trial.

@@ -13,7 +13,7 @@ use crate::control::ids::ListenerId;
 use crate::serve::connection::Client;
 use crate::serve::worker::Worker;
 use crate::tls::accept::Lost;
-use crate::tls::{clients, policy};
+use crate::tls::clients;
 
 /// What a line says.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ struct Entry<'e> {
     verified: &'e str,
     number: u64,
     exchange: String,
-    listener: &'e str,
+    listener: String,
     /// Why there is no connection.
     error: &'e str,
 }
@@ -37,10 +37,7 @@ struct Entry<'e> {
 /// A connection without TLS.
 pub(crate) fn plain(client: &Client) {
     client.worker.recorder.connected(|out| {
-        let mut entry = begun(client);
-        let name = name(&client.worker, client.listener);
-        entry.listener = &name;
-        line(&entry, out);
+        line(&of_client(client), out);
     });
 }
 
@@ -48,13 +45,11 @@ pub(crate) fn plain(client: &Client) {
 pub(crate) fn secure(client: &Client, tls: &rustls::Connection, verifies: bool, took: Duration) {
     client.worker.recorder.connected(|out| {
         let leaf = tls.peer_certificates().and_then(|chain| chain.first());
-        let suite = tls.negotiated_cipher_suite();
         let group = tls.negotiated_key_exchange_group();
-        let mut entry = begun(client);
-        let name = name(&client.worker, client.listener);
-        entry.listener = &name;
-        entry.version = tls.protocol_version().map_or("", policy::version_name);
-        entry.cipher = suite.map_or("", |suite| policy::openssl_name(suite.suite()));
+        let mut entry = of_client(client);
+        if let Some(agreed) = client.tls() {
+            (entry.version, entry.cipher) = (agreed.version, agreed.cipher);
+        }
         entry.handshake = Some(took);
         entry.certificate = leaf.and_then(clients::shown);
         entry.verified = if verifies && leaf.is_some() {
@@ -72,55 +67,44 @@ pub(crate) fn lost(worker: &Worker, id: ListenerId, ends: (SocketAddr, SocketAdd
     worker.recorder.connected(|out| {
         let cause = lost.error.as_ref();
         let error = cause.map_or(lost.ended.name().to_owned(), ToString::to_string);
-        let name = name(worker, id);
-        line(
-            &Entry {
-                time: clock::wall_micros(),
-                ends: Some(ends),
-                verified: cause
-                    .and_then(|error| error.get_ref()?.downcast_ref())
-                    .map_or("Failed:UnmappedConnectionError", verdict),
-                number: worker.number(),
-                listener: &name,
-                error: &error,
-                ..Entry::default()
-            },
-            out,
-        );
+        let mut entry = begun(worker, id, ends, worker.number());
+        entry.verified = cause
+            .and_then(|error| error.get_ref()?.downcast_ref())
+            .map_or("Failed:UnmappedConnectionError", verdict);
+        entry.error = &error;
+        line(&entry, out);
     });
 }
 
 /// A connection for which there was no room, and why.
 pub(crate) fn shed(worker: &Worker, id: ListenerId, ends: (SocketAddr, SocketAddr), why: &str) {
     worker.recorder.connected(|out| {
-        let name = name(worker, id);
-        line(
-            &Entry {
-                time: clock::wall_micros(),
-                ends: Some(ends),
-                number: worker.number(),
-                listener: &name,
-                error: why,
-                ..Entry::default()
-            },
-            out,
-        );
+        let mut entry = begun(worker, id, ends, worker.number());
+        entry.error = why;
+        line(&entry, out);
     });
 }
 
-fn begun(client: &Client) -> Entry<'static> {
-    Entry {
-        time: clock::wall_micros(),
-        ends: Some((client.peer, client.local)),
-        number: client.number,
-        ..Entry::default()
-    }
+fn of_client<'e>(client: &Client) -> Entry<'e> {
+    let ends = (client.peer, client.local);
+    begun(&client.worker, client.listener, ends, client.number)
 }
 
-fn name(worker: &Worker, id: ListenerId) -> String {
+fn begun<'e>(
+    worker: &Worker,
+    id: ListenerId,
+    ends: (SocketAddr, SocketAddr),
+    number: u64,
+) -> Entry<'e> {
     let snapshot = worker.shared.load();
     let listener = snapshot.listener(id);
-    listener.map_or(String::new(), |listener| listener.name.to_string())
+    Entry {
+        time: clock::wall_micros(),
+        ends: Some(ends),
+        number,
+        listener: listener.map_or(String::new(), |listener| listener.name.to_string()),
+        ..Entry::default()
+    }
 }
 
 /// ALB's words for what was wrong with a client's certificate.
@@ -184,7 +168,7 @@ fn line(entry: &Entry<'_>, out: &mut Vec<u8>) {
         dash(entry.verified),
         entry.number,
         dash(&entry.exchange),
-        dash(entry.listener),
+        dash(&entry.listener),
         dash(&local.unwrap_or_default())
     )
     .unwrap_or_default();
@@ -221,7 +205,7 @@ mod tests {
             verified: "Success",
             number: 0xabcd,
             exchange: "X25519".to_owned(),
-            listener: "web",
+            listener: "web".to_owned(),
             error: "",
         };
         line(&entry, &mut out);

@@ -46,8 +46,13 @@ impl<const N: usize> Default for Row<N> {
 impl<const N: usize> Row<N> {
     /// Counts one at a place; places outside of the row count nowhere.
     pub fn count(&self, place: usize) {
+        self.add(place, 1);
+    }
+
+    /// Counts so many at a place.
+    pub fn add(&self, place: usize, count: u64) {
         if let Some(counter) = self.0.get(place) {
-            counter.add(1);
+            counter.add(count);
         }
     }
 

@@ -616,13 +616,14 @@ pub(super) async fn serve(
         let tls = listener.and_then(|listener| listener.tls.clone());
         (tls, snapshot.connections)
     };
-    let shared = Arc::clone(&worker.shared);
-    let _place = match shared.crowd.enter(limits, || worker.open(), peer.ip()) {
+    // By way of what lives as long as this, and not of one more reference that workers share.
+    let crowd = &counted.worker().shared.crowd;
+    let _place = match crowd.enter(limits, || worker.open(), peer.ip()) {
         Ok(place) => place,
         Err(reason) => {
             worker.metrics.connections_shed.add(1);
             connection_log::shed(&worker, listener, (peer, local), reason.name());
-            let told = shared.crowd.tell();
+            let told = crowd.tell();
             // A handshake to say no would cost more than what it saves.
             if tls.is_none() && told.is_some() {
                 let client = Client::new(worker, listener, peer, local, None);

@@ -2,8 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -54,13 +53,9 @@ pub(super) struct Probe {
     tls: Option<TlsConnector>,
     /// None: only a connection.
     asked: Option<Asked>,
-    /// What came back of the latest check: 0, or one of the constants below.
-    seen: AtomicU32,
+    /// What came back of the latest check, also of one that did not end in time.
+    seen: Mutex<Seen>,
 }
-
-/// A response without a code, and the code 0.
-const RESPONSE: u32 = 1;
-const FIRST_CODE: u32 = 2;
 
 /// What is asked, and what must come.
 struct Asked {
@@ -105,22 +100,22 @@ impl Probe {
             is_h2,
             tls,
             asked,
-            seen: AtomicU32::new(0),
+            seen: Mutex::new(Seen::Nothing),
         })
     }
 
     /// What came back of the latest check.
     pub(super) fn seen(&self) -> Seen {
-        match self.seen.load(Ordering::Relaxed) {
-            0 => Seen::Nothing,
-            RESPONSE => Seen::Response,
-            code => Seen::Code(u16::try_from(code - FIRST_CODE).unwrap_or(0)),
-        }
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn saw(&self, seen: Seen) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
     }
 
     /// Makes the check. Has no time limit of its own.
     pub(super) async fn run(&self) -> Result<(), Failure> {
-        self.seen.store(0, Ordering::Relaxed);
+        self.saw(Seen::Nothing);
         let mut stream = TcpStream::connect(self.address).await.map_err(connecting)?;
         let begun = stream.write_all(&self.beginning).await;
         begun.map_err(|error| failed(&error))?;
@@ -147,17 +142,15 @@ impl Probe {
             let (mut sender, driver) = made.map_err(|error| failed(&error))?;
             self.drive(driver);
             let response = sender.send_request(request).await;
-            asked
-                .judge(response.map_err(|error| failed(&error))?, &self.seen)
-                .await
+            let response = response.map_err(|error| failed(&error))?;
+            asked.judge(response, |seen| self.saw(seen)).await
         } else {
             let made = http1::handshake(stream).await;
             let (mut sender, driver) = made.map_err(|error| failed(&error))?;
             self.drive(driver);
             let response = sender.send_request(request).await;
-            asked
-                .judge(response.map_err(|error| failed(&error))?, &self.seen)
-                .await
+            let response = response.map_err(|error| failed(&error))?;
+            asked.judge(response, |seen| self.saw(seen)).await
         }
     }
 
@@ -233,17 +226,16 @@ impl Asked {
         })
     }
 
-    async fn judge(&self, response: Response<Incoming>, seen: &AtomicU32) -> Result<(), Failure> {
-        let note = |code: u16| seen.store(FIRST_CODE + u32::from(code), Ordering::Relaxed);
+    async fn judge(&self, response: Response<Incoming>, saw: impl Fn(Seen)) -> Result<(), Failure> {
         match &self.answer {
             Answer::Http(wanted) => {
-                note(response.status().as_u16());
+                saw(Seen::Code(response.status().as_u16()));
                 self.judge_http(response, wanted).await
             }
             Answer::Grpc(must_serve) => {
-                seen.store(RESPONSE, Ordering::Relaxed);
+                saw(Seen::Response);
                 let code = grpc::read(response).await?;
-                note(code.number);
+                saw(Seen::Code(code.number));
                 if !self.matcher.matches(code.number) {
                     return Err(Failure::Grpc(code.number));
                 }
