@@ -51,7 +51,7 @@ use crate::control::ids::GroupId;
 use crate::control::snapshot::Limits;
 use crate::http1::body::Body;
 use crate::observe::outcome::Outcome;
-use crate::serve::connection::Client;
+use crate::serve::client::Client;
 use crate::upstream::connect::connect;
 use crate::upstream::endpoint::Loss;
 use crate::upstream::error::AttemptError;

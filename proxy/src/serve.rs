@@ -1,6 +1,7 @@
 //! From sockets to requests.
 
-pub(crate) mod connection;
+pub(crate) mod client;
+mod connection;
 pub(crate) mod crowd;
 mod http2;
 pub(crate) mod listener;

@@ -10,7 +10,7 @@ use rustls::{CertificateError, Error};
 use super::access_log::{escaped, time};
 use crate::clock;
 use crate::control::ids::ListenerId;
-use crate::serve::connection::Client;
+use crate::serve::client::Client;
 use crate::serve::worker::Worker;
 use crate::tls::accept::Lost;
 use crate::tls::clients;

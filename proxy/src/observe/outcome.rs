@@ -10,7 +10,7 @@ use crate::control::ids::GroupId;
 use crate::request::answer::Reason;
 use crate::request::desync::Finding;
 use crate::request::link::Link;
-use crate::serve::connection::Client;
+use crate::serve::client::Client;
 use crate::upstream::lease::Lease;
 
 /// One request from its head to its last byte. Recorded when dropped, so that a request whose

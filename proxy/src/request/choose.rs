@@ -8,7 +8,7 @@ use super::answer::Reason;
 use super::attempts::Attempts;
 use crate::clock;
 use crate::control::ids::GroupId;
-use crate::serve::connection::Client;
+use crate::serve::client::Client;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::identity::Identity;
 use crate::upstream::lease::{Feedback, Lease};

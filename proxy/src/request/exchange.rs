@@ -25,7 +25,7 @@ use crate::http1::field::{Field, Kind, is_named, kind};
 use crate::http1::head::{ResponseHead, room};
 use crate::http2::outbound;
 use crate::observe::ledger::Matched;
-use crate::serve::connection::Client;
+use crate::serve::client::Client;
 use crate::upstream::endpoint::{Endpoint, Loss};
 use crate::upstream::error::AttemptError;
 use crate::upstream::lease::Lease;

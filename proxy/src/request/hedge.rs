@@ -20,7 +20,7 @@ use super::{blame, open, pooled, reason_for, unless_gone, within_budget};
 use crate::clock;
 use crate::control::snapshot::Limits;
 use crate::observe::outcome::Outcome;
-use crate::serve::connection::Client;
+use crate::serve::client::Client;
 use crate::upstream::error::AttemptError;
 use crate::upstream::identity::Identity;
 use crate::upstream::lease::Lease;

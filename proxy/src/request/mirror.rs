@@ -15,7 +15,7 @@ use crate::http1::body::Body;
 use crate::http1::chunked::Part;
 use crate::http1::head::{ResponseHead, room};
 use crate::http1::wire::Wire;
-use crate::serve::connection::Client;
+use crate::serve::client::Client;
 use crate::serve::worker::Worker;
 use crate::upstream::connect::connect;
 use crate::upstream::endpoint::{Endpoint, Loss};

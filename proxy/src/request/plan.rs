@@ -32,7 +32,7 @@ use crate::http1::head::{HeadError, RequestHead, room};
 use crate::observe::ledger::Matched;
 use crate::observe::note::Note;
 use crate::observe::outcome::Outcome;
-use crate::serve::connection::Client;
+use crate::serve::client::Client;
 use crate::upstream::target_group::TargetGroup;
 
 /// Bodies up to so many bytes are kept for targets with HTTP/2: they may say at any time, and as a

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::answer::Reason;
 use crate::clock;
 use crate::control::ids::GroupId;
-use crate::serve::connection::Client;
+use crate::serve::client::Client;
 use crate::upstream::admission::Place;
 
 /// From one look to the next of the first that waits.

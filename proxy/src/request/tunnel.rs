@@ -15,7 +15,7 @@ use super::link::Link;
 use crate::control::snapshot::Limits;
 use crate::http1::buffer::{Buffer, Buffers, LARGE, SMALL};
 use crate::http1::wire::Wire;
-use crate::serve::connection::Client;
+use crate::serve::client::Client;
 use crate::serve::worker::Worker;
 use crate::upstream::endpoint::Endpoint;
 use frames::{CLOSE, Frames, masked_close};

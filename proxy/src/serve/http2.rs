@@ -14,7 +14,7 @@ use h2::{Reason, RecvStream};
 use http::Request;
 use tokio::io::ReadBuf;
 
-use super::connection::{Client, DRAIN_IDLE};
+use super::client::{Client, DRAIN_IDLE};
 use crate::http1::buffer::{Buffer, LARGE};
 use crate::http1::stream::Stream;
 use crate::http2::inbound::Inbound;
