@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use longshore_emulator::{Fault, Faults, TaskDefinition, Times};
+use longshore_emulator::{Fault, Faults, Options, TaskDefinition, Times};
 use longshore_tests::cluster::{Cluster, listener};
 use longshore_tests::wire::Wire;
 use longshore_tests::{eventually, within};
@@ -367,6 +367,51 @@ async fn a_port_that_goes_to_another_service_at_once_gets_none_of_the_old_ones_r
 async fn a_crashed_tasks_port_that_goes_to_another_service_gets_none_of_its_requests() {
     ports_change_hands(12, |cluster, task| {
         cluster.ecs.crash_task(task).expect("crashed")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_port_of_a_task_that_ended_by_itself_after_a_last_response_gets_none_of_its_requests() {
+    let cluster = Cluster::start_with(Options {
+        start_delay: Duration::ZERO,
+        crash_detection: Duration::from_millis(900),
+        ..Options::default()
+    })
+    .await;
+    cluster.service("mine", 1).await;
+    cluster.service("theirs", 1).await;
+    let balancer = cluster.balance(&["mine", "theirs"]).await;
+    balancer.wait_for("healthy", 1).await;
+    let mut client = Wire::connect(listener(&balancer, "mine")).await;
+    for _ in 0..2 {
+        assert_eq!(client.get("/").await.status(), 200);
+    }
+    let task = cluster.serving("mine", 1).await.remove(0);
+    cluster.tasks.set_delay("mine", Duration::from_millis(300));
+    client.send(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").await;
+    eventually("the task has the request", async || {
+        (cluster.tasks.requests(&task.id) == 3).then_some(())
+    })
+    .await;
+    cluster.ecs.exit_task(&task.id).expect("exits");
+    let last = within("the last response", client.response()).await;
+    assert_eq!(last.head.get("x-task-id"), Some(task.id.as_str()));
+    eventually("the process has ended", async || {
+        let tasks = cluster.ecs.tasks();
+        let task = tasks.iter().find(|one| one.id == task.id);
+        task.is_none_or(|task| !task.alive).then_some(())
+    })
+    .await;
+    cluster.ecs.scale("prod", "theirs", 2).expect("scaled");
+    let theirs = cluster.serving("theirs", 2).await;
+    assert!(theirs.iter().any(|one| one.addresses == task.addresses));
+    // ECS still calls the task RUNNING, and its only connection is gone.
+    eventually("the replacement serves", async || {
+        let next = within("a response", client.get("/")).await;
+        assert_ne!(next.head.get("x-service"), Some("theirs"));
+        assert!(next.status() == 200 || next.reason() == Some("no_targets"));
+        (next.status() == 200).then_some(())
     })
     .await;
 }

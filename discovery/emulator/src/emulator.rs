@@ -164,6 +164,13 @@ impl Emulator {
         self.shared.with(|world, _| world.crash(task))
     }
 
+    /// Makes the processes of a task end by themselves in good order, as after SIGTERM: what they
+    /// have begun is answered, with `Connection: close`. The API knows of it after
+    /// [`Options::crash_detection`].
+    pub fn exit_task(&self, task: &str) -> Result<(), EmulatorError> {
+        self.shared.with(|world, _| world.exit(task))
+    }
+
     /// Sets what the container health check of ECS says of a task. New tasks are
     /// [`Health::Unknown`].
     pub fn set_health(&self, task: &str, health: Health) -> Result<(), EmulatorError> {

@@ -290,6 +290,10 @@ async fn connection(server: Arc<Server>, address: SocketAddr, stream: TcpStream)
     let served = tokio::select! {
         served = connection.as_mut() => served,
         () = reached(&mut phase, Phase::Draining) => {
+            if *phase.borrow() == Phase::Killed {
+                // A process that is killed says nothing more.
+                return;
+            }
             connection.as_mut().graceful_shutdown();
             connection.await
         }

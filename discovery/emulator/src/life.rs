@@ -172,6 +172,17 @@ impl World {
         Ok(())
     }
 
+    /// Makes the processes of a task end by themselves as after SIGTERM, without the API knowing.
+    pub(crate) fn exit(&mut self, name: &str) -> Result<(), EmulatorError> {
+        let task = self.task(name)?;
+        if task.process != Process::Running {
+            return Err(EmulatorError::NotRunning(name.to_owned()));
+        }
+        let id = task.id.clone();
+        self.effects.push(Effect::Terminate(id));
+        Ok(())
+    }
+
     /// The processes have ended, for whatever reason. Their ports are free from now on.
     pub(crate) fn exited(&mut self, id: &str, now: Instant) {
         let Some(seq) = self.ids.get(id).copied() else {

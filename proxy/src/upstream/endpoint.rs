@@ -67,6 +67,9 @@ pub struct Endpoint {
     /// that began after this moment and shows it tells that it does so while it lives
     /// (`clock::micros`; 0: never).
     ended: AtomicU64,
+    /// The same of a target that does keep them, when it announced the end of one
+    /// (`Connection: close`, GOAWAY).
+    announced: AtomicU64,
     /// The open connections of all workers, if `shared_port`; see `evidence`.
     connections: Mutex<Vec<(u64, TcpStream)>>,
 }
@@ -129,6 +132,7 @@ impl Endpoint {
             trial: Trial::default(),
             reuses: AtomicBool::new(false),
             ended: AtomicU64::new(0),
+            announced: AtomicU64::new(0),
             connections: Mutex::new(Vec::new()),
         })
     }
@@ -177,22 +181,33 @@ impl Endpoint {
         }
     }
 
-    /// A connection ended without our doing, after a response. Some targets end each of theirs, and
-    /// would be in doubt for ever: but until this one was seen to outlive such an end, it may as
-    /// well have been its own.
+    /// A connection ended without our doing, after a response.
+    ///
+    /// Some targets end each of theirs, and would be in doubt for ever; others end one now and then
+    /// and say so, and would be in doubt for [`REPORT_LAG_MICROS`] each time. But until a target was
+    /// seen to outlive such an end, it may as well have been its own.
     pub fn ended_connection(&self, at: Instant, loss: Loss) {
-        if self.reuses() {
-            self.lost_connection(at, loss);
-        } else if !self.outlives_its_connections() {
-            self.ended
-                .fetch_max(counts_from(at, loss), Ordering::AcqRel);
-            self.lost_connection(at, loss);
+        if !self.reuses() {
+            if !self.has_outlived(&self.ended) {
+                self.ended
+                    .fetch_max(counts_from(at, Loss::Sudden), Ordering::AcqRel);
+                self.lost_connection(at, Loss::Sudden);
+            }
+        } else if loss == Loss::Announced && self.has_outlived(&self.announced) {
+            self.lost_connection(at, Loss::Announced);
+        } else {
+            if loss == Loss::Announced {
+                self.announced
+                    .fetch_max(counts_from(at, Loss::Sudden), Ordering::AcqRel);
+            }
+            self.lost_connection(at, Loss::Sudden);
         }
     }
 
-    fn outlives_its_connections(&self) -> bool {
-        let ended = self.ended.load(Ordering::Acquire);
-        ended != 0 && self.confirmed.load(Ordering::Acquire) > ended
+    /// Whether a look that began after an end that was noted there has shown it.
+    fn has_outlived(&self, end: &AtomicU64) -> bool {
+        let end = end.load(Ordering::Acquire);
+        end != 0 && self.was_confirmed_after(end)
     }
 
     /// Whether a new connection might reach another task that was given this port.
@@ -325,8 +340,9 @@ impl Endpoint {
 pub enum Loss {
     /// Without a word: the task may have ended just now, and ECS may not know it yet.
     Sudden,
-    /// After a response with `Connection: close`. A task that does so because it was told to stop
-    /// is stopped for ECS already.
+    /// After a response with `Connection: close`, or GOAWAY, at a target that was seen to go on
+    /// after such an end. If it is going away this time, it was most likely told to stop, and then
+    /// it is stopped for ECS already.
     Announced,
 }
 

@@ -162,9 +162,28 @@ fn a_target_that_keeps_connections_is_in_doubt_each_time_one_ends() {
     let endpoint = endpoint(true);
     endpoint.reused();
     for time in [10, 20] {
-        endpoint.ended_connection(later(time), Loss::Announced);
-        assert!(endpoint.is_doubtful());
-        endpoint.confirm(later(time + 1));
+        endpoint.ended_connection(later(time), Loss::Sudden);
+        endpoint.confirm(later(time));
+        assert!(endpoint.is_doubtful(), "ECS may not know of the end yet");
+        endpoint.confirm(later(time + 2));
         assert!(!endpoint.is_doubtful());
     }
+}
+
+#[test]
+fn the_end_of_a_connection_that_was_announced_may_be_that_of_the_target_until_it_outlived_one() {
+    let endpoint = endpoint(true);
+    endpoint.reused();
+    endpoint.ended_connection(later(10), Loss::Announced);
+    endpoint.confirm(later(10) + Duration::from_millis(500));
+    assert!(
+        endpoint.is_doubtful(),
+        "it may have ended by itself, and ECS does not know"
+    );
+    endpoint.confirm(later(12));
+    assert!(!endpoint.is_doubtful());
+    endpoint.ended_connection(later(20), Loss::Announced);
+    assert!(endpoint.is_doubtful());
+    endpoint.confirm(later(20) + Duration::from_millis(500));
+    assert!(!endpoint.is_doubtful(), "it does so while it lives");
 }
