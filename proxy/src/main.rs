@@ -35,6 +35,8 @@ enum Command {
     Health(commands::health::Arguments),
     /// Print the event rule and the policies that AWS needs for the ECS sources of a file.
     EventsPolicy(commands::events_policy::Arguments),
+    /// Put the same constant load on two addresses in turns, and say what one adds to the other.
+    Compare(longshore_compare::Arguments),
     /// Show it at work, without AWS and without a file.
     Demo(commands::demo::Arguments),
     /// Print the JSON Schema of the file, for editors.
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Command::Plan(arguments) => commands::plan::run(&arguments),
         Command::Health(arguments) => commands::health::run(&arguments),
         Command::EventsPolicy(arguments) => commands::events_policy::run(&arguments),
+        Command::Compare(arguments) => longshore_compare::run(&arguments),
         Command::Demo(arguments) => commands::demo::run(&arguments),
         Command::Schema => commands::schema(),
     }

@@ -75,10 +75,17 @@ fn every_key_of_the_file_is_explained() {
 
 #[test]
 fn every_test_and_file_that_a_document_names_exists() {
-    let all: Vec<(String, String)> = ["config", "discovery", "proxy", "tests", "benches"]
-        .iter()
-        .flat_map(|folder| sources(folder))
-        .collect();
+    let all: Vec<(String, String)> = [
+        "config",
+        "discovery",
+        "compare",
+        "proxy",
+        "tests",
+        "benches",
+    ]
+    .iter()
+    .flat_map(|folder| sources(folder))
+    .collect();
     let mut wrong = Vec::new();
     for document in [
         "ARCHITECTURE.md",

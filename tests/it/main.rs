@@ -16,6 +16,7 @@ mod bodies;
 mod browsers;
 mod checks;
 mod command;
+mod compare;
 mod compression;
 mod connections;
 mod consul;

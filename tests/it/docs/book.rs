@@ -226,6 +226,8 @@ async fn every_key_reason_and_metric_that_the_book_names_exists() {
     known.extend(Reason::ALL.map(|reason| reason.name().to_owned()));
     // Names of the kernel and of Prometheus.
     known.extend(["ipv4", "ip_unprivileged_port_start", "net", "file_sd"].map(str::to_owned));
+    // What requests of `longshore compare` fail by.
+    known.extend(["status_4xx", "status_5xx", "not_sent"].map(str::to_owned));
     let mut wrong = Vec::new();
     for (name, page) in pages() {
         // The first cell of a row says what it is called at ALB.
