@@ -188,6 +188,10 @@ pub(super) fn plan(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) 
     };
     // Only POST can be gRPC.
     inbound.is_grpc = head.method == "POST" && grpc::asks(head.fields);
+    // Before anything is made for it.
+    if client.worker.shared.crowd.sheds_requests() {
+        return refuse(inbound, Reason::MemoryLimit);
+    }
     let clean_lines = desync::has_clean_lines(&head, bytes);
     if !(admitted.is_clean && clean_lines) {
         inbound.finding = desync::judge(&bytes[..head.len]);

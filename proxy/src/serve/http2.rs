@@ -217,7 +217,8 @@ impl<'c> Serving<'c> {
             self.end_now(Reason::ENHANCE_YOUR_CALM);
             return Poll::Ready(true);
         }
-        if self.end == End::Open && (self.requests >= REQUESTS_MAX || self.client.is_to_go()) {
+        let enough = self.requests >= REQUESTS_MAX || worker.shared.crowd.sheds_requests();
+        if self.end == End::Open && (enough || self.client.is_to_go()) {
             self.end = End::Announced;
             self.h2.graceful_shutdown();
             return Poll::Ready(true);
