@@ -19,3 +19,4 @@ pub(crate) mod outcome;
 pub(crate) mod recorder;
 pub(crate) mod scrape;
 pub(crate) mod snapshot_view;
+pub(crate) mod text;

@@ -323,10 +323,9 @@ fn note_head(note: &mut Note, client: &Client, head: &RequestHead<'_>, facts: &F
     };
     let target = head.target.as_bytes();
     note.url = if target.starts_with(b"/") {
-        let port = client.local.port().to_string();
         let scheme = client.scheme().as_bytes();
         let host = facts.host_name.as_bytes();
-        note.put_all(&[scheme, b"://", host, b":", port.as_bytes(), target])
+        note.put_url(&[scheme, b"://", host, b":"], client.local.port(), target)
     } else {
         note.put(target)
     };
