@@ -3,6 +3,8 @@
 //! The criterion benches live beside this crate's sources, the comparison with
 //! other proxies in `src/compare`.
 
+pub mod steady;
+
 /// The body the origin answers at `/body/LEN`: letters in a fixed order, so that
 /// a proxy that loses, repeats or moves bytes is noticed and not only one that
 /// changes the length.

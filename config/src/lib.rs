@@ -220,7 +220,7 @@ pub struct Runtime {
     /// The most client connections from one address, or one /64 of IPv6; beyond it 503.
     pub max_connections_per_source: Option<Ranged<1, 1_000_000>>,
     /// The most memory of the process in bytes (resident, 32 MiB to 1 TiB); while it has more, new
-    /// client connections get 503. Absent: no limit.
+    /// client connections get 503, and with an eighth more all new requests do. Absent: no limit.
     pub max_memory: Option<Ranged<33_554_432, 1_099_511_627_776>>,
     /// The file is read again when it has changed, as at SIGHUP (default false).
     pub reload_on_change: bool,

@@ -16,6 +16,8 @@ pub(crate) mod log_writer;
 pub mod metrics;
 pub(crate) mod note;
 pub(crate) mod outcome;
+pub(crate) mod pieces;
 pub(crate) mod recorder;
 pub(crate) mod scrape;
 pub(crate) mod snapshot_view;
+pub(crate) mod text;

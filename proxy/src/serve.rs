@@ -8,3 +8,6 @@ pub(crate) mod listener;
 mod proxied;
 pub(crate) mod timers;
 pub(crate) mod worker;
+
+#[cfg(test)]
+mod sizes_tests;

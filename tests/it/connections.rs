@@ -60,36 +60,83 @@ target_groups: [{{name: app, targets: [{{address: 127.0.0.1, port: {}}}], health
     assert!(process.wait().success());
 }
 
+/// A stream on an open connection: its status, and the reason.
+async fn over_http2(
+    sender: &h2::client::SendRequest<bytes::Bytes>,
+) -> Result<(u16, Option<String>), h2::Error> {
+    let mut sender = sender.clone().ready().await?;
+    let request = http::Request::get("http://a.test/").body(());
+    let (response, _) = sender.send_request(request.expect("a request"), true)?;
+    let response = response.await?;
+    let reason = response.headers().get("x-longshore-reason");
+    let reason = reason.map(|it| it.to_str().expect("text").to_owned());
+    Ok((response.status().as_u16(), reason))
+}
+
 #[tokio::test]
-async fn with_too_much_memory_new_connections_get_503_until_there_is_less_or_more_is_allowed() {
+async fn with_too_much_memory_first_connections_and_then_requests_get_503_until_there_is_less() {
     let origin = Origin::ok("ok").await;
-    let text = |most: &str| {
-        let top = format!("runtime: {{max_memory: {most}}}");
-        fixed(&[origin.address], "health_check: {enabled: false}", &top)
+    let (port, admin) = (free_port(), free_port());
+    let text = |runtime: &str| {
+        format!(
+            "admin: {{address: '127.0.0.1:{admin}'}}
+runtime: {{{runtime}}}
+listeners: [{{name: web, address: '127.0.0.1:{port}', default_action: [{{type: forward, target_group: app}}]}}]
+target_groups: [{{name: app, targets: [{{address: 127.0.0.1, port: {}}}], health_check: {{enabled: false}}}}]
+",
+            origin.address.port()
+        )
     };
-    let mut running = balancer::start(&text("1099511627776")).await;
-    let address = running.address();
+    let file = TempFile::new(&text("workers: 1"));
+    let (mut process, address) = Process::run(&file);
+    let admin: std::net::SocketAddr = ([127, 0, 0, 1], admin).into();
+    let reload = async |most: u64| {
+        file.write(&text(&format!("workers: 1, max_memory: {most}")));
+        longshore_tests::admin::reload(admin).await;
+    };
     let mut early = Wire::connect(address).await;
     assert_eq!(early.get("/").await.status(), 200);
-    // This process has more than the least that a file may say.
-    let little = balancer::config(&text("33554432"));
-    running.balancer.reload(little).await.expect("reloaded");
-    let got = eventually("new connections are refused", async || {
-        let got = Wire::connect(address).await.get("/").await;
-        (got.status() == 503).then_some(got)
-    })
-    .await;
-    assert_eq!(got.reason(), Some("memory_limit"));
+    let stream = tokio::net::TcpStream::connect(address).await;
+    let (streams, connection) = h2::client::handshake(stream.expect("connected"))
+        .await
+        .expect("HTTP/2");
+    let connection = tokio::spawn(connection);
+    let good = (200, None);
+    assert_eq!(over_http2(&streams).await.expect("a response"), good);
+
+    // A twentieth too much, and not yet an eighth.
+    let most = process.memory() * 20 / 21;
+    reload(most).await;
+    process.wait_for_line("new connections are refused");
+    let got = Wire::connect(address).await.get("/").await;
+    assert_eq!((got.status(), got.reason()), (503, Some("memory_limit")));
     assert_eq!(
         early.get("/").await.status(),
         200,
         "who is connected goes on"
     );
-    let much = balancer::config(&text("1099511627776"));
-    running.balancer.reload(much).await.expect("reloaded");
-    eventually("they are taken again", async || {
-        let got = Wire::connect(address).await.get("/").await;
-        (got.status() == 200).then_some(())
-    })
-    .await;
+    assert_eq!(over_http2(&streams).await.expect("a response"), good);
+
+    // The least that a file may say, which is far less than what the process has.
+    reload(32 * 1024 * 1024).await;
+    process.wait_for_line("new requests are refused");
+    early
+        .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+        .await;
+    let got = early.response().await;
+    assert_eq!((got.status(), got.reason()), (503, Some("memory_limit")));
+    assert_eq!(got.head.get("connection"), Some("close"));
+    let refused = (503, Some("memory_limit".to_owned()));
+    assert_eq!(over_http2(&streams).await.expect("a response"), refused);
+    // The client is told to go, and no stream was broken.
+    let ended = longshore_tests::within("the end", connection).await;
+    ended.expect("no panic").expect("no error");
+    let series = "longshore_answers_total{reason=\"memory_limit\"}";
+    let counted = longshore_tests::admin::figure(admin, series).await;
+    assert_eq!(counted, Some(3.0), "a connection, a request and a stream");
+
+    reload(1 << 40).await;
+    process.wait_for_line("less memory than");
+    let got = Wire::connect(address).await.get("/").await;
+    assert_eq!(got.status(), 200);
 }

@@ -117,6 +117,24 @@ target_groups:
 }
 
 #[tokio::test]
+async fn targets_tell_where_requests_are_moved_away_from_and_who_said_so() {
+    let top = "admin: {address: '127.0.0.1:2'}\nload_balancer: {zonal_shift: {away_from: [a]}}";
+    let running = start(&fixed(&[], "", top)).await;
+    let admin = running.balancer.admin_address().expect("it has one");
+    let said = async || -> serde_json::Value {
+        let view = get(admin, "/targets").await.text();
+        serde_json::from_str(&view).expect("JSON")
+    };
+    let expected = serde_json::json!({"by_file": ["a"], "by_operators": []});
+    assert_eq!(said().await["zonal_shift"], expected);
+    let body = r#"{"away_from": ["b"]}"#;
+    let done = longshore_tests::admin::post(admin, "/zonal_shift", body, "").await;
+    assert_eq!(done.status(), 200);
+    let expected = serde_json::json!({"by_file": ["a"], "by_operators": ["b"]});
+    assert_eq!(said().await["zonal_shift"], expected);
+}
+
+#[tokio::test]
 async fn targets_tell_which_rules_lead_to_which_groups() {
     let text = "admin: {address: '127.0.0.1:2'}
 listeners:
@@ -198,6 +216,20 @@ fn a_user_of_a_browser_sees_a_stopped_task_go_and_its_replacement_come() {
         port.parse::<u16>().is_ok_and(|port| port >= 32_768),
         "{port}"
     );
+    // What operators change is asked first, and done by keyboard.
+    let acted = &said["actions"];
+    assert_eq!(acted["first_focus"], "Cancel", "{acted}");
+    let question = acted["question"].as_str().expect("a text");
+    assert!(question.contains("gets no new requests"), "{question}");
+    for so in ["closed", "focus_back", "nothing_done", "focus_stays"] {
+        assert_eq!(acted[so], true, "{so}: {acted}");
+    }
+    let sent = serde_json::json!([null, "Bearer a secret of twenty letters"]);
+    assert_eq!(acted["sent"], sent);
+    let row = acted["row"].as_str().expect("a text");
+    assert!(row.contains("drained"), "{row}");
+    let zone = acted["zone"].as_str().expect("a text");
+    assert!(zone.contains("requests are moved away"), "{zone}");
     // By keyboard, and on a phone.
     assert_eq!(said["first_focus"], "Skip to target groups");
     assert_eq!(said["filtered"].as_array().map(Vec::len), Some(1), "{said}");

@@ -52,6 +52,7 @@ mod labels;
 mod limits;
 mod metrics;
 mod mirroring;
+mod mounted;
 mod observability;
 mod other_logs;
 mod outdated;

@@ -144,7 +144,9 @@ impl Process {
         Self::spawn(command)
     }
 
-    fn spawn(mut command: Command) -> Self {
+    /// Starts a command that becomes `longshore`, or runs it.
+    #[must_use]
+    pub fn spawn(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -206,6 +208,12 @@ impl Process {
             .status()
             .expect("kill runs");
         assert!(status.success(), "the process takes {name}");
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.0.id()
     }
 
     /// Waits for its end.

@@ -111,6 +111,7 @@ pub(crate) async fn run(
         reports: Arc::default(),
     };
     let mut check_log: Option<LogSide> = None;
+    let mut pressure = memory::Pressure::default();
     let mut controller = Controller::new(workers);
     let mut settled: Vec<oneshot::Sender<()>> = Vec::new();
     let mut tick = tokio::time::interval(TICK);
@@ -126,7 +127,9 @@ pub(crate) async fn run(
                 if let Some(log) = &mut check_log {
                     log.flush();
                 }
-                shared.crowd.set_heavy(most.is_some_and(|most| memory::resident() > most));
+                let resident = most.map_or(0, |_| memory::resident());
+                pressure = pressure.after(resident, most);
+                shared.crowd.set_pressure(pressure);
                 Message::Event(Event::Tick)
             }
         };

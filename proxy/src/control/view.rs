@@ -33,6 +33,17 @@ pub struct TargetsView {
     pub target_groups: Vec<GroupView>,
     /// Where labels of containers make groups and rules.
     pub label_discovery: Vec<LabelsView>,
+    /// The zones that requests are moved away from.
+    pub zonal_shift: ZonalShiftView,
+}
+
+/// The zones that requests are moved away from, by who said so.
+#[derive(Debug, Clone, Serialize)]
+pub struct ZonalShiftView {
+    /// `load_balancer.zonal_shift` of the file.
+    pub by_file: Vec<String>,
+    /// `POST /zonal_shift`.
+    pub by_operators: Vec<String>,
 }
 
 /// A source of labelled containers.
@@ -185,6 +196,10 @@ impl Controller {
                 .map(|group| self.show(group, now))
                 .collect(),
             label_discovery: self.label_views(now),
+            zonal_shift: ZonalShiftView {
+                by_file: self.file.load_balancer.zonal_shift.away_from.clone(),
+                by_operators: self.away_by_operator.clone(),
+            },
         }
     }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::{alb, json, time};
+use super::{alb, json};
 use crate::observe::note::{Note, Tried, TriedResult};
 
 /// The fields that a reader of ALB's logs takes apart: words, and texts in quotes.
@@ -133,13 +133,92 @@ fn what_did_not_come_to_pass_is_a_dash_or_minus_one() {
 #[test]
 fn a_line_of_json_has_the_attempts_and_times() {
     let mut out = Vec::new();
-    json(&note(), &mut out);
+    let mut note = note();
+    let target = note.put(b"t2");
+    let refused = Tried {
+        address: ([10, 0, 0, 2], 81).into(),
+        target,
+        result: Some(TriedResult::Failed("connect_failed")),
+        took: Duration::from_micros(1),
+    };
+    note.tried.insert(0, refused);
+    json(&note, &mut out);
+    assert!(out.ends_with(b"\n") && out.iter().filter(|it| **it == b'\n').count() == 1);
     let value: serde_json::Value = serde_json::from_slice(&out).expect("JSON");
-    assert_eq!(value["rule"], "10");
-    assert_eq!(value["attempts"][0]["target"], "t1/web:80");
-    assert_eq!(value["attempts"][0]["status"], 200);
-    assert_eq!(value["seconds"]["target"], 0.048);
-    assert_eq!(value["reason"], serde_json::Value::Null);
+    let seconds = |micros: f64| micros / 1_000_000.0;
+    let expected = serde_json::json!({
+        "time": "2018-07-02T22:23:00.186641Z",
+        "type": "https",
+        "listener": "web",
+        "client": "192.168.131.39:2817",
+        "method": "GET",
+        "url": "https://www.example.com:443/?q=\"a b\"",
+        "version": "HTTP/1.1",
+        "user_agent": "curl/8 \"x\" \u{e4}\n",
+        "trace_id": "Root=1-58337281-1d84f3d73c47ec4e58577259",
+        "connection": "TID_0000000000000000000000001234abcd",
+        "rule": "10",
+        "target_group": "app",
+        "candidates": 0,
+        "fail_open": false,
+        "attempts": [
+            {
+                "target": "t2",
+                "address": "10.0.0.2:81",
+                "status": null,
+                "failure": "connect_failed",
+                "seconds": seconds(1.0),
+            },
+            {
+                "target": "t1/web:80",
+                "address": "10.0.0.1:80",
+                "status": 200,
+                "failure": null,
+                "seconds": 0.048,
+            },
+        ],
+        "status": 200,
+        "target_status": 200,
+        "reason": null,
+        "classification": null,
+        "classification_reason": null,
+        "redirect_url": null,
+        "received_bytes": 34,
+        "sent_bytes": 366,
+        "whole": true,
+        "seconds": {
+            "total": 1.0,
+            "request": 0.086_001,
+            "target": 0.048,
+            "response": 0.037,
+            "elsewhere": 0.0,
+        },
+        "tls_protocol": "TLSv1.2",
+        "tls_cipher": "ECDHE-RSA-AES128-GCM-SHA256",
+        "server_name": null,
+    });
+    assert_eq!(value, expected);
+}
+
+#[test]
+fn a_line_of_json_is_json_whatever_happened() {
+    let read = |note: &Note| -> serde_json::Value {
+        let mut out = Vec::new();
+        json(note, &mut out);
+        serde_json::from_slice(&out).expect("JSON")
+    };
+    let value = read(&Note::default());
+    assert_eq!(value["attempts"], serde_json::json!([]));
+    assert_eq!(value["client"], serde_json::Value::Null);
+    let mut odd = note();
+    odd.url = odd.put(b"/\xFF\"\\\x00");
+    odd.rule = Some(None);
+    odd.reason = Some("malformed_request");
+    odd.classification = Some(("Severe", "BadUri"));
+    let value = read(&odd);
+    assert_eq!(value["url"], "/\u{fffd}\"\\\0");
+    assert_eq!(value["rule"], "default");
+    assert_eq!(value["classification_reason"], "BadUri");
 }
 
 #[test]
@@ -154,11 +233,4 @@ fn a_note_that_is_kept_has_a_bound_and_is_found_by_its_trace() {
     assert!(kept.is_about("58337281"));
     kept.clear();
     assert!(!kept.is_about("58337281") && kept.tried.is_empty());
-}
-
-#[test]
-fn moments_are_written_as_iso_8601_does() {
-    assert_eq!(time(0), "1970-01-01T00:00:00.000000Z");
-    assert_eq!(time(951_782_400_000_001), "2000-02-29T00:00:00.000001Z");
-    assert_eq!(time(4_102_444_799_999_999), "2099-12-31T23:59:59.999999Z");
 }

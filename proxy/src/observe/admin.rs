@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -26,6 +27,7 @@ use super::dashboard;
 use super::guard::{Guard, Refused};
 use super::journal::{self, Entry};
 use super::log_writer::LogCounts;
+use super::pieces::Pieces;
 use super::scrape::Scrape;
 use super::snapshot_view::View;
 use crate::control::run::Message;
@@ -144,7 +146,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
     match rendered {
         Ok(Ok(text)) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(CONTENT_TYPE, kind)], text).into_response()
+            ([(CONTENT_TYPE, kind)], Body::new(Pieces::new(text))).into_response()
         }
         Ok(Err(error)) => failed(&error),
         Err(error) => failed(&error),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use longshore_config::{Check, CheckProtocol, ProtocolVersion};
 
-use super::access_log::time;
+use super::text;
 use crate::control::threshold::Failure;
 
 /// What came back of a check.
@@ -48,7 +48,6 @@ pub(crate) fn kind(check: &Check) -> &'static str {
 
 /// A line about a check for a group.
 pub(crate) fn line(report: &Report, group: &str, out: &mut Vec<u8>) {
-    let ended = time(report.ended);
     let (whole, part) = (report.took.as_secs(), report.took.subsec_nanos());
     let code = match report.seen {
         Seen::Code(code) => code.to_string(),
@@ -58,11 +57,14 @@ pub(crate) fn line(report: &Report, group: &str, out: &mut Vec<u8>) {
         None => ("PASS", "-"),
         Some(failure) => ("FAIL", reason(failure, report)),
     };
+    out.extend_from_slice(report.kind.as_bytes());
+    out.push(b' ');
+    text::moment(report.ended, out);
     // Writing into memory does not fail. Which balancer and which of its addresses: there is one.
     writeln!(
         out,
-        "{} {ended} {whole}.{part:09} {} {group} {status} {code} {reason} - -",
-        report.kind, report.address
+        " {whole}.{part:09} {} {group} {status} {code} {reason} - -",
+        report.address
     )
     .unwrap_or_default();
 }

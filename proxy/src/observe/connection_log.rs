@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustls::{CertificateError, Error};
 
-use super::access_log::{escaped, time};
+use super::text;
 use crate::clock;
 use crate::control::ids::ListenerId;
 use crate::serve::client::Client;
@@ -133,49 +133,46 @@ fn verdict(error: &Error) -> &'static str {
 }
 
 fn line(entry: &Entry<'_>, out: &mut Vec<u8>) {
-    let dash = |text: &str| {
-        if text.is_empty() {
-            "-".to_owned()
-        } else {
-            text.to_owned()
-        }
-    };
-    let moment = time(entry.time);
+    text::moment(entry.time, out);
     // Writing into memory does not fail.
     match entry.ends {
         Some((client, local)) => {
             let (ip, port, listener) = (client.ip(), client.port(), local.port());
-            write!(out, "{moment} {ip} {port} {listener} ").unwrap_or_default();
+            write!(out, " {ip} {port} {listener} ").unwrap_or_default();
         }
-        None => write!(out, "{moment} - - - ").unwrap_or_default(),
+        None => out.extend_from_slice(b" - - - "),
     }
-    write!(out, "{} {} ", dash(entry.version), dash(entry.cipher)).unwrap_or_default();
+    word(entry.version, out);
+    word(entry.cipher, out);
     match entry.handshake {
         Some(took) => write!(out, "{:.3} ", took.as_secs_f64()).unwrap_or_default(),
-        None => out.extend_from_slice(b"- "),
+        None => word("", out),
     }
     match &entry.certificate {
         Some(shown) => {
-            escaped(&[shown.subject.as_bytes()], out);
+            text::quoted(&[shown.subject.as_bytes()], out);
             write!(out, "{} {} ", shown.validity, shown.serial).unwrap_or_default();
         }
         None => out.extend_from_slice(b"\"-\" - - "),
     }
-    let local = entry.ends.map(|(_, local)| local.ip().to_string());
-    write!(
-        out,
-        "{} TID_{:032x} {} {} {} ",
-        dash(entry.verified),
-        entry.number,
-        dash(&entry.exchange),
-        dash(&entry.listener),
-        dash(&local.unwrap_or_default())
-    )
-    .unwrap_or_default();
-    escaped(&[dash(entry.error).as_bytes()], out);
+    word(entry.verified, out);
+    text::connection(entry.number, out);
+    out.push(b' ');
+    word(&entry.exchange, out);
+    word(&entry.listener, out);
+    match entry.ends {
+        Some((_, local)) => write!(out, "{} ", local.ip()).unwrap_or_default(),
+        None => word("", out),
+    }
+    text::quoted(&[text::or_dash(entry.error.as_bytes())], out);
     // The space behind the last field.
     out.pop();
     out.push(b'\n');
+}
+
+fn word(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(text::or_dash(text.as_bytes()));
+    out.push(b' ');
 }
 
 #[cfg(test)]

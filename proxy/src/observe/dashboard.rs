@@ -1,4 +1,5 @@
-//! The dashboard: a page that shows what `/targets` and `/events` tell. It comes whole out of the
+//! The dashboard: a page that shows what `/targets` and `/events` tell, and from which operators
+//! drain targets and move requests away from zones. It comes whole out of the
 //! binary, and its policy lets it load nothing from anywhere else.
 
 use axum::Router;
@@ -14,7 +15,7 @@ use axum::routing::get;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-const FILES: [(&str, &str, &str); 6] = [
+const FILES: [(&str, &str, &str); 7] = [
     (
         "/dashboard/",
         "text/html; charset=utf-8",
@@ -29,6 +30,11 @@ const FILES: [(&str, &str, &str); 6] = [
         "/dashboard/app.js",
         "text/javascript; charset=utf-8",
         include_str!("dashboard/app.js"),
+    ),
+    (
+        "/dashboard/actions.js",
+        "text/javascript; charset=utf-8",
+        include_str!("dashboard/actions.js"),
     ),
     (
         "/dashboard/icon.svg",

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 /// Batches that wait for the writer, at the most: with [`BATCH`] bytes each, 4 MiB.
@@ -14,6 +14,13 @@ const QUEUE_MAX: usize = 64;
 
 /// What a worker gathers before it hands it over, in bytes, unless time does it before.
 const BATCH: usize = 64 * 1024;
+
+/// The room for it and for the line that goes beyond it.
+const BATCH_ROOM: usize = BATCH + BATCH / 4;
+
+/// Written batches whose memory a worker gets back, at the most: so many are on their way in a
+/// worker whose log keeps up with it.
+const SPENT_MAX: usize = 2;
 
 /// What became of the lines of a log.
 #[derive(Debug, Default)]
@@ -46,6 +53,8 @@ pub(crate) struct LogCounts {
 struct Batch {
     bytes: Vec<u8>,
     lines: u64,
+    /// To whom its memory goes back.
+    spent: Option<SyncSender<Vec<u8>>>,
 }
 
 /// The way to a log's thread. The thread ends when all of them are gone.
@@ -62,6 +71,9 @@ pub(crate) struct LogSide {
     handle: LogHandle,
     bytes: Vec<u8>,
     lines: u64,
+    /// What comes back after it was written, so that the next lines need no new memory.
+    spent: Receiver<Vec<u8>>,
+    give_back: SyncSender<Vec<u8>>,
 }
 
 impl LogHandle {
@@ -101,10 +113,13 @@ impl LogHandle {
 
     /// A worker's side.
     pub(crate) fn side(&self) -> LogSide {
+        let (give_back, spent) = sync_channel(SPENT_MAX);
         LogSide {
             handle: self.clone(),
             bytes: Vec::new(),
             lines: 0,
+            spent,
+            give_back,
         }
     }
 
@@ -115,6 +130,7 @@ impl LogHandle {
         let nothing = Batch {
             bytes: Vec::new(),
             lines: 0,
+            spent: None,
         };
         self.queue.try_send(nothing).unwrap_or_default();
     }
@@ -124,7 +140,8 @@ impl LogSide {
     /// Adds a line.
     pub(crate) fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.bytes.capacity() == 0 {
-            self.bytes.reserve(BATCH + BATCH / 4);
+            let spent = self.spent.try_recv();
+            self.bytes = spent.unwrap_or_else(|_| Vec::with_capacity(BATCH_ROOM));
         }
         write(&mut self.bytes);
         self.lines += 1;
@@ -140,9 +157,17 @@ impl LogSide {
         }
         let lines = std::mem::take(&mut self.lines);
         let bytes = std::mem::take(&mut self.bytes);
-        if self.handle.queue.try_send(Batch { bytes, lines }).is_err() {
+        let batch = Batch {
+            bytes,
+            lines,
+            spent: Some(self.give_back.clone()),
+        };
+        let refused = self.handle.queue.try_send(batch);
+        if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) = refused {
             let lost = &self.handle.counts.queue_full;
             lost.fetch_add(lines, Ordering::Relaxed);
+            self.bytes = batch.bytes;
+            self.bytes.clear();
         }
     }
 }
@@ -185,6 +210,20 @@ fn run(
                     .fetch_add(batch.lines, Ordering::Relaxed);
             }
         }
+        give_back(batch);
+    }
+}
+
+/// Gives the memory of what was written to the worker that wrote it.
+fn give_back(batch: Batch) {
+    let mut bytes = batch.bytes;
+    // Lines that are longer than any good one are not kept room for.
+    if let Some(spent) = batch.spent
+        && bytes.capacity() <= 2 * BATCH_ROOM
+    {
+        bytes.clear();
+        // A worker that has enough of it, or is gone, does not want it.
+        drop(spent.try_send(bytes));
     }
 }
 

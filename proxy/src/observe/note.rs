@@ -5,7 +5,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::Serialize;
+use super::text;
 
 /// The most text that is kept of a request for later: what is longer is cut.
 const KEPT_TEXT: usize = 2 * 1024;
@@ -121,6 +121,14 @@ impl Note {
         Part(begin as u32, self.text.len() as u32)
     }
 
+    /// Adds a URL: what stands before its port, the port, and what stands behind it.
+    pub(crate) fn put_url(&mut self, before: &[&[u8]], port: u16, behind: &[u8]) -> Part {
+        let Part(begin, _) = self.put_all(before);
+        text::number(port.into(), &mut self.text);
+        let Part(_, end) = self.put(behind);
+        Part(begin, end)
+    }
+
     /// A part of the text; empty if it was cut off.
     pub(crate) fn part(&self, part: Part) -> &[u8] {
         let (begin, end) = (part.0 as usize, part.1 as usize);
@@ -139,127 +147,12 @@ impl Note {
 
     /// Whether somebody asks for it by this: a trace identifier or a part of it, or a connection.
     pub(crate) fn is_about(&self, id: &str) -> bool {
+        let number = id.strip_prefix("TID_").filter(|hex| hex.len() == 32);
+        if let Some(number) = number {
+            return u64::from_str_radix(number, 16) == Ok(self.connection);
+        }
         let trace = self.part(self.trace);
         let id = id.as_bytes();
-        (!id.is_empty() && trace.windows(id.len()).any(|part| part == id))
-            || format!("TID_{:032x}", self.connection).as_bytes() == id
+        !id.is_empty() && trace.windows(id.len()).any(|part| part == id)
     }
-
-    /// As people and programs see it.
-    pub(crate) fn view(&self) -> View<'_> {
-        let text = |part| String::from_utf8_lossy(self.part(part));
-        let some = |part| {
-            let text = text(part);
-            (!text.is_empty()).then_some(text)
-        };
-        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
-        View {
-            time: super::access_log::time(self.ended),
-            r#type: self.kind,
-            listener: text(self.listener),
-            client: self.client,
-            method: text(self.method),
-            url: text(self.url),
-            version: self.version,
-            user_agent: some(self.user_agent),
-            trace_id: some(self.trace),
-            connection: format!("TID_{:032x}", self.connection),
-            rule: self.rule.map(|rule| match rule {
-                Some(priority) => priority.to_string(),
-                None => "default".to_owned(),
-            }),
-            target_group: some(self.group),
-            candidates: self.candidates,
-            fail_open: self.fail_open,
-            attempts: self
-                .tried
-                .iter()
-                .map(|tried| Attempt {
-                    target: text(tried.target),
-                    address: tried.address,
-                    status: match tried.result {
-                        Some(TriedResult::Status(status)) => Some(status),
-                        _ => None,
-                    },
-                    failure: match tried.result {
-                        Some(TriedResult::Failed(reason)) => Some(reason),
-                        _ => None,
-                    },
-                    seconds: tried.took.as_secs_f64(),
-                })
-                .collect(),
-            status: self.status,
-            target_status: self.target_status,
-            reason: self.reason,
-            classification: self.classification.map(|(class, _)| class),
-            classification_reason: self.classification.map(|(_, reason)| reason),
-            redirect_url: some(self.redirect),
-            received_bytes: self.received,
-            sent_bytes: self.sent,
-            whole: self.whole,
-            seconds: Seconds {
-                total: self.times.total.as_secs_f64(),
-                request: seconds(self.times.request),
-                target: seconds(self.times.target),
-                response: seconds(self.times.response),
-                elsewhere: self.times.elsewhere.as_secs_f64(),
-            },
-            tls_protocol: (!self.protocol.is_empty()).then_some(self.protocol),
-            tls_cipher: (!self.cipher.is_empty()).then_some(self.cipher),
-            server_name: some(self.server_name),
-        }
-    }
-}
-
-type Text<'n> = std::borrow::Cow<'n, str>;
-
-/// A request as a line of JSON says it.
-#[derive(Debug, Serialize)]
-pub(crate) struct View<'n> {
-    time: String,
-    r#type: &'static str,
-    listener: Text<'n>,
-    client: Option<SocketAddr>,
-    method: Text<'n>,
-    url: Text<'n>,
-    version: &'static str,
-    user_agent: Option<Text<'n>>,
-    trace_id: Option<Text<'n>>,
-    connection: String,
-    rule: Option<String>,
-    target_group: Option<Text<'n>>,
-    candidates: usize,
-    fail_open: bool,
-    attempts: Vec<Attempt<'n>>,
-    status: Option<u16>,
-    target_status: Option<u16>,
-    reason: Option<&'static str>,
-    classification: Option<&'static str>,
-    classification_reason: Option<&'static str>,
-    redirect_url: Option<Text<'n>>,
-    received_bytes: u64,
-    sent_bytes: u64,
-    whole: bool,
-    seconds: Seconds,
-    tls_protocol: Option<&'static str>,
-    tls_cipher: Option<&'static str>,
-    server_name: Option<Text<'n>>,
-}
-
-#[derive(Debug, Serialize)]
-struct Attempt<'n> {
-    target: Text<'n>,
-    address: SocketAddr,
-    status: Option<u16>,
-    failure: Option<&'static str>,
-    seconds: f64,
-}
-
-#[derive(Debug, Serialize)]
-struct Seconds {
-    total: f64,
-    request: Option<f64>,
-    target: Option<f64>,
-    response: Option<f64>,
-    elsewhere: f64,
 }

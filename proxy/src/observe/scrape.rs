@@ -102,11 +102,15 @@ impl Scrape {
     ///
     /// # Errors
     /// Only if the text cannot be written into memory.
-    pub(crate) fn render(self) -> Result<String, fmt::Error> {
+    pub(crate) fn render(mut self) -> Result<Vec<u8>, fmt::Error> {
+        let targets = std::mem::take(&mut self.figures.targets);
         let mut registry = Registry::with_prefix("longshore");
         registry.register_collector(Box::new(self));
         let mut out = String::new();
-        text::encode(&mut out, &registry)?;
+        text::encode_registry(&mut out, &registry)?;
+        let mut out = out.into_bytes();
+        targets::write(&targets, &mut out);
+        out.extend_from_slice(b"# EOF\n");
         Ok(out)
     }
 }
@@ -117,7 +121,6 @@ impl Collector for Scrape {
         process::encode(self, &mut out)?;
         listeners::encode(&self.figures.listeners, &mut out)?;
         groups::encode(&self.figures.groups, &mut out)?;
-        targets::encode(&self.figures.targets, &mut out)?;
         process::encode_certificates(&self.figures.certificates, &mut out)?;
         process::encode_queues(&self.figures.queues, &mut out)
     }

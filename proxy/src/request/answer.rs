@@ -46,8 +46,9 @@ impl Answer {
             field: None,
             finding: None,
             body: page(status),
-            // Where the next request begins cannot be known, or must not be trusted. And what
-            // follows a CONNECT is no HTTP for a client that takes the answer for a tunnel.
+            // Where the next request begins cannot be known, or must not be trusted. What follows a
+            // CONNECT is no HTTP for a client that takes the answer for a tunnel. And where memory
+            // is short, that of the connection is wanted back.
             close: matches!(
                 reason,
                 Reason::MethodNotAllowed
@@ -67,6 +68,7 @@ impl Answer {
                     | Reason::DesyncMitigation
                     | Reason::UnsupportedTransferEncoding
                     | Reason::RequestBodyIncomplete
+                    | Reason::MemoryLimit
             ),
         }
     }

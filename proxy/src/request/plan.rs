@@ -188,6 +188,10 @@ pub(super) fn plan(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) 
     };
     // Only POST can be gRPC.
     inbound.is_grpc = head.method == "POST" && grpc::asks(head.fields);
+    // Before anything is made for it.
+    if client.worker.shared.crowd.sheds_requests() {
+        return refuse(inbound, Reason::MemoryLimit);
+    }
     let clean_lines = desync::has_clean_lines(&head, bytes);
     if !(admitted.is_clean && clean_lines) {
         inbound.finding = desync::judge(&bytes[..head.len]);
@@ -323,10 +327,9 @@ fn note_head(note: &mut Note, client: &Client, head: &RequestHead<'_>, facts: &F
     };
     let target = head.target.as_bytes();
     note.url = if target.starts_with(b"/") {
-        let port = client.local.port().to_string();
         let scheme = client.scheme().as_bytes();
         let host = facts.host_name.as_bytes();
-        note.put_all(&[scheme, b"://", host, b":", port.as_bytes(), target])
+        note.put_url(&[scheme, b"://", host, b":"], client.local.port(), target)
     } else {
         note.put(target)
     };

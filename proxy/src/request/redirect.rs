@@ -72,11 +72,28 @@ impl Redirect {
             location.push('?');
             location.push_str(&query);
         }
+        let location = encoded(location);
         if location.len() > LOCATION_MAX {
             return Err(Reason::RedirectTooLong);
         }
-        HeaderValue::from_str(&location).map_err(|_| Reason::RedirectInvalid)
+        Ok(HeaderValue::try_from(location).expect("visible ASCII is a field's value"))
     }
+}
+
+/// A URL has no bytes but visible ASCII (RFC 3986 §2), and requests that are let in may: browsers
+/// encode what they send, other programs do not always.
+fn encoded(url: String) -> String {
+    if url.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return url;
+    }
+    let mut out = String::with_capacity(url.len() * 3);
+    for byte in url.bytes() {
+        match byte.is_ascii_graphic() {
+            true => out.push(char::from(byte)),
+            false => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }
 
 fn default_port(protocol: &str) -> &'static str {
@@ -186,6 +203,23 @@ mod tests {
             location(|r| r.path = "/".to_owned(), "[::1]", "/x", None).as_deref(),
             Some("http://[::1]:8080/")
         );
+    }
+
+    #[test]
+    fn what_is_no_visible_ascii_is_percent_encoded_and_counts_as_that() {
+        fn to(path: &str, query: Option<&str>) -> Option<String> {
+            location(|r| r.host = "b".to_owned(), "a", path, query)
+        }
+        assert_eq!(
+            to("/caf\u{e9}", Some("q=\u{1f600}%20")).as_deref(),
+            Some("http://b:8080/caf%C3%A9?q=%F0%9F%98%80%20")
+        );
+        assert_eq!(to(&format!("/{}", "\u{e9}".repeat(2_000)), None), None);
+        // Whatever a path is: a head lets these through, and a few that it does not.
+        for byte in 0..=0x7FF_u32 {
+            let text = char::from_u32(byte).map(String::from).unwrap_or_default();
+            assert!(to(&format!("/{text}"), Some(&text)).is_some(), "{byte:#x}");
+        }
     }
 
     #[test]

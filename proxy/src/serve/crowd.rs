@@ -1,11 +1,13 @@
 //! How many client connections there may be: in all, from one address, and with how much memory.
-//! Looked at once for each connection, and only where there is a limit.
+//! Looked at once for each connection, and only where there is a limit; each request looks at how
+//! short memory is.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::control::memory::Pressure;
 use crate::request::answer::Reason;
 
 /// Parts of the table, so that workers that accept at the same time seldom wait for each other.
@@ -29,8 +31,8 @@ pub(crate) struct ConnectionLimits {
 pub(crate) struct Crowd {
     parts: [Mutex<HashMap<IpAddr, u32>>; PARTS],
     told: AtomicUsize,
-    /// The process has more memory than it may.
-    is_heavy: AtomicBool,
+    /// How short of memory the process is: a [`Pressure`].
+    pressure: AtomicU8,
 }
 
 /// A client that is being told that there is no room; gone when dropped.
@@ -59,7 +61,7 @@ impl Crowd {
         open: impl FnOnce() -> usize,
         source: IpAddr,
     ) -> Result<Place<'_>, Reason> {
-        if self.is_heavy.load(Ordering::Relaxed) {
+        if self.pressure.load(Ordering::Relaxed) != Pressure::None as u8 {
             return Err(Reason::MemoryLimit);
         }
         let inside = || open().saturating_sub(self.told.load(Ordering::Relaxed));
@@ -87,15 +89,24 @@ impl Crowd {
         })
     }
 
-    /// Whether the process has more memory than it may, from now on.
-    pub(crate) fn set_heavy(&self, is_heavy: bool) {
-        if self.is_heavy.swap(is_heavy, Ordering::Relaxed) != is_heavy {
-            match is_heavy {
-                true => tracing::warn!(
-                    "more memory than `runtime.max_memory`: new connections are refused"
-                ),
-                false => tracing::info!("less memory than `runtime.max_memory` again"),
+    /// Whether there is no memory for another request.
+    pub(crate) fn sheds_requests(&self) -> bool {
+        self.pressure.load(Ordering::Relaxed) == Pressure::Critical as u8
+    }
+
+    /// How short of memory the process is, from now on.
+    pub(crate) fn set_pressure(&self, pressure: Pressure) {
+        if self.pressure.swap(pressure as u8, Ordering::Relaxed) == pressure as u8 {
+            return;
+        }
+        match pressure {
+            Pressure::None => tracing::info!("less memory than `runtime.max_memory` again"),
+            Pressure::High => {
+                tracing::warn!("more memory than `runtime.max_memory`: new connections are refused")
             }
+            Pressure::Critical => tracing::error!(
+                "an eighth more memory than `runtime.max_memory`: new requests are refused"
+            ),
         }
     }
 

@@ -195,7 +195,8 @@ impl<'c> Serving<'c> {
         match Inbound::new(request, respond, storage, shared, draw) {
             Ok(stream) => {
                 let open = Open::new(&self.streams, client.for_stream());
-                tokio::task::spawn_local(exchange(open, stream));
+                // In a box: a new task is moved six times.
+                tokio::task::spawn_local(Box::pin(exchange(open, Box::new(stream))));
             }
             Err(malformed) => {
                 client.worker.metrics.http2_malformed.add(1);
@@ -216,7 +217,8 @@ impl<'c> Serving<'c> {
             self.end_now(Reason::ENHANCE_YOUR_CALM);
             return Poll::Ready(true);
         }
-        if self.end == End::Open && (self.requests >= REQUESTS_MAX || self.client.is_to_go()) {
+        let enough = self.requests >= REQUESTS_MAX || worker.shared.crowd.sheds_requests();
+        if self.end == End::Open && (enough || self.client.is_to_go()) {
             self.end = End::Announced;
             self.h2.graceful_shutdown();
             return Poll::Ready(true);
@@ -269,36 +271,47 @@ impl<'c> Serving<'c> {
 }
 
 /// One request and its response.
-async fn exchange(open: Open, mut stream: Inbound) {
-    let client = &open.client;
-    // It may have been reset before this task ran: then no target shall see it.
-    if poll_fn(|cx| Poll::Ready(stream.is_gone(cx))).await {
-        client.worker.metrics.client_aborts.add(1);
-        return;
-    }
-    let mut link = Link::new(Stream::Http2(Box::new(stream)));
-    link.lend(&client.worker.buffers);
-    let buffers = &client.worker.buffers;
-    // The head is at hand.
-    loop {
-        let read = poll_fn(|cx| Poll::Ready(link.wire.poll_fill(buffers, 1, cx))).await;
-        let Stream::Http2(stream) = &mut link.wire.stream else {
-            return;
-        };
-        if stream.has_given_head() || link.wire.input.len() >= LARGE {
-            break;
-        }
-        if !matches!(read, Poll::Ready(Ok(1..))) {
+#[allow(
+    clippy::manual_async_fn,
+    reason = "that would have room for its arguments twice, and a stream has this memory to itself"
+)]
+fn exchange(open: Open, mut stream: Box<Inbound>) -> impl Future<Output = ()> {
+    async move {
+        let client = &open.client;
+        // It may have been reset before this task ran: then no target shall see it.
+        if poll_fn(|cx| Poll::Ready(stream.is_gone(cx))).await {
+            client.worker.metrics.client_aborts.add(1);
             return;
         }
-    }
-    // In a box: a new task is moved three times.
-    Box::pin(request::handle(client, &mut link)).await;
-    buffers.forget(&mut link.wire.input);
-    link.give_back(buffers);
-    if let Stream::Http2(stream) = &mut link.wire.stream {
-        // The time being over is an end like another.
-        drop(tokio::time::timeout(READING, poll_fn(|cx| stream.poll_end(cx))).await);
-        buffers.put_output(stream.take_storage());
+        let mut link = Link::new(Stream::Http2(stream));
+        link.lend(&client.worker.buffers);
+        let buffers = &client.worker.buffers;
+        // The head is at hand.
+        loop {
+            let read = poll_fn(|cx| Poll::Ready(link.wire.poll_fill(buffers, 1, cx))).await;
+            let Stream::Http2(stream) = &mut link.wire.stream else {
+                return;
+            };
+            if stream.has_given_head() || link.wire.input.len() >= LARGE {
+                break;
+            }
+            if !matches!(read, Poll::Ready(Ok(1..))) {
+                return;
+            }
+        }
+        request::handle(client, &mut link).await;
+        buffers.forget(&mut link.wire.input);
+        link.give_back(buffers);
+        if let Stream::Http2(stream) = &mut link.wire.stream {
+            if poll_fn(|cx| Poll::Ready(stream.poll_end(cx)))
+                .await
+                .is_pending()
+            {
+                // The time being over is an end like another. In a box, as most need none of it.
+                let end = poll_fn(|cx| stream.poll_end(cx));
+                drop(Box::pin(tokio::time::timeout(READING, end)).await);
+            }
+            buffers.put_output(stream.take_storage());
+        }
     }
 }

@@ -3,21 +3,25 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-/// What tells one state of a file from another: its inode, its size, and when it was written. A
-/// file that is put in the place of another, also behind a symbolic link, has another inode.
+/// What tells one state of a file from another: which one it is, its size, and when it was changed
+/// (not: written, which tools set back). A file that is put in the place of another, also by way of
+/// a symbolic link to its folder, as Kubernetes does it with a ConfigMap, is another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark(u64, u64, i64, i64);
+pub(super) struct Mark {
+    file: (u64, u64),
+    size: u64,
+    changed: (i64, i64),
+}
 
 impl Mark {
     /// Of the file that is there now, if it can be reached.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let data = std::fs::metadata(path).ok()?;
-        Some(Self(
-            data.ino(),
-            data.size(),
-            data.mtime(),
-            data.mtime_nsec(),
-        ))
+        Some(Self {
+            file: (data.dev(), data.ino()),
+            size: data.size(),
+            changed: (data.ctime(), data.ctime_nsec()),
+        })
     }
 }
 
@@ -54,7 +58,14 @@ mod tests {
 
     #[test]
     fn a_file_is_read_once_when_it_has_been_the_same_for_two_looks() {
-        let mark = |number| Some(Mark(number, 0, 0, 0));
+        let mark = |number| {
+            let file = (0, number);
+            Some(Mark {
+                file,
+                size: 0,
+                changed: (0, 0),
+            })
+        };
         let mut watch = Watch::new(mark(1));
         let looks = [
             (mark(1), false),

@@ -201,7 +201,7 @@ function card(group) {
   const head = make("div", "head");
   const notes = make("div");
   const body = make("tbody");
-  const labels = ["Target", "Address", "Host port", "Zone", "Health", "Weight", "In flight", "Requests/s", "p50", "p99", "Errors/s"];
+  const labels = ["Target", "Address", "Host port", "Zone", "Health", "Weight", "In flight", "Requests/s", "p50", "p99", "Errors/s", "Actions"];
   const row = make("tr");
   labels.forEach((label, index) => {
     const cell = make("th", index >= 5 ? "number" : "", label);
@@ -251,6 +251,8 @@ function targetRow(shown, group, target, rate) {
     const text = until === null ? "on trial" : `ejected, ${number(until)} s left`;
     health.firstChild.append(" ", badge(text, "warn"), make("span", "why", target.ejection.description));
   }
+  if (target.administrative_override === "drained") health.firstChild.append(" ", badge("drained", "warn"));
+  if (target.administrative_override === "zonal_shift_active") health.firstChild.append(" ", badge("moved away from its zone", "warn"));
   const took = latencies.get(`${group.name}\n${target.id}`);
   const weight = target.weight_percent === 100 ? `${target.weight}` : `${target.weight} × ${target.weight_percent} %`;
   const row = make(
@@ -267,10 +269,12 @@ function targetRow(shown, group, target, rate) {
     cell("p50", "number", time(took?.p50)),
     cell("p99", "number", time(took?.p99)),
     cell("Errors/s", "number", number(rate.errors)),
+    cell("Actions", "number", targetButton(group, target) ?? "–"),
   );
   const key = `${group.name}\n${target.id}`;
   row.dataset.target = target.id;
   row.dataset.state = target.state;
+  row.dataset.key = key;
   if (!known.has(key)) row.className = "fresh";
   known.add(key);
   return row;
@@ -284,7 +288,35 @@ function instanceRow(shown, name, targets) {
   const head = make("th", "", name, " ", make("span", "ports", text + many));
   head.colSpan = shown.labels.length;
   head.scope = "rowgroup";
-  return make("tr", "instance", head);
+  const row = make("tr", "instance", head);
+  row.dataset.key = `instance ${name}`;
+  return row;
+}
+
+/** Makes the children of an element those, and leaves alone what has not changed: buttons keep the
+ * focus, and texts what is selected. */
+function patch(area, rows, keyOf) {
+  const old = [...area.children];
+  const same = old.length === rows.length && rows.every((row, index) => keyOf(row) === keyOf(old[index]));
+  const focused = area.contains(document.activeElement) ? document.activeElement.getAttribute("aria-label") : null;
+  const key = focused && keyOf(old.find((row) => row.contains(document.activeElement)));
+  if (!same) area.replaceChildren(...rows);
+  else
+    rows.forEach((row, index) => {
+      const there = old[index];
+      Object.assign(there.dataset, row.dataset);
+      const cells = [...row.children];
+      if (cells.length !== there.children.length) there.replaceChildren(...cells);
+      else
+        cells.forEach((cell, place) => {
+          if (!there.children[place].isEqualNode(cell)) there.children[place].replaceWith(cell);
+        });
+    });
+  // What had the focus is another element now: the button in its place has it.
+  if (focused && !area.contains(document.activeElement)) {
+    const row = [...area.children].find((one) => keyOf(one) === key);
+    row?.querySelector("button")?.focus({ preventScroll: true });
+  }
 }
 
 function matches(target, wanted) {
@@ -312,7 +344,7 @@ function showTargets(shown, group, perTarget, wanted) {
     only.colSpan = shown.labels.length;
     rows.push(make("tr", "", only));
   }
-  shown.body.replaceChildren(...rows);
+  patch(shown.body, rows, (row) => row.dataset.key);
 }
 
 function showProblems(shown, group) {
@@ -471,6 +503,7 @@ async function step() {
     latest = measure(view, performance.timeOrigin + performance.now());
     show(latest);
     showRoutes(view);
+    showZones(view);
     draw();
     showEvents(events.events);
     tell("live", false);
@@ -486,4 +519,5 @@ by("filter").addEventListener("input", () => {
   if (latest) show(latest);
 });
 addEventListener("resize", draw);
-step();
+// When all scripts are there.
+addEventListener("load", step);

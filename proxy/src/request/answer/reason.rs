@@ -56,8 +56,6 @@ pub enum Reason {
     RequestBodyTimeout,
     /// The client's request body stopped short or was malformed.
     RequestBodyIncomplete,
-    /// The redirect's Location would be invalid.
-    RedirectInvalid,
     /// The redirect's Location would be too long.
     RedirectTooLong,
     /// A transform of the rule gave no valid Host or URL.
@@ -102,7 +100,7 @@ pub enum Reason {
 
 impl Reason {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 45] = [
         Self::FixedResponse,
         Self::Redirect,
         Self::MalformedRequest,
@@ -128,7 +126,6 @@ impl Reason {
         Self::RequestHeaderTimeout,
         Self::RequestBodyTimeout,
         Self::RequestBodyIncomplete,
-        Self::RedirectInvalid,
         Self::RedirectTooLong,
         Self::TransformFailed,
         Self::ListenerRemoved,
@@ -180,7 +177,6 @@ impl Reason {
             Self::RequestHeaderTimeout => "request_header_timeout",
             Self::RequestBodyTimeout => "request_body_timeout",
             Self::RequestBodyIncomplete => "request_body_incomplete",
-            Self::RedirectInvalid => "redirect_invalid",
             Self::RedirectTooLong => "redirect_too_long",
             Self::TransformFailed => "transform_failed",
             Self::ListenerRemoved => "listener_removed",
@@ -234,7 +230,7 @@ impl Reason {
             Self::RequestBodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::CorsPreflight => StatusCode::NO_CONTENT,
             Self::RequestHeaderTimeout | Self::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::RedirectInvalid | Self::TransformFailed => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TransformFailed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::AuthenticationBusy
             | Self::ListenerRemoved
             | Self::GroupRemoved

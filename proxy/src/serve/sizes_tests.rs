@@ -1,0 +1,41 @@
+//! What a connection and a request hold while they wait: the sizes of their futures and states.
+//! Every idle connection pays for the first, and each step of a request moves or clears some of the
+//! others. The compiler lays futures out, so a local variable that lives over one `await` more shows
+//! here and nowhere else.
+
+use super::{client, connection};
+use crate::observe::outcome::Outcome;
+use crate::request;
+use crate::request::link::Link;
+use crate::upstream::lease::Lease;
+
+/// The future that a function of four arguments returns.
+fn of_four<A, B, C, D, F>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+    size_of::<F>()
+}
+
+/// The same of two.
+fn of_two<A, B, F>(_: impl FnOnce(A, B) -> F) -> usize {
+    size_of::<F>()
+}
+
+#[test]
+fn futures_and_states_stay_within_their_budgets() {
+    // Whoever must go beyond a budget says in the commit what is got for it; whoever gets far
+    // below one lowers it.
+    let mut beyond = Vec::new();
+    for (what, bytes, budget) in [
+        ("a connection", of_four(connection::serve), 2_208),
+        ("a request", of_two(request::handle), 1_504),
+        ("a client", size_of::<client::Client>(), 208),
+        ("a link", size_of::<Link>(), 128),
+        ("an outcome", size_of::<Outcome<'_>>(), 200),
+        ("a lease", size_of::<Lease>(), 56),
+    ] {
+        println!("{what}: {bytes} bytes");
+        if bytes > budget {
+            beyond.push(format!("{what}: {bytes} bytes, and {budget} are allowed"));
+        }
+    }
+    assert!(beyond.is_empty(), "{beyond:#?}");
+}
