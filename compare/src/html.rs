@@ -1,9 +1,11 @@
 //! The report as a page: one file, with its style and plots in it, that loads nothing. Pure.
 
+use std::time::Duration;
+
 use crate::plot::{self, Axis, Line, Scale, Whisker, escape};
 use crate::report::{Measured, Report, SideReport, Step};
 use crate::statistics::PERCENTILES;
-use crate::text::{dollars, errors, figures, millis, percent, rate, signed, verdict};
+use crate::text::{dollars, errors, figures, percent, rate, signed, span, verdict};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -84,7 +86,7 @@ const LEGEND_TWO: &str = "<div class=\"legend\"><span><i class=\"a\"></i>A p50</
 fn of_step(step: &Step) -> String {
     let valid = if step.is_valid { "" } else { " · not valid" };
     let mut out = format!(
-        "<h2>{} requests{valid}</h2><div class=\"tiles\">",
+        "<h2>At {}{valid}</h2><div class=\"tiles\">",
         rate(step.rate)
     );
     for added in &step.added {
@@ -356,7 +358,8 @@ fn failures(report: &Report) -> String {
             bars.push((name, text, share));
         }
     }
-    if bars.iter().all(|(_, _, share)| *share <= 0.0) {
+    let most = bars.iter().map(|(_, _, share)| *share).fold(0.0, f64::max);
+    if most <= 0.0 {
         return "<h2>Errors</h2><p>No request failed.</p>".to_owned();
     }
     let plot = plot::bars("Requests that failed, by rate and side", &bars);
@@ -364,7 +367,7 @@ fn failures(report: &Report) -> String {
         "<h2>Errors</h2><div class=\"grid-of\">{}</div>",
         card(
             "Requests that failed",
-            "of all that were due, by rate and side",
+            &format!("of all that were due; the longest bar is {}", percent(most)),
             &plot
         )
     )
@@ -398,7 +401,7 @@ fn method(report: &Report) -> String {
          their time counts from when they were due, so a side that stalls pays for all that had to \
          wait. Both sides take turns, each {} long, and who begins changes. Intervals come from \
          10,000 draws of the rounds, both sides of a round together (seed {}).</p></footer>",
-        millis(report.seconds_of_turn * 1_000.0),
+        span(Duration::from_secs_f64(report.seconds_of_turn)),
         report.seed
     )
 }

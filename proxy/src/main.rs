@@ -36,7 +36,7 @@ enum Command {
     /// Print the event rule and the policies that AWS needs for the ECS sources of a file.
     EventsPolicy(commands::events_policy::Arguments),
     /// Put the same constant load on two addresses in turns, and say what one adds to the other.
-    Compare(longshore_compare::Arguments),
+    Compare(Box<longshore_compare::Arguments>),
     /// Show it at work, without AWS and without a file.
     Demo(commands::demo::Arguments),
     /// Print the JSON Schema of the file, for editors.
