@@ -74,6 +74,10 @@ impl Failure {
                 ". Is it https://, or another version of HTTP (--http)?".to_owned()
             }
             Kind::Protocol | Kind::Reset => ". Is it another version of HTTP (--http)?".to_owned(),
+            Kind::Timeout if secure => {
+                ". Can it be reached from here, and does it speak TLS (else http://)?".to_owned()
+            }
+            Kind::Timeout => ". Can it be reached from here?".to_owned(),
             _ => String::new(),
         }
     }
