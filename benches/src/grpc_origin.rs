@@ -5,7 +5,6 @@
 //! `/headers` one with the fields of the request as they arrived. All end with `grpc-status: 0`.
 
 use std::io::{self, ErrorKind};
-use std::net::Ipv4Addr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use bytes::Bytes;
 use h2::RecvStream;
 use h2::server::{Builder, SendResponse};
 use http::{HeaderMap, HeaderValue, Request, Response};
+use longshore_benches::OriginPlan;
 use tokio::net::{TcpListener, TcpStream};
 
 /// Windows that nothing here fills.
@@ -25,11 +25,13 @@ const UNIMPLEMENTED: &str = "12";
 struct Fixed {
     path: String,
     message: Bytes,
+    /// How many times it is sent.
+    count: usize,
 }
 
 fn main() -> ExitCode {
     match longshore_benches::origin_arguments(std::env::args().skip(1))
-        .and_then(|(listeners, sizes)| serve(listeners, &sizes).map_err(|e| e.to_string()))
+        .and_then(|plan| serve(&plan).map_err(|e| e.to_string()))
     {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -40,24 +42,34 @@ fn main() -> ExitCode {
 }
 
 /// Accepts and answers until the process is ended.
-fn serve(listeners: usize, sizes: &[usize]) -> io::Result<()> {
+fn serve(plan: &OriginPlan) -> io::Result<()> {
     let framed = |message: &[u8]| Bytes::from(longshore_benches::grpc_message(message));
     let mut answers = vec![Fixed {
         path: "/health".into(),
         message: framed(b""),
+        count: 1,
     }];
-    answers.extend(sizes.iter().map(|&size| Fixed {
-        path: format!("/body/{size}"),
-        message: framed(&longshore_benches::body(size)),
-    }));
+    for &size in &plan.sizes {
+        let message = framed(&longshore_benches::body(size));
+        answers.push(Fixed {
+            path: format!("/body/{size}"),
+            message: message.clone(),
+            count: 1,
+        });
+        answers.extend(plan.streams.iter().map(|&count| Fixed {
+            path: format!("/stream/{size}/{count}"),
+            message: message.clone(),
+            count,
+        }));
+    }
     let answers = Arc::new(answers);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
     runtime.block_on(async {
-        let mut accepting = Vec::with_capacity(listeners);
-        for index in 0..listeners {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let mut accepting = Vec::with_capacity(plan.listeners);
+        for index in 0..plan.listeners {
+            let listener = TcpListener::bind((plan.address(), 0)).await?;
             println!("listening {}", listener.local_addr()?);
             accepting.push(tokio::spawn(accept(listener, index, Arc::clone(&answers))));
         }
@@ -123,12 +135,12 @@ async fn answer(
     }
     let path = request.uri().path();
     let message = if path == "/headers" {
-        Some(echo(request.headers(), listener))
+        Some((echo(request.headers(), listener), 1))
     } else {
         let mut fixed = answers.iter();
         fixed
             .find(|fixed| fixed.path == path)
-            .map(|fixed| fixed.message.clone())
+            .map(|fixed| (fixed.message.clone(), fixed.count))
     };
     let mut head = Response::new(());
     head.headers_mut().insert(
@@ -141,8 +153,11 @@ async fn answer(
     } else {
         UNIMPLEMENTED
     };
-    if let Some(message) = message {
-        stream.send_data(message, false)?;
+    if let Some((message, count)) = message {
+        // A stream of a few messages fits into the windows of clients, and is queued otherwise.
+        for _ in 0..count {
+            stream.send_data(message.clone(), false)?;
+        }
     }
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", HeaderValue::from_static(status));

@@ -19,12 +19,8 @@ use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, SignatureScheme,
-};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, HandshakeKind};
 
 /// The name asked for: that of the comparison's certificate.
 const NAME: &str = "bench.test";
@@ -103,7 +99,7 @@ fn run(plan: &Plan) -> io::Result<()> {
     let mut slots = Vec::with_capacity(plan.connections);
     for index in 0..plan.connections {
         let mut slot = Slot {
-            config: config().map_err(io::Error::other)?,
+            config: longshore_benches::tls::client_config().map_err(io::Error::other)?,
             token: Token(index),
             now: None,
             has_session: false,
@@ -124,32 +120,18 @@ fn run(plan: &Plan) -> io::Result<()> {
             slots[index].advance(plan, &poll, &mut counts)?;
         }
     }
-    let seconds = begin.elapsed().as_secs_f64();
+    let time = begin.elapsed();
     let mut hanging = slots.iter().filter_map(|slot| slot.now.as_ref());
     if let Some(hangs) = hanging.find(|exchange| exchange.since.elapsed() > HANGS) {
         eprintln!("handshakes: one hangs for {:?}", hangs.since.elapsed());
         counts.failed += 1;
     }
-    counts.print(seconds);
+    let others = [("failed", counts.failed), ("full", counts.full)];
+    longshore_benches::print_counts(&mut counts.latencies_us, time, &others);
     Ok(())
 }
 
 impl Counts {
-    fn print(&mut self, seconds: f64) {
-        self.latencies_us.sort_unstable();
-        let done = self.latencies_us.len();
-        let at = |percent: usize| {
-            let rank = (done * percent).div_ceil(100).saturating_sub(1);
-            self.latencies_us.get(rank).copied().unwrap_or(0)
-        };
-        println!("done {done}");
-        println!("seconds {seconds}");
-        println!("p50 {}", at(50));
-        println!("p99 {}", at(99));
-        println!("failed {}", self.failed);
-        println!("full {}", self.full);
-    }
-
     fn fail(&mut self, why: &str) {
         self.failed += 1;
         if self.failed <= TOLD as u64 {
@@ -275,56 +257,4 @@ fn waits(error: &io::Error) -> bool {
         error.kind(),
         ErrorKind::WouldBlock | ErrorKind::NotConnected
     )
-}
-
-/// TLS 1.3 with X25519, as wrk with OpenSSL 3.0 has it, and a cache of sessions of its own.
-fn config() -> Result<Arc<ClientConfig>, rustls::Error> {
-    let mut provider = aws_lc_rs::default_provider();
-    provider.kx_groups = vec![aws_lc_rs::kx_group::X25519];
-    let provider = Arc::new(provider);
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-        .with_no_client_auth();
-    Ok(Arc::new(config))
-}
-
-/// Accepts the certificate that was made for the run.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

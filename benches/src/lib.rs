@@ -4,6 +4,31 @@
 //! other proxies in `src/compare`.
 
 pub mod steady;
+pub mod tls;
+
+use std::time::Duration;
+
+/// The key of the comparison's WebSockets and the answer to it (RFC 6455 §1.3).
+pub const WEBSOCKET_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+/// See [`WEBSOCKET_KEY`].
+pub const WEBSOCKET_ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// Prints what a program that makes load has counted, for the comparison to read.
+pub fn print_counts(latencies_us: &mut [u64], time: Duration, others: &[(&str, u64)]) {
+    latencies_us.sort_unstable();
+    let done = latencies_us.len();
+    let at = |percent: usize| {
+        let rank = (done * percent).div_ceil(100).saturating_sub(1);
+        latencies_us.get(rank).copied().unwrap_or(0)
+    };
+    println!("done {done}");
+    println!("seconds {}", time.as_secs_f64());
+    println!("p50 {}", at(50));
+    println!("p99 {}", at(99));
+    for (name, count) in others {
+        println!("{name} {count}");
+    }
+}
 
 /// The body the origin answers at `/body/LEN`: letters in a fixed order, so that
 /// a proxy that loses, repeats or moves bytes is noticed and not only one that
@@ -28,15 +53,42 @@ pub fn grpc_message(message: &[u8]) -> Vec<u8> {
     framed
 }
 
-/// Reads the command line of an origin: `--listeners N --body LEN…`.
+/// What an origin is asked to be.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OriginPlan {
+    /// Ports to listen on.
+    pub listeners: usize,
+    /// Sizes of bodies.
+    pub sizes: Vec<usize>,
+    /// Messages in an answer to `/stream/SIZE/COUNT`, for an origin with gRPC.
+    pub streams: Vec<usize>,
+    /// Listen on all addresses of the machine, for many targets on the loopback network.
+    pub everywhere: bool,
+}
+
+impl OriginPlan {
+    /// The address to listen on.
+    #[must_use]
+    pub fn address(&self) -> std::net::Ipv4Addr {
+        if self.everywhere {
+            std::net::Ipv4Addr::UNSPECIFIED
+        } else {
+            std::net::Ipv4Addr::LOCALHOST
+        }
+    }
+}
+
+/// Reads the command line of an origin: `--listeners N --body LEN… --stream COUNT… --everywhere 1`.
 ///
 /// # Errors
 /// A sentence that says what is wrong with it.
-pub fn origin_arguments(
-    mut arguments: impl Iterator<Item = String>,
-) -> Result<(usize, Vec<usize>), String> {
-    let mut listeners = 1;
-    let mut sizes = Vec::new();
+pub fn origin_arguments(mut arguments: impl Iterator<Item = String>) -> Result<OriginPlan, String> {
+    let mut plan = OriginPlan {
+        listeners: 1,
+        sizes: Vec::new(),
+        streams: Vec::new(),
+        everywhere: false,
+    };
     while let Some(argument) = arguments.next() {
         let value = arguments
             .next()
@@ -45,17 +97,19 @@ pub fn origin_arguments(
             .parse()
             .map_err(|_| format!("{argument} {value}: not a number"))?;
         match argument.as_str() {
-            "--listeners" => listeners = number,
-            "--body" => sizes.push(number),
+            "--listeners" => plan.listeners = number,
+            "--body" => plan.sizes.push(number),
+            "--stream" => plan.streams.push(number),
+            "--everywhere" => plan.everywhere = number == 1,
             _ => return Err(format!("unknown option {argument}")),
         }
     }
-    Ok((listeners, sizes))
+    Ok(plan)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{body, grpc_message, origin_arguments};
+    use super::{OriginPlan, body, grpc_message, origin_arguments};
 
     #[test]
     fn a_body_has_the_asked_length_and_is_the_same_each_time() {
@@ -73,7 +127,16 @@ mod tests {
     #[test]
     fn arguments_are_numbers_after_known_names() {
         let of = |words: &[&str]| origin_arguments(words.iter().map(ToString::to_string));
-        assert_eq!(of(&["--listeners", "2", "--body", "9"]), Ok((2, vec![9])));
+        let plan = of(&["--listeners", "2", "--body", "9", "--stream", "3"]);
+        assert_eq!(
+            plan,
+            Ok(OriginPlan {
+                listeners: 2,
+                sizes: vec![9],
+                streams: vec![3],
+                everywhere: false
+            })
+        );
         assert!(of(&["--body"]).is_err());
         assert!(of(&["--body", "x"]).is_err());
         assert!(of(&["--port", "1"]).is_err());

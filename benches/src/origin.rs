@@ -41,6 +41,8 @@ struct Connection {
     filled: usize,
     pending: Pending,
     close_after: bool,
+    /// It is a WebSocket by now.
+    echoes: bool,
 }
 
 /// Whether a connection goes on after an event.
@@ -59,11 +61,10 @@ struct Request<'head> {
 }
 
 fn main() -> ExitCode {
-    match longshore_benches::origin_arguments(std::env::args().skip(1)).and_then(
-        |(listeners, sizes)| {
-            serve(listeners, &fixed_answers(&sizes)).map_err(|error| error.to_string())
-        },
-    ) {
+    match longshore_benches::origin_arguments(std::env::args().skip(1)).and_then(|plan| {
+        let answers = fixed_answers(&plan.sizes);
+        serve(plan.listeners, plan.address(), &answers).map_err(|error| error.to_string())
+    }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("origin: {error}");
@@ -98,11 +99,11 @@ fn fixed_answers(sizes: &[usize]) -> Vec<Fixed> {
 }
 
 /// Accepts and answers until the process is ended.
-fn serve(listeners: usize, answers: &[Fixed]) -> io::Result<()> {
+fn serve(listeners: usize, address: Ipv4Addr, answers: &[Fixed]) -> io::Result<()> {
     let mut poll = Poll::new()?;
     let mut accepting = Vec::with_capacity(listeners);
     for index in 0..listeners {
-        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let any_port = SocketAddr::from((address, 0));
         let mut listener = TcpListener::bind(any_port)?;
         poll.registry()
             .register(&mut listener, Token(index), Interest::READABLE)?;
@@ -179,6 +180,7 @@ fn accept_all(
             filled: 0,
             pending: Pending::Nothing,
             close_after: false,
+            echoes: false,
         });
     }
 }
@@ -197,7 +199,15 @@ impl Connection {
                 Ok(false) => return Next::Keep,
                 Err(_) => return Next::Close,
             }
-            if self.take_request(answers) {
+            let taken = if self.echoes {
+                match self.take_frames() {
+                    Some(taken) => taken,
+                    None => return Next::Close,
+                }
+            } else {
+                self.take_request(answers)
+            };
+            if taken {
                 continue;
             }
             if drained {
@@ -259,11 +269,22 @@ impl Connection {
             return true;
         }
         self.close_after = request.close;
+        self.echoes = request.path == b"/websocket";
         self.pending = if let Some(answer) = answers
             .iter()
             .position(|fixed| fixed.path.as_bytes() == request.path)
         {
             Pending::Fixed { answer, written: 0 }
+        } else if self.echoes {
+            let accept = longshore_benches::WEBSOCKET_ACCEPT;
+            let head = format!(
+                "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                 Sec-WebSocket-Accept: {accept}\r\n\r\n"
+            );
+            Pending::Own {
+                bytes: head.into_bytes(),
+                written: 0,
+            }
         } else if request.path == b"/headers" {
             let mut echo = format!("listener: {}\r\n", self.listener).into_bytes();
             echo.extend_from_slice(head);
@@ -280,6 +301,21 @@ impl Connection {
         self.input.copy_within(length..self.filled, 0);
         self.filled -= length;
         true
+    }
+
+    /// Turns all whole frames of the buffer into pending echoes. None for what no client here sends.
+    fn take_frames(&mut self) -> Option<bool> {
+        let (echoes, taken) = echoes(&self.input[..self.filled])?;
+        if taken == 0 {
+            return Some(false);
+        }
+        self.input.copy_within(taken..self.filled, 0);
+        self.filled -= taken;
+        self.pending = Pending::Own {
+            bytes: echoes,
+            written: 0,
+        };
+        Some(true)
     }
 
     fn refuse(&mut self, status: &str) {
@@ -321,6 +357,28 @@ fn parse(head: &[u8]) -> Option<Request<'_>> {
     Some(request)
 }
 
+/// The echoes of all whole frames, and the bytes of these. Frames are short and masked
+/// (RFC 6455 §5.2).
+fn echoes(mut input: &[u8]) -> Option<(Vec<u8>, usize)> {
+    const HEAD: usize = 6;
+    let all = input.len();
+    let mut echoes = Vec::new();
+    while let Some(&[first, length, m0, m1, m2, m3]) = input.first_chunk::<HEAD>() {
+        if length & 0x80 == 0 || length & 0x7f > 125 {
+            return None;
+        }
+        let length = length & 0x7f;
+        let Some(content) = input.get(HEAD..HEAD + usize::from(length)) else {
+            break;
+        };
+        echoes.extend([first, length]);
+        let mask = [m0, m1, m2, m3].into_iter().cycle();
+        echoes.extend(content.iter().zip(mask).map(|(byte, mask)| byte ^ mask));
+        input = &input[HEAD + usize::from(length)..];
+    }
+    Some((echoes, all - input.len()))
+}
+
 fn value_of<'line>(line: &'line [u8], name: &[u8]) -> Option<&'line [u8]> {
     let (start, value) = line.split_at_checked(name.len())?;
     start.eq_ignore_ascii_case(name).then(|| value.trim_ascii())
@@ -328,7 +386,17 @@ fn value_of<'line>(line: &'line [u8], name: &[u8]) -> Option<&'line [u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{echoes, parse};
+
+    #[test]
+    fn whole_frames_are_echoed_without_their_mask() {
+        let frame = [0x81, 0x82, 1, 2, 3, 4, b'a' ^ 1, b'b' ^ 2];
+        let two = [frame, frame].concat();
+        assert_eq!(echoes(&frame), Some((vec![0x81, 2, b'a', b'b'], 8)));
+        assert_eq!(echoes(&two[..15]), Some((vec![0x81, 2, b'a', b'b'], 8)));
+        assert_eq!(echoes(&frame[..7]), Some((vec![], 0)));
+        assert_eq!(echoes(&[0x81, 2, 1, 2, 3, 4]), None);
+    }
 
     #[test]
     fn a_request_of_http_1_1_is_kept_alive_unless_it_says_close() {

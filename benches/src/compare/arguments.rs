@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::failure::{Context as _, Result, fail};
 use crate::measure::Plan;
-use crate::proxies::{KINDS, OURS};
+use crate::proxies::{KINDS, OURS, USUAL};
 use crate::rows::{self, ROWS, Row};
 
 /// The name that stands for the origin without a proxy.
@@ -12,20 +12,30 @@ const DIRECT: &str = "direct";
 
 pub(crate) const USAGE: &str = "\
 usage: benches/compare [OPTION…]
-  --rows NAME,…          what to measure (h1-small)
-  --proxies NAME,…       who (longshore,nginx,haproxy,envoy,direct)
+  --rows NAME,…          what to measure (h1-small); all for all
+  --proxies NAME,…       who (longshore,nginx,haproxy,envoy,direct); there are also
+                         traefik, caddy and floor; all for all
   --rounds N             interleaved rounds (5)
   --seconds N            length of each timed interval (4)
   --warmup N             seconds before each, not counted; 0 for none (1)
   --connections N        in place of the number of each row (64 for h1 rows)
   --longshore [LABEL=]PATH  a built binary; repeat to compare builds
   --cores P,L            core of the proxies, core of load and origin (0,1)
+  --proxy-cores N        cores of each proxy, from core P on, and as many workers (1)
+  --latency              also p50, p99 and p99.9 at constant rates of 30, 60 and 90 %
+                         of what was reached, in rows of wrk without TLS
+  --idle N               also the memory of each of N idle connections, in h1-small
+                         and h1-tls
   --strace               also count system calls per request, after the rounds
   --json FILE            everything that was measured
   --markdown FILE        the tables, which are printed as well
+  --results DIR          both, and a plot for each row, in a folder
   --list                 print the rows and end
   --check                check the options and end
 exit status: 0, 1 when something failed, 2 when a proxy gave errors under load";
+
+/// Each takes a port of the machine and a descriptor at the client, and two at a proxy.
+const IDLE_MAX: usize = 8_000;
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -39,6 +49,7 @@ pub(crate) struct Arguments {
     pub(crate) plan: Plan,
     pub(crate) json: Option<PathBuf>,
     pub(crate) markdown: Option<PathBuf>,
+    pub(crate) results: Option<PathBuf>,
 }
 
 /// What to do.
@@ -55,7 +66,7 @@ pub(crate) enum Command {
 pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Command> {
     let mut arguments = Arguments {
         rows: vec![&ROWS[0]],
-        proxies: KINDS.iter().map(|kind| kind.name).collect(),
+        proxies: USUAL.to_vec(),
         direct: true,
         builds: Vec::new(),
         plan: Plan {
@@ -64,11 +75,15 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Command> 
             warmup: 1,
             connections: None,
             strace: false,
+            latency: false,
+            idle: 0,
+            proxy_cores: 1,
             proxy_core: 0,
             load_core: 1,
         },
         json: None,
         markdown: None,
+        results: None,
     };
     let plan = &mut arguments.plan;
     let mut only_check = false;
@@ -84,6 +99,10 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Command> 
                 plan.strace = true;
                 continue;
             }
+            "--latency" => {
+                plan.latency = true;
+                continue;
+            }
             _ => {}
         }
         let Some(value) = words.next() else {
@@ -96,10 +115,13 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Command> 
             "--seconds" => plan.seconds = within(&option, &value, 1, 600)? as u64,
             "--warmup" => plan.warmup = within(&option, &value, 0, 600)? as u64,
             "--connections" => plan.connections = Some(within(&option, &value, 1, 4000)?),
+            "--proxy-cores" => plan.proxy_cores = within(&option, &value, 1, 64)?,
+            "--idle" => plan.idle = within(&option, &value, 0, IDLE_MAX)?,
             "--cores" => (plan.proxy_core, plan.load_core) = cores(&value)?,
             "--longshore" => arguments.builds.push(build(&value)),
             "--json" => arguments.json = Some(value.into()),
             "--markdown" => arguments.markdown = Some(value.into()),
+            "--results" => arguments.results = Some(value.into()),
             _ => return fail(format!("unknown option {option}\n{USAGE}")),
         }
     }
@@ -118,6 +140,9 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Command> 
 }
 
 fn proxies(list: &str) -> Result<(Vec<&'static str>, bool)> {
+    if list == "all" {
+        return Ok((KINDS.iter().map(|kind| kind.name).collect(), true));
+    }
     let mut names = Vec::new();
     let mut direct = false;
     for asked in list.split(',') {
@@ -226,7 +251,9 @@ mod tests {
         for line in [
             "--rounds 0",
             "--seconds 1.5",
-            "--proxies caddy",
+            "--proxies apache",
+            "--proxy-cores 0",
+            "--idle 100000",
             "--rows h9",
             "--cores 1",
             "--cores 1,1",

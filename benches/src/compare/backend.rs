@@ -29,12 +29,21 @@ impl Backend {
     pub(crate) fn start(rows: &[&Row], core: usize, directory: &Path) -> Result<Self> {
         let mut origins = Vec::new();
         for (target, name) in [(Target::Http1, "origin"), (Target::Grpc, "grpc-origin")] {
-            let rows = || rows.iter().filter(|row| row.target == target);
+            let rows = || rows.iter().copied().filter(|row| row.target == target);
             if rows().next().is_none() {
                 continue;
             }
-            let sizes: Vec<usize> = rows().map(|row| row.body).collect();
-            let origin = Origin::start(name, &sizes, core, directory)?;
+            let mut arguments = vec!["--listeners".into(), TARGETS.to_string()];
+            for row in rows() {
+                arguments.extend(["--body".into(), row.body.to_string()]);
+                if row.messages > 1 {
+                    arguments.extend(["--stream".into(), row.messages.to_string()]);
+                }
+            }
+            if rows().any(Row::is_ours_alone) {
+                arguments.extend(["--everywhere".into(), "1".into()]);
+            }
+            let origin = Origin::start(name, &arguments, core, directory)?;
             for row in rows() {
                 check::origin(origin.address(), row, core, directory)?;
             }
@@ -72,13 +81,9 @@ impl Backend {
 
 impl Origin {
     /// Starts a program that lies beside this one.
-    fn start(name: &str, sizes: &[usize], core: usize, directory: &Path) -> Result<Self> {
+    fn start(name: &str, arguments: &[String], core: usize, directory: &Path) -> Result<Self> {
         let program = process::beside(name)?;
-        let mut arguments = vec!["--listeners".into(), TARGETS.to_string()];
-        for size in sizes {
-            arguments.extend(["--body".into(), size.to_string()]);
-        }
-        let mut process = Running::start(name, &program, &arguments, core, directory)?;
+        let mut process = Running::start(name, &program, arguments, core, directory)?;
         let begin = Instant::now();
         let ports = loop {
             process.expect_alive()?;

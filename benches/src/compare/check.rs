@@ -10,8 +10,9 @@ use crate::failure::{Context as _, Failure, Result, fail};
 use crate::interrupt;
 use crate::load;
 use crate::process::{self, Running};
+use crate::proxies::Role;
 use crate::proxies::Started;
-use crate::rows::{Frontend, Row, Target};
+use crate::rows::{Feature, Frontend, Row, Target};
 
 /// Time until a proxy must answer correctly: two health checks five seconds
 /// apart, and some more on a busy machine.
@@ -42,6 +43,55 @@ pub(crate) fn proxy(started: &mut Started, row: &Row, targets: usize, core: usiz
     }
 }
 
+/// How long after its start a proxy gives the right answer, in milliseconds. Only over HTTP/1.1
+/// without TLS: there a look takes no program that has to start itself.
+pub(crate) fn started_in(started: &mut Started, row: &Row) -> Result<Option<f64>> {
+    if (row.frontend, row.target) != (Frontend::Http1, Target::Http1) {
+        return Ok(None);
+    }
+    loop {
+        if http1(started.address, &row.path()).is_ok_and(|body| expect_body(&body, row).is_ok()) {
+            return Ok(Some(started.since.elapsed().as_secs_f64() * 1e3));
+        }
+        started.process.expect_alive()?;
+        if started.since.elapsed() > READY {
+            // The check says what is wrong.
+            return Ok(None);
+        }
+        interrupt::pause(Duration::from_millis(1))?;
+    }
+}
+
+/// What a client with cookies sends after its first answer. None if there were none.
+pub(crate) fn cookie(started: &Started, row: &Row) -> Result<Option<String>> {
+    let mut stream = TcpStream::connect_timeout(&started.address, ANSWER)
+        .context(|| format!("cannot connect to {}", started.address))?;
+    let mut received = Vec::new();
+    stream
+        .set_read_timeout(Some(ANSWER))
+        .and_then(|()| {
+            let (path, host) = (row.path(), started.address);
+            write!(
+                stream,
+                "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+            )
+        })
+        .and_then(|()| stream.read_to_end(&mut received))
+        .context(|| "cannot ask for a cookie".into())?;
+    Ok(cookies(&String::from_utf8_lossy(&received)))
+}
+
+fn cookies(answer: &str) -> Option<String> {
+    let pairs: Vec<&str> = answer
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"))
+        .filter_map(|(_, value)| value.trim().split(';').next())
+        .collect();
+    (!pairs.is_empty()).then(|| pairs.join("; "))
+}
+
 /// Checks that the origin itself answers `row`.
 pub(crate) fn origin(address: SocketAddr, row: &Row, core: usize, directory: &Path) -> Result<()> {
     let path = row.path();
@@ -66,6 +116,14 @@ fn once(started: &Started, row: &Row, targets: usize, core: usize) -> Result<()>
         (Target::Http1, Frontend::Http2Tls) => curl.get(address, "--http2", path),
     };
     expect_body(&ask(&row.path())?, row)?;
+    let targets = match started.feature {
+        // One client stays at one target; of many, all are one origin.
+        Feature::Sticky | Feature::Many { .. } => 1,
+        Feature::Plain | Feature::Rules(_) | Feature::Log => targets,
+    };
+    if started.kind.role == Role::Floor {
+        return Ok(());
+    }
     let mut seen = BTreeSet::new();
     for _ in 0..SPREAD_OVER {
         let echo = ask("/headers")?;
@@ -287,6 +345,14 @@ mod tests {
         assert!(echoed(&missing, "http", 81, false).is_err());
         let closing = ECHO.replace("Host: a:80", "Connection: close");
         assert!(echoed(&closing, "http", 81, false).is_err());
+    }
+
+    #[test]
+    fn a_client_sends_back_all_cookies_without_their_attributes() {
+        let answer =
+            "HTTP/1.1 200 OK\r\nSet-Cookie: a=1; Path=/\r\nset-cookie: b=2\r\n\r\nset-cookie: c=3";
+        assert_eq!(cookies(answer), Some("a=1; b=2".into()));
+        assert_eq!(cookies("HTTP/1.1 200 OK\r\n\r\n"), None);
     }
 
     #[test]

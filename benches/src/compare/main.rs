@@ -14,7 +14,9 @@ mod arguments;
 mod backend;
 mod check;
 mod failure;
+mod idle;
 mod interrupt;
+mod latency;
 mod load;
 mod machine;
 mod measure;
@@ -30,13 +32,14 @@ mod syscalls;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use arguments::{Arguments, Command, USAGE};
 use backend::Backend;
 use failure::{Context as _, Result};
-use proxies::{Contestant, KINDS, OURS};
-use report::{Measured, json, table};
+use proxies::{Contestant, KINDS, OURS, Role};
+use report::{Measured, json, plot, table};
 use scratch::Scratch;
 
 fn main() -> ExitCode {
@@ -70,6 +73,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     interrupt::install()?;
     let plan = &arguments.plan;
     keep_off_the_proxies_core(plan.load_core)?;
+    raise_descriptors()?;
     let machine = machine::describe();
     // Before all processes, so that it is dropped after them.
     let scratch = Scratch::new()?;
@@ -98,9 +102,19 @@ fn run(arguments: &Arguments) -> Result<bool> {
     if let Some(path) = &arguments.markdown {
         scratch::write(path, &text)?;
     }
+    let value = json::render(&measured, plan, &machine, &versions);
+    let value = format!("{value:#}\n");
     if let Some(path) = &arguments.json {
-        let value = json::render(&measured, plan, &machine, &versions);
-        scratch::write(path, &format!("{value:#}\n"))?;
+        scratch::write(path, &value)?;
+    }
+    if let Some(folder) = &arguments.results {
+        std::fs::create_dir_all(folder).context(|| format!("cannot make {}", folder.display()))?;
+        scratch::write(&folder.join("compare.json"), &value)?;
+        scratch::write(&folder.join("compare.md"), &text)?;
+        for one in &measured {
+            let file = folder.join(format!("{}.svg", one.row.name));
+            scratch::write(&file, &plot::render(one))?;
+        }
     }
     Ok(!measured.iter().any(Measured::has_errors))
 }
@@ -113,6 +127,17 @@ fn keep_off_the_proxies_core(core: usize) -> Result<()> {
         .context(|| format!("cannot run on core {core} (two cores are needed, see --cores)"))
 }
 
+/// As many open files as are allowed: many connections are part of some rows. What is started here
+/// has the same.
+fn raise_descriptors() -> Result<()> {
+    let limits = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limits.maximum,
+        ..limits
+    };
+    setrlimit(Resource::Nofile, raised).context(|| "cannot have more open files".into())
+}
+
 /// Finds the programs and asks each for its version.
 fn contestants(arguments: &Arguments, scratch: &Scratch) -> Result<Vec<Contestant>> {
     let directory = scratch.directory("versions")?;
@@ -121,7 +146,9 @@ fn contestants(arguments: &Arguments, scratch: &Scratch) -> Result<Vec<Contestan
         if !arguments.proxies.contains(&kind.name) {
             continue;
         }
-        let builds: Vec<(String, PathBuf)> = if kind.name != OURS {
+        let builds: Vec<(String, PathBuf)> = if kind.role == Role::Floor {
+            vec![(kind.name.into(), process::beside(kind.program)?)]
+        } else if kind.name != OURS {
             vec![(kind.name.into(), process::find(kind.program)?)]
         } else if arguments.builds.is_empty() {
             let own = std::env::current_exe().context(|| "where is this program?".into())?;

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use crate::backend::Backend;
 use crate::check;
-use crate::failure::Result;
+use crate::failure::{Context as _, Result, fail};
+use crate::idle;
+use crate::latency::{self, Latency};
 use crate::load::{Load, Report};
 use crate::procfs;
-use crate::proxies::{Contestant, Started};
-use crate::rows::Row;
+use crate::proxies::{Contestant, Place, Role, Started};
+use crate::rows::{Feature, Generator, Row};
 use crate::scratch::Scratch;
+use crate::stats::Spread;
 use crate::syscalls;
 
 /// How to measure.
@@ -23,8 +26,31 @@ pub(crate) struct Plan {
     /// In place of what each row says.
     pub(crate) connections: Option<usize>,
     pub(crate) strace: bool,
+    /// Latency at constant rates, after the rounds.
+    pub(crate) latency: bool,
+    /// Idle connections to measure the memory of; 0 for none.
+    pub(crate) idle: usize,
+    /// Cores of each proxy, from its first on, and as many workers.
+    pub(crate) proxy_cores: usize,
     pub(crate) proxy_core: usize,
     pub(crate) load_core: usize,
+}
+
+/// Connections that a proxy must have room for, beyond those that are idle.
+const ROOM: usize = 4096;
+
+/// The same beside idle ones. Each may take two descriptors, which are few on some machines.
+const SPARE: usize = 256;
+
+impl Plan {
+    /// The cores of the proxies, as taskset takes them.
+    fn cores(&self) -> String {
+        format!(
+            "{}-{}",
+            self.proxy_core,
+            self.proxy_core + self.proxy_cores - 1
+        )
+    }
 }
 
 /// One timed interval of one contestant.
@@ -40,8 +66,9 @@ pub(crate) struct Sample {
 pub(crate) struct ProxySample {
     pub(crate) cpu_us: f64,
     pub(crate) resident_mib: f64,
-    /// Per cent of the proxy's core that went to anyone else.
-    pub(crate) others_percent: f64,
+    /// Per cent of the proxy's first core that went to anyone else. None where it has more cores:
+    /// the load is on one of them.
+    pub(crate) others_percent: Option<f64>,
 }
 
 /// All samples of one contestant in a row.
@@ -52,6 +79,11 @@ pub(crate) struct Outcome {
     pub(crate) peer: bool,
     pub(crate) samples: Vec<Sample>,
     pub(crate) syscalls: Option<f64>,
+    pub(crate) latencies: Vec<Latency>,
+    /// Memory for each idle connection.
+    pub(crate) idle_bytes: Option<f64>,
+    /// From its start to the first right answer.
+    pub(crate) started_ms: Option<f64>,
 }
 
 /// Who answers: the origin itself or a proxy before it.
@@ -62,7 +94,11 @@ enum Entrant<'run> {
     },
     Proxy {
         contestant: &'run Contestant,
+        /// Its name in this row.
+        label: String,
         started: Started,
+        started_ms: Option<f64>,
+        cookie: Option<String>,
     },
 }
 
@@ -77,17 +113,37 @@ pub(crate) fn row(
     backend: &mut Backend,
     scratch: &Scratch,
 ) -> Result<Vec<Outcome>> {
+    let cores = plan.cores();
+    let place = Place {
+        cores: &cores,
+        workers: plan.proxy_cores,
+        connections: ROOM,
+    };
+    let ports = backend.ports(row.target).to_vec();
     let mut entrants = Vec::new();
     for contestant in contestants {
-        let directory = scratch.directory(&format!("{}-{}", row.name, contestant.label))?;
-        let ports = backend.ports(row.target);
-        let mut started = contestant.start(row, ports, plan.proxy_core, directory)?;
-        check::proxy(&mut started, row, ports.len(), plan.load_core)?;
-        eprintln!("{}: {} answers correctly", row.name, contestant.label);
-        entrants.push(Entrant::Proxy {
-            contestant,
-            started,
-        });
+        if let Some(why) = contestant.cannot(row) {
+            eprintln!("{}: without {}: {why}", row.name, contestant.label);
+            continue;
+        }
+        for (label, feature) in features(contestant, row) {
+            let directory = scratch.directory(&format!("{}-{label}", row.name))?;
+            let mut started = contestant.start(row, feature, &ports, place, directory)?;
+            let started_ms = check::started_in(&mut started, row)?;
+            check::proxy(&mut started, row, ports.len(), plan.load_core)?;
+            eprintln!("{}: {label} answers correctly", row.name);
+            let cookie = match feature {
+                Feature::Sticky => check::cookie(&started, row)?,
+                _ => None,
+            };
+            entrants.push(Entrant::Proxy {
+                contestant,
+                label,
+                started,
+                started_ms,
+                cookie,
+            });
+        }
     }
     if direct && row.suits_the_origin() {
         entrants.push(Entrant::Direct {
@@ -114,6 +170,9 @@ pub(crate) fn row(
             outcome.samples.push(sample);
         }
     }
+    if plan.latency && row.generator == Generator::Wrk && !row.frontend.is_secure() {
+        latencies(row, plan, &mut entrants, &mut outcomes)?;
+    }
     if plan.strace {
         for (entrant, outcome) in entrants.iter().zip(&mut outcomes) {
             if let Entrant::Proxy { started, .. } = entrant {
@@ -122,16 +181,99 @@ pub(crate) fn row(
             }
         }
     }
+    // Not beside the others, as their memory would not be that of a fresh start either.
+    drop(entrants);
+    if plan.idle > 0 && row.suits_idle() {
+        for contestant in contestants.iter().filter(|one| one.cannot(row).is_none()) {
+            let directory =
+                scratch.directory(&format!("{}-{}-idle", row.name, contestant.label))?;
+            let place = Place {
+                connections: plan.idle + idle::BEFORE + SPARE,
+                ..place
+            };
+            let mut started = contestant.start(row, row.feature, &ports, place, directory)?;
+            check::proxy(&mut started, row, ports.len(), plan.load_core)?;
+            let load = Load {
+                row,
+                connections: plan.idle,
+                target: started.address,
+                seconds: 0,
+                core: plan.load_core,
+                directory: &started.directory,
+                cookie: None,
+            };
+            let bytes = idle::bytes(started.process.id(), &load, plan.idle)?;
+            eprintln!(
+                "{}: {}: {bytes:.0} bytes for an idle connection",
+                row.name, contestant.label
+            );
+            let mut outcomes = outcomes.iter_mut();
+            if let Some(outcome) = outcomes.find(|outcome| outcome.label == contestant.label) {
+                outcome.idle_bytes = Some(bytes);
+            }
+        }
+    }
     Ok(outcomes)
+}
+
+/// What a contestant is to do in a row, and its label: ours may be there more than once.
+fn features(contestant: &Contestant, row: &Row) -> Vec<(String, Feature)> {
+    let label = contestant.label.clone();
+    let first = if row.is_ours_alone() {
+        format!("{label} {}", row.own_label())
+    } else {
+        label.clone()
+    };
+    let mut features = vec![(first, row.feature)];
+    if contestant.kind.role == Role::Ours {
+        let variants = row.variants.iter();
+        features.extend(variants.map(|one| (format!("{label} {}", one.label), one.feature)));
+    }
+    features
+}
+
+/// Latency at shares of what each has reached, one share after the other, and in each all in turn.
+fn latencies(
+    row: &Row,
+    plan: &Plan,
+    entrants: &mut [Entrant<'_>],
+    outcomes: &mut [Outcome],
+) -> Result<()> {
+    for share in latency::SHARES {
+        for (entrant, outcome) in entrants.iter_mut().zip(&mut *outcomes) {
+            let reached = outcome
+                .samples
+                .iter()
+                .map(|one| one.load.requests_per_second);
+            let Some(saturation) = Spread::of(reached) else {
+                continue;
+            };
+            let load = entrant.load(row, plan, plan.seconds);
+            let measured = latency::at(&load, saturation.median, share)
+                .context(|| format!("{}: {}", row.name, outcome.label))?;
+            eprintln!(
+                "{}: {} at {share} %: {:.0} requests/s, p99 {:.0} µs",
+                row.name, outcome.label, measured.rate, measured.p99_us
+            );
+            outcome.latencies.push(measured);
+        }
+    }
+    Ok(())
 }
 
 impl Entrant<'_> {
     fn outcome(&self) -> Outcome {
-        let (label, peer) = match self {
-            Self::Direct { .. } => ("direct (no proxy)".into(), false),
-            Self::Proxy { contestant, .. } => (
-                contestant.label.clone(),
-                contestant.kind.name != crate::proxies::OURS,
+        let (label, peer, started_ms) = match self {
+            Self::Direct { .. } => ("direct (no proxy)".into(), false, None),
+            Self::Proxy {
+                contestant,
+                label,
+                started_ms,
+                ..
+            } => (
+                label.clone(),
+                contestant.kind.role == Role::Peer,
+                *started_ms,
             ),
         };
         Outcome {
@@ -139,13 +281,18 @@ impl Entrant<'_> {
             peer,
             samples: Vec::new(),
             syscalls: None,
+            latencies: Vec::new(),
+            idle_bytes: None,
+            started_ms,
         }
     }
 
     fn load<'run>(&'run self, row: &'run Row, plan: &Plan, seconds: u64) -> Load<'run> {
-        let (target, directory) = match self {
-            Self::Direct { address, directory } => (*address, directory),
-            Self::Proxy { started, .. } => (started.address, &started.directory),
+        let (target, directory, cookie) = match self {
+            Self::Direct { address, directory } => (*address, directory, None),
+            Self::Proxy {
+                started, cookie, ..
+            } => (started.address, &started.directory, cookie.as_deref()),
         };
         Load {
             row,
@@ -154,6 +301,7 @@ impl Entrant<'_> {
             seconds,
             core: plan.load_core,
             directory,
+            cookie,
         }
     }
 
@@ -180,6 +328,7 @@ impl Entrant<'_> {
         });
         if let Self::Proxy { started, .. } = self {
             started.process.expect_alive()?;
+            empty_logs(started)?;
         }
         let mut load = report?;
         errors.append(&mut load.errors);
@@ -191,12 +340,40 @@ impl Entrant<'_> {
         let proxy = match (before, after) {
             (Some(before), Some(after)) => {
                 let resident_kib = resident_kib.unwrap_or_default();
-                Some(used(before, after, load.requests, resident_kib))
+                let mut sample = used(before, after, load.requests, resident_kib);
+                if plan.proxy_cores > 1 {
+                    sample.others_percent = None;
+                }
+                Some(sample)
             }
             _ => None,
         };
         Ok(Sample { load, proxy })
     }
+}
+
+/// Access logs grow by gigabytes otherwise. What was in them is checked in no row; that there was
+/// something is.
+fn empty_logs(started: &Started) -> Result<()> {
+    if started.feature != Feature::Log {
+        return Ok(());
+    }
+    let own = started.directory.join("access.log");
+    let log = if own.exists() {
+        own
+    } else {
+        // HAProxy's is what it prints.
+        started.process.log().to_owned()
+    };
+    let file = std::fs::OpenOptions::new().write(true).open(&log);
+    let lines = file.context(|| format!("no access log in {}", log.display()))?;
+    let length = lines.metadata().map_or(0, |data| data.len());
+    if length == 0 {
+        return fail(format!("nothing was logged in {}", log.display()));
+    }
+    lines
+        .set_len(0)
+        .context(|| format!("cannot empty {}", log.display()))
 }
 
 /// Clock ticks at a moment.
@@ -229,7 +406,7 @@ fn used(before: Account, after: Account, requests: u64, resident_kib: u64) -> Pr
         // No request at all is reported as an error; the figure only must exist.
         cpu_us: ticks as f64 * tick_us / requests.max(1) as f64,
         resident_mib: resident_kib as f64 / 1024.0,
-        others_percent: 100.0 * busy.saturating_sub(ticks) as f64 / total as f64,
+        others_percent: Some(100.0 * busy.saturating_sub(ticks) as f64 / total as f64),
     }
 }
 
@@ -248,6 +425,6 @@ mod tests {
             1e6 / f64::from(u32::try_from(rustix::param::clock_ticks_per_second()).unwrap());
         assert!((sample.cpu_us - 300.0 * tick_us / 1e5).abs() < 1e-9);
         assert!((sample.resident_mib - 2.0).abs() < 1e-9);
-        assert!((sample.others_percent - 12.5).abs() < 1e-9);
+        assert!((sample.others_percent.unwrap() - 12.5).abs() < 1e-9);
     }
 }

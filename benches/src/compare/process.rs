@@ -1,5 +1,6 @@
 //! Programs that are started here and ended here, by their id, whatever happens.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -28,12 +29,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts `program` on one core, its output going to `directory/NAME.log`.
+    /// Starts `program` on a core, or on some, as taskset takes them, its output going to `directory/NAME.log`.
     pub(crate) fn start(
         name: &str,
         program: &Path,
         arguments: &[String],
-        core: usize,
+        cores: impl fmt::Display,
         directory: &Path,
     ) -> Result<Self> {
         let log = directory.join(format!("{}.log", name.replace(['/', ' '], "-")));
@@ -44,7 +45,7 @@ impl Running {
         // setpriv: if this harness is killed outright and cannot clean up, the
         // kernel ends its children. Both wrappers exec, so the id is the program's.
         let child = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "taskset", "-c", &core.to_string()])
+            .args(["--pdeathsig", "TERM", "taskset", "-c", &cores.to_string()])
             .arg(program)
             .args(arguments)
             .current_dir(directory)
@@ -66,6 +67,11 @@ impl Running {
     /// The id of the process.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The file that it prints to.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
     }
 
     /// What it printed.

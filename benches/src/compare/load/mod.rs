@@ -2,6 +2,7 @@
 
 mod h2load;
 mod handshakes;
+mod websockets;
 mod wrk;
 
 use std::net::SocketAddr;
@@ -32,6 +33,8 @@ pub(crate) struct Load<'run> {
     pub(crate) seconds: u64,
     pub(crate) core: usize,
     pub(crate) directory: &'run Path,
+    /// What the client sends as `Cookie`.
+    pub(crate) cookie: Option<&'run str>,
 }
 
 impl Load<'_> {
@@ -44,7 +47,8 @@ impl Load<'_> {
         let (name, arguments) = match self.row.generator {
             Generator::Wrk | Generator::WrkClosing => {
                 let closing = self.row.generator == Generator::WrkClosing;
-                let arguments = wrk::arguments(connections, seconds, closing, &url);
+                let cookie = self.cookie;
+                let arguments = wrk::arguments(connections, seconds, closing, cookie, &url);
                 ("wrk", arguments)
             }
             Generator::H2load { streams } => {
@@ -61,9 +65,13 @@ impl Load<'_> {
                 "handshakes",
                 handshakes::arguments(self.target, self.row, connections, seconds),
             ),
+            Generator::WebSockets => (
+                "websockets",
+                websockets::arguments(self.target, connections, seconds),
+            ),
         };
         let program = match self.row.generator {
-            Generator::Resuming => process::beside(name)?,
+            Generator::Resuming | Generator::WebSockets => process::beside(name)?,
             _ => process::find(name)?,
         };
         let mut generator = Running::start(name, &program, &arguments, self.core, self.directory)?;
@@ -76,7 +84,8 @@ impl Load<'_> {
                 let log = std::fs::read_to_string(&latencies).unwrap_or_default();
                 h2load::parse(&output, &log)
             }
-            Generator::Resuming => handshakes::parse(&output),
+            Generator::Resuming => handshakes::parse(&output, "full"),
+            Generator::WebSockets => handshakes::parse(&output, ""),
         };
         report.ok_or_else(|| generator.failure("its output was not understood"))
     }

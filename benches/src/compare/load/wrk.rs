@@ -3,7 +3,13 @@
 use super::Report;
 
 /// One thread: the generator has one core. `closing`: each connection serves one request.
-pub(super) fn arguments(connections: usize, seconds: u64, closing: bool, url: &str) -> Vec<String> {
+pub(super) fn arguments(
+    connections: usize,
+    seconds: u64,
+    closing: bool,
+    cookie: Option<&str>,
+    url: &str,
+) -> Vec<String> {
     let mut arguments = vec![
         "-t1".into(),
         format!("-c{connections}"),
@@ -12,6 +18,9 @@ pub(super) fn arguments(connections: usize, seconds: u64, closing: bool, url: &s
     ];
     if closing {
         arguments.push("-HConnection: close".into());
+    }
+    if let Some(cookie) = cookie {
+        arguments.push(format!("-HCookie: {cookie}"));
     }
     arguments.push(url.into());
     arguments

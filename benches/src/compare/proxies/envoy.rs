@@ -1,11 +1,13 @@
 //! Envoy.
 
-use super::{Kind, Setup, word_after};
+use super::{Kind, Role, Setup, can_all, each_rule, word_after};
 use crate::failure::Result;
-use crate::rows::{Frontend, Target};
+use crate::rows::{Feature, Frontend, Target};
 
 pub(super) const KIND: Kind = Kind {
     name: "envoy",
+    role: Role::Peer,
+    cannot: can_all,
     program: "envoy",
     version_argument: "--version",
     // With `use_remote_address`, X-Forwarded-For gets an address of the machine when
@@ -20,9 +22,10 @@ fn arguments(setup: &Setup<'_>) -> Result<Vec<String>> {
     let config = setup.file("envoy.yaml", &config(setup))?;
     // Without hot restart there is no memory shared by number with another Envoy
     // of this machine.
+    let workers = setup.workers.to_string();
     let words = [
         "--concurrency",
-        "1",
+        &workers,
         "--disable-hot-restart",
         "--log-level",
         "warning",
@@ -35,7 +38,11 @@ fn arguments(setup: &Setup<'_>) -> Result<Vec<String>> {
 /// The request id and the `x-envoy-` headers are off: nobody else here makes
 /// them. The circuit breakers are as high as the connections of others.
 fn config(setup: &Setup<'_>) -> String {
-    let Setup { listen, .. } = setup;
+    let Setup {
+        listen,
+        connections,
+        ..
+    } = setup;
     let endpoints = setup.each_target(|_, port| {
         format!("        - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}\n")
     });
@@ -74,6 +81,54 @@ fn config(setup: &Setup<'_>) -> String {
             "HTTP2",
         ),
     };
+    let rules = each_rule(setup.feature, |_, path| {
+        format!(
+            "              - {{match: {{prefix: {path}}}, route: {{cluster: app, timeout: 60s}}}}\n"
+        )
+    });
+    let log = if setup.feature == Feature::Log {
+        format!(
+            r#"          access_log:
+          - name: envoy.access_loggers.file
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog
+              path: "{}"
+              log_format:
+                json_format:
+                  time: "%START_TIME%"
+                  client: "%DOWNSTREAM_REMOTE_ADDRESS%"
+                  request: "%REQ(:METHOD)% %REQ(:PATH)% %PROTOCOL%"
+                  host: "%REQ(:AUTHORITY)%"
+                  user_agent: "%REQ(USER-AGENT)%"
+                  status: "%RESPONSE_CODE%"
+                  received: "%BYTES_RECEIVED%"
+                  sent: "%BYTES_SENT%"
+                  took: "%DURATION%"
+                  target: "%UPSTREAM_HOST%"
+                  target_took: "%RESPONSE_DURATION%"
+"#,
+            setup.directory.join("access.log").display()
+        )
+    } else {
+        String::new()
+    };
+    let sticky = if setup.feature == Feature::Sticky {
+        r#"          - name: envoy.filters.http.stateful_session
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.stateful_session.v3.StatefulSession
+              session_state:
+                name: envoy.http.stateful_session.cookie
+                typed_config:
+                  "@type": type.googleapis.com/envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState
+                  cookie: {name: TARGET, path: /, ttl: 3600s}
+"#
+    } else {
+        ""
+    };
+    let upgrades = match setup.frontend {
+        Frontend::Http1 => "          upgrade_configs: [{upgrade_type: websocket}]\n",
+        _ => "",
+    };
     format!(
         r#"static_resources:
   listeners:
@@ -89,13 +144,14 @@ fn config(setup: &Setup<'_>) -> String {
           use_remote_address: true
           append_x_forwarded_port: true
           generate_request_id: false
-          route_config:
+{upgrades}{log}          route_config:
             virtual_hosts:
             - name: all
               domains: ["*"]
-              routes: [{{match: {{prefix: /}}, route: {{cluster: app, timeout: 60s}}}}]
+              routes:
+{rules}              - {{match: {{prefix: /}}, route: {{cluster: app, timeout: 60s}}}}
           http_filters:
-          - name: envoy.filters.http.router
+{sticky}          - name: envoy.filters.http.router
             typed_config:
               "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
               suppress_envoy_headers: true
@@ -105,7 +161,7 @@ fn config(setup: &Setup<'_>) -> String {
     connect_timeout: 5s
 {protocol}    lb_policy: ROUND_ROBIN
     circuit_breakers:
-      thresholds: [{{max_connections: 4096, max_pending_requests: 4096, max_requests: 4096}}]
+      thresholds: [{{max_connections: {connections}, max_pending_requests: {connections}, max_requests: {connections}}}]
     health_checks:
     - timeout: 2s
       interval: 5s

@@ -1,17 +1,20 @@
 //! The proxies that are compared: one file each, listed here.
 
+mod caddy;
 mod envoy;
+mod floor;
 mod haproxy;
 mod longshore;
 mod nginx;
+mod traefik;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::failure::{Context as _, Result};
 use crate::process::Running;
-use crate::rows::{Frontend, Row, Target};
+use crate::rows::{Feature, Frontend, Row, Target};
 use crate::scratch;
 
 /// What a proxy is to do in a row.
@@ -20,6 +23,10 @@ pub(crate) struct Setup<'run> {
     pub(crate) targets: &'run [u16],
     pub(crate) frontend: Frontend,
     pub(crate) target: Target,
+    pub(crate) feature: Feature,
+    pub(crate) workers: usize,
+    /// Connections that it must have room for.
+    pub(crate) connections: usize,
     /// For its files.
     pub(crate) directory: &'run Path,
     /// The files of a certificate and of its key, which also stand in one file, for listeners with
@@ -37,7 +44,7 @@ pub(crate) struct Certificate {
 
 impl Certificate {
     /// Makes one that signs itself, on P-256 as ALB's usual ones.
-    fn make(directory: &Path, core: usize) -> Result<Self> {
+    fn make(directory: &Path, core: &str) -> Result<Self> {
         let file = |name: &str| directory.join(name).display().to_string();
         let this = Self {
             cert: file("cert.pem"),
@@ -88,12 +95,45 @@ impl Setup<'_> {
     }
 }
 
+/// The path that the rule number `index` of `count` is for: the last is the one asked for, and the
+/// others are for nobody.
+fn rule_path(index: usize, count: usize) -> String {
+    if index + 1 == count {
+        "/body/".into()
+    } else {
+        format!("/api-{index}/")
+    }
+}
+
+/// One piece of configuration for each rule but the last, and one for the last.
+fn each_rule(feature: Feature, piece: impl Fn(usize, &str) -> String) -> String {
+    match feature {
+        Feature::Rules(count) => (0..count)
+            .map(|index| piece(index, &rule_path(index, count)))
+            .collect(),
+        _ => String::new(),
+    }
+}
+
+/// What a sort of proxy is to the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// The one that the others are peers of.
+    Ours,
+    Peer,
+    /// The least that a proxy can do, and no proxy to use.
+    Floor,
+}
+
 /// A sort of proxy.
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
+    pub(crate) role: Role,
     /// The name of the program.
     pub(crate) program: &'static str,
     version_argument: &'static str,
+    /// Why it cannot take part in a row.
+    pub(crate) cannot: fn(&Row) -> Option<&'static str>,
     /// Whether it writes an address of the machine in place of 127.0.0.1.
     pub(crate) rewrites_loopback: bool,
     /// Finds the version in what the program prints.
@@ -103,10 +143,26 @@ pub(crate) struct Kind {
 }
 
 /// All sorts. The first is the one the others are peers of.
-pub(crate) const KINDS: &[&Kind] = &[&longshore::KIND, &nginx::KIND, &haproxy::KIND, &envoy::KIND];
+pub(crate) const KINDS: &[&Kind] = &[
+    &longshore::KIND,
+    &nginx::KIND,
+    &haproxy::KIND,
+    &envoy::KIND,
+    &traefik::KIND,
+    &caddy::KIND,
+    &floor::KIND,
+];
+
+/// Those that are compared when nobody is named.
+pub(crate) const USUAL: &[&str] = &["longshore", "nginx", "haproxy", "envoy"];
 
 /// The name of the first of [`KINDS`].
 pub(crate) const OURS: &str = longshore::KIND.name;
+
+/// For those that can do all rows.
+fn can_all(_: &Row) -> Option<&'static str> {
+    None
+}
 
 impl Kind {
     /// Asks the program for its version.
@@ -137,15 +193,36 @@ pub(crate) struct Started {
     pub(crate) process: Running,
     pub(crate) address: SocketAddr,
     pub(crate) directory: PathBuf,
+    pub(crate) feature: Feature,
+    /// When it was started.
+    pub(crate) since: Instant,
+}
+
+/// How proxies are started.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'run> {
+    /// Cores as taskset takes them.
+    pub(crate) cores: &'run str,
+    pub(crate) workers: usize,
+    pub(crate) connections: usize,
 }
 
 impl Contestant {
-    /// Starts it with one worker on `core`, on a port the kernel chose.
+    /// Why it cannot take part in a row.
+    pub(crate) fn cannot(&self, row: &Row) -> Option<&'static str> {
+        if row.is_ours_alone() && self.kind.role != Role::Ours {
+            return Some("it is about ours alone");
+        }
+        (self.kind.cannot)(row)
+    }
+
+    /// Starts it on a port the kernel chose.
     pub(crate) fn start(
         &self,
         row: &Row,
+        feature: Feature,
         targets: &[u16],
-        core: usize,
+        place: Place<'_>,
         directory: PathBuf,
     ) -> Result<Started> {
         // Not every proxy can say which port it got, so a free one is asked for
@@ -154,7 +231,7 @@ impl Contestant {
             .context(|| "no free port".into())?;
         let address = reservation.local_addr().context(|| "no free port".into())?;
         let certificate = if row.frontend.is_secure() {
-            Certificate::make(&directory, core)?
+            Certificate::make(&directory, place.cores)?
         } else {
             Certificate::default()
         };
@@ -164,15 +241,22 @@ impl Contestant {
             targets,
             frontend: row.frontend,
             target: row.target,
+            feature,
+            workers: place.workers,
+            connections: place.connections,
             directory: &directory,
         })?;
         drop(reservation);
-        let process = Running::start(&self.label, &self.program, &arguments, core, &directory)?;
+        let since = Instant::now();
+        let (program, cores) = (&self.program, place.cores);
+        let process = Running::start(&self.label, program, &arguments, cores, &directory)?;
         Ok(Started {
             kind: self.kind,
             process,
             address,
             directory,
+            feature,
+            since,
         })
     }
 }
@@ -222,8 +306,15 @@ mod tests {
         let scratch = scratch::Scratch::new().unwrap();
         for kind in KINDS {
             let directory = scratch.directory(kind.name).unwrap();
+            let mut texts = String::new();
             for row in crate::rows::ROWS {
-                (kind.arguments)(&Setup {
+                if (kind.cannot)(row).is_some() || row.is_ours_alone() {
+                    continue;
+                }
+                let words = (kind.arguments)(&Setup {
+                    feature: row.feature,
+                    workers: 1,
+                    connections: 64,
                     certificate: Certificate::default(),
                     listen: 40_001,
                     targets: &[40_002, 40_003],
@@ -232,11 +323,11 @@ mod tests {
                     directory: &directory,
                 })
                 .unwrap();
+                texts += &words.join(" ");
             }
-            let texts: String = std::fs::read_dir(&directory)
-                .unwrap()
-                .filter_map(|entry| std::fs::read_to_string(entry.unwrap().path()).ok())
-                .collect();
+            for entry in std::fs::read_dir(&directory).unwrap() {
+                texts += &std::fs::read_to_string(entry.unwrap().path()).unwrap();
+            }
             for port in ["40001", "40002", "40003"] {
                 assert!(texts.contains(port), "{}: {port} in {texts}", kind.name);
             }

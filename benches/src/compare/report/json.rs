@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Measured, Summary};
+use crate::latency::Latency;
 use crate::measure::{Plan, Sample};
 use crate::stats::Spread;
 
@@ -23,6 +24,7 @@ pub(crate) fn render(
         "rounds": plan.rounds,
         "seconds": plan.seconds,
         "warmup_seconds": plan.warmup,
+        "proxy_cores": plan.proxy_cores,
         "rows": measured.iter().map(row).collect::<Vec<_>>(),
     })
 }
@@ -31,11 +33,11 @@ fn row(measured: &Measured) -> Value {
     json!({
         "row": measured.row.name,
         "connections": measured.connections,
-        "body_bytes": measured.row.body,
+        "body_bytes": measured.row.bytes(),
         "proxies": measured
             .summaries()
             .iter()
-            .map(|one| summary(one, measured.row.body))
+            .map(|one| summary(one, measured.row.bytes()))
             .collect::<Vec<_>>(),
     })
 }
@@ -54,7 +56,21 @@ fn summary(summary: &Summary<'_>, body: usize) -> Value {
         "resident_mib": spread(summary.resident_mib),
         "others_on_core_percent": spread(summary.others_percent),
         "syscalls_per_request": summary.outcome.syscalls,
+        "idle_connection_bytes": summary.outcome.idle_bytes,
+        "started_ms": summary.outcome.started_ms,
+        "latencies": summary.outcome.latencies.iter().map(latency).collect::<Vec<_>>(),
         "samples": summary.outcome.samples.iter().map(sample).collect::<Vec<_>>(),
+    })
+}
+
+fn latency(latency: &Latency) -> Value {
+    json!({
+        "share_percent": latency.share,
+        "requests_per_second": latency.rate,
+        "p50_us": latency.p50_us,
+        "p99_us": latency.p99_us,
+        "p99.9_us": latency.p999_us,
+        "late": latency.late,
     })
 }
 
@@ -74,7 +90,7 @@ fn sample(sample: &Sample) -> Value {
         "errors": sample.load.errors,
         "cpu_us_per_request": sample.proxy.map(|proxy| proxy.cpu_us),
         "resident_mib": sample.proxy.map(|proxy| proxy.resident_mib),
-        "others_on_core_percent": sample.proxy.map(|proxy| proxy.others_percent),
+        "others_on_core_percent": sample.proxy.and_then(|proxy| proxy.others_percent),
     })
 }
 
@@ -91,6 +107,9 @@ mod tests {
             warmup: 1,
             connections: None,
             strace: false,
+            latency: false,
+            idle: 0,
+            proxy_cores: 1,
             proxy_core: 0,
             load_core: 1,
         };

@@ -1,6 +1,7 @@
 //! What is said about the samples: one summary, printed as a table or as JSON.
 
 pub(crate) mod json;
+pub(crate) mod plot;
 pub(crate) mod table;
 
 use crate::measure::{Outcome, ProxySample, Sample};
@@ -83,7 +84,12 @@ impl<'run> Summary<'run> {
             p50_us: load(|sample| sample.load.p50_us),
             p99_us: load(|sample| sample.load.p99_us),
             resident_mib: proxy(|sample| sample.resident_mib),
-            others_percent: proxy(|sample| sample.others_percent),
+            others_percent: Spread::of(
+                outcome
+                    .samples
+                    .iter()
+                    .filter_map(|sample| sample.proxy?.others_percent),
+            ),
             errors,
         }
     }
@@ -120,7 +126,7 @@ pub(crate) mod tests {
             proxy: Some(ProxySample {
                 cpu_us,
                 resident_mib: 8.0,
-                others_percent: 0.5,
+                others_percent: Some(0.5),
             }),
         });
         Outcome {
@@ -128,6 +134,9 @@ pub(crate) mod tests {
             peer,
             samples: samples.into(),
             syscalls: None,
+            latencies: Vec::new(),
+            idle_bytes: None,
+            started_ms: None,
         }
     }
 

@@ -19,12 +19,16 @@ pub(crate) fn render(measured: &[Measured], plan: &Plan, machine: &str, versions
     }
     line(&mut text, format_args!("Machine: {machine}."));
     line(&mut text, format_args!("Versions: {versions}."));
+    let workers = match plan.proxy_cores {
+        1 => "one worker".to_owned(),
+        cores => format!("{cores} workers, the first"),
+    };
     line(
         &mut text,
         format_args!(
-            "Method: {} rounds of {} s after {} s of warm-up; one worker on core {}, load and \
-             origin on core {}; median (min–max).",
-            plan.rounds, plan.seconds, plan.warmup, plan.proxy_core, plan.load_core
+            "Method: {} rounds of {} s after {} s of warm-up; {} on core {}, load and origin on \
+             core {}; median (min–max).",
+            plan.rounds, plan.seconds, plan.warmup, workers, plan.proxy_core, plan.load_core
         ),
     );
     text
@@ -32,12 +36,20 @@ pub(crate) fn render(measured: &[Measured], plan: &Plan, machine: &str, versions
 
 fn row(measured: &Measured, plan: &Plan) -> String {
     let mut header = vec!["proxy", "requests/s", "CPU µs/request", "÷ best peer"];
-    if measured.row.body >= GIB_FROM {
+    if measured.row.bytes() >= GIB_FROM {
         header.push("CPU s/GiB");
     }
     header.extend(["p50 ms", "p99 ms", "memory MiB"]);
     if plan.strace {
         header.push("system calls/request");
+    }
+    let idle = measured.outcomes.iter().any(|one| one.idle_bytes.is_some());
+    if idle {
+        header.push("bytes/idle connection");
+    }
+    let start = measured.outcomes.iter().any(|one| one.started_ms.is_some());
+    if start {
+        header.push("start ms");
     }
     header.extend(["others on core %", "errors"]);
 
@@ -54,7 +66,11 @@ fn row(measured: &Measured, plan: &Plan) -> String {
     cells(&mut text, header.iter().map(|_| "---"));
     let summaries = measured.summaries();
     for summary in &summaries {
-        cells(&mut text, summary_cells(summary, row.body, plan).iter());
+        let shown = Shown { idle, start };
+        cells(
+            &mut text,
+            summary_cells(summary, row.bytes(), plan, shown).iter(),
+        );
     }
     for summary in summaries.iter().filter(|one| !one.errors.is_empty()) {
         line(
@@ -66,10 +82,55 @@ fn row(measured: &Measured, plan: &Plan) -> String {
             ),
         );
     }
+    latencies(&mut text, &summaries);
     text
 }
 
-fn summary_cells(summary: &Summary<'_>, body: usize, plan: &Plan) -> Vec<String> {
+/// Which columns there are for someone in the row.
+#[derive(Clone, Copy)]
+struct Shown {
+    idle: bool,
+    start: bool,
+}
+
+/// Latency at constant rates: a line for each contestant and rate.
+fn latencies(text: &mut String, summaries: &[Summary<'_>]) {
+    if summaries.iter().all(|one| one.outcome.latencies.is_empty()) {
+        return;
+    }
+    line(
+        text,
+        format_args!("\nAt a constant rate, from when each request was due:\n"),
+    );
+    let header = [
+        "proxy",
+        "of its limit %",
+        "requests/s",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "late",
+    ];
+    cells(text, header.iter());
+    cells(text, header.iter().map(|_| "---"));
+    for summary in summaries {
+        for one in &summary.outcome.latencies {
+            let milliseconds = |us: f64| format!("{:.3}", us / 1e3);
+            let shown = [
+                summary.outcome.label.clone(),
+                one.share.to_string(),
+                format!("{:.0}", one.rate),
+                milliseconds(one.p50_us),
+                milliseconds(one.p99_us),
+                milliseconds(one.p999_us),
+                one.late.to_string(),
+            ];
+            cells(text, shown.iter());
+        }
+    }
+}
+
+fn summary_cells(summary: &Summary<'_>, body: usize, plan: &Plan, shown: Shown) -> Vec<String> {
     let number = |value: Option<f64>, decimals: usize| {
         value.map_or_else(|| "–".into(), |value| format!("{value:.decimals$}"))
     };
@@ -99,6 +160,12 @@ fn summary_cells(summary: &Summary<'_>, body: usize, plan: &Plan) -> Vec<String>
     ]);
     if plan.strace {
         cells.push(number(summary.outcome.syscalls, 2));
+    }
+    if shown.idle {
+        cells.push(number(summary.outcome.idle_bytes, 0));
+    }
+    if shown.start {
+        cells.push(number(summary.outcome.started_ms, 0));
     }
     cells.push(spread(summary.others_percent, 1));
     cells.push(match summary.errors.len() {
@@ -135,6 +202,7 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 mod tests {
     use super::super::tests::{measured, outcome};
     use super::*;
+    use crate::latency::Latency;
 
     const PLAN: Plan = Plan {
         rounds: 2,
@@ -142,6 +210,9 @@ mod tests {
         warmup: 1,
         connections: None,
         strace: false,
+        latency: false,
+        idle: 0,
+        proxy_cores: 1,
         proxy_core: 0,
         load_core: 1,
     };
@@ -190,6 +261,31 @@ mod tests {
             text.contains("**envoy is invalid in this row:** round 1: 9 answers not 2xx;"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_was_measured_for_someone_is_a_column_and_latencies_a_table() {
+        let mut one = outcome("nginx", true, [12.0, 12.0], &[]);
+        one.idle_bytes = Some(512.4);
+        one.started_ms = Some(30.2);
+        one.latencies.push(Latency {
+            share: 60,
+            rate: 30_000.0,
+            p50_us: 81.0,
+            p99_us: 250.0,
+            p999_us: 900.0,
+            late: 0,
+        });
+        let other = outcome("envoy", true, [12.0, 12.0], &[]);
+        let text = row(&measured(vec![one, other]), &PLAN);
+        assert!(
+            text.contains("| bytes/idle connection | start ms |"),
+            "{text}"
+        );
+        assert!(text.contains("| 512 | 30 |"), "{text}");
+        assert!(text.contains("| – | – |"), "{text}");
+        let line = "| nginx | 60 | 30000 | 0.081 | 0.250 | 0.900 | 0 |";
+        assert!(text.contains(line), "{text}");
     }
 
     #[test]
