@@ -13,17 +13,32 @@ pub(super) fn or_dash(text: &[u8]) -> &[u8] {
     if text.is_empty() { b"-" } else { text }
 }
 
+/// 00 to 99: two digits for one division.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[b'0'; 2]; 100];
+    let mut value = 0;
+    while value < 100 {
+        pairs[value] = [b'0' + (value / 10) as u8, b'0' + (value % 10) as u8];
+        value += 1;
+    }
+    pairs
+};
+
 /// A whole number.
 pub(crate) fn number(value: u64, out: &mut Vec<u8>) {
+    if value < 10 {
+        return out.push(digit(value));
+    }
     let mut digits = [0; DIGITS];
     let (mut rest, mut begin) = (value, DIGITS);
-    for place in digits.iter_mut().rev() {
-        *place = digit(rest % 10);
-        rest /= 10;
+    while rest >= 10 {
+        begin -= 2;
+        digits[begin..begin + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
+    }
+    if rest > 0 {
         begin -= 1;
-        if rest == 0 {
-            break;
-        }
+        digits[begin] = digit(rest);
     }
     out.extend_from_slice(&digits[begin..]);
 }
@@ -153,9 +168,13 @@ fn is_odd(byte: u8) -> bool {
 /// The last digits of a number, as many as there is room for.
 fn fill(room: &mut [u8], value: u64) {
     let mut rest = value;
-    for place in room.iter_mut().rev() {
-        *place = digit(rest % 10);
-        rest /= 10;
+    let mut pairs = room.rchunks_exact_mut(2);
+    for pair in &mut pairs {
+        pair.copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
+    }
+    if let [first] = pairs.into_remainder() {
+        *first = digit(rest % 10);
     }
 }
 
@@ -191,7 +210,8 @@ mod tests {
 
     #[test]
     fn figures_are_written_as_the_library_writes_them() {
-        for value in [0, 1, 9, 10, 99, 100, 65_535, 1 << 40, u64::MAX] {
+        let some = [0, 1, 9, 10, 11, 99, 100, 101, 999, 1_000, 10_050, 65_535];
+        for value in some.into_iter().chain([1 << 40, u64::MAX / 10, u64::MAX]) {
             assert_eq!(text(|out| number(value, out)), value.to_string());
             let expected = format!("TID_{value:032x}");
             assert_eq!(text(|out| connection(value, out)), expected);
