@@ -13,8 +13,9 @@ use crate::works;
 const COUNTED: u32 = 400;
 const BEFORE: u32 = 20;
 
-/// What the two marks and a timer may add to each.
-const BESIDE: f64 = 0.1;
+/// What the two marks, timers and the one or other event that comes by itself may add to each. On a
+/// busy machine it was 0.1; one call more for each message is 1.
+const BESIDE: f64 = 0.4;
 
 /// The calls with which a worker waits for events. Under load it waits once for many of them, so
 /// they have a budget of their own.
@@ -23,7 +24,8 @@ const WAITS: &[&str] = &["epoll_wait", "epoll_pwait", "epoll_pwait2"];
 /// Budgets: calls that do something, and waits, with one message at a time. A message over HTTP/1.1
 /// cannot do with less than four and two: it is read, written to the target, and its answer is
 /// read, written to the client. POST looks once more whether the client has sent another byte, a
-/// response in chunks is written in two pieces. Whoever must go beyond one says in the commit what is got for it;
+/// response in chunks is written in two pieces. A connection has up to four waits, by which of its
+/// events come together. Whoever must go beyond one says in the commit what is got for it;
 /// whoever gets below one lowers it.
 const BUDGETS: &[(Kind, f64, f64)] = &[
     (Kind::Get, 4.0, 2.0),
@@ -32,7 +34,7 @@ const BUDGETS: &[(Kind, f64, f64)] = &[
     (Kind::Tls, 4.0, 2.0),
     (Kind::Http2, 4.0, 2.0),
     (Kind::WebSocket, 4.0, 2.0),
-    (Kind::Connection, 13.0, 2.0),
+    (Kind::Connection, 13.0, 4.0),
 ];
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::latency::{self, Latency};
 use crate::load::{Load, Report};
 use crate::procfs;
 use crate::proxies::{Contestant, Place, Role, Started};
-use crate::rows::{Feature, Generator, Row};
+use crate::rows::{Feature, Row};
 use crate::scratch::Scratch;
 use crate::stats::Spread;
 use crate::syscalls;
@@ -170,7 +170,7 @@ pub(crate) fn row(
             outcome.samples.push(sample);
         }
     }
-    if plan.latency && row.generator == Generator::Wrk && !row.frontend.is_secure() {
+    if plan.latency && row.suits_a_constant_rate() {
         latencies(row, plan, &mut entrants, &mut outcomes)?;
     }
     if plan.strace {

@@ -145,6 +145,13 @@ impl Row {
         }
     }
 
+    /// Whether `paced` can make its load, which has neither TLS nor cookies.
+    pub(crate) fn suits_a_constant_rate(&self) -> bool {
+        self.generator == Generator::Wrk
+            && !self.frontend.is_secure()
+            && self.feature != Feature::Sticky
+    }
+
     fn is_plain(&self) -> bool {
         self.feature == Feature::Plain
     }
