@@ -1,16 +1,22 @@
-//! HTTP/2 as streams that carry HTTP/1.1, so that one relay serves both. The library `h2` knows
-//! frames, HPACK and flow control; here is what is between it and the relay, without a decision
-//! about requests.
+//! HTTP/2 as streams that carry HTTP/1.1, so that one relay serves both, without a decision about
+//! requests.
+//!
+//! Towards clients the protocol is our own (`engine`, `hpack`, `fields`): it is on the request path,
+//! and reads heads into the form in which the relay wants them without another in between. Towards
+//! targets it is the library `h2`.
 
+pub(crate) mod connection;
+pub mod engine;
+mod fields;
 pub(crate) mod flow;
 pub(crate) mod head;
+pub mod hpack;
 pub(crate) mod inbound;
 pub(crate) mod outbound;
-pub(crate) mod transport;
 pub(crate) mod watch;
 
 /// What a client sends first when it knows that we speak HTTP/2 (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What the first bytes of a connection show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,6 +16,7 @@ mod cookies;
 mod ecs;
 mod engine;
 mod http;
+mod http2;
 mod proxy_header;
 mod rules;
 mod spelling;

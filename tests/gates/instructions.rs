@@ -26,7 +26,7 @@ const BUDGETS: &[(Kind, u64)] = &[
     (Kind::Post, 157_000),
     (Kind::Chunks, 157_000),
     (Kind::Tls, 228_000),
-    (Kind::Http2, 595_000),
+    (Kind::Http2, 300_000),
     (Kind::WebSocket, 50_000),
 ];
 

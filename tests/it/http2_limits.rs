@@ -224,6 +224,36 @@ async fn streams_that_are_opened_and_reset_reach_no_target_by_the_thousands() {
     assert!(client.is_alive().await);
 }
 
+/// Frames that make the balancer reset a stream cost the targets as much as resets.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_a_client_makes_us_reset_count_as_if_it_had_reset_them() {
+    let origin = Origin::http(|_| response(200, "x")).await;
+    let running = before(&origin, "").await;
+    let provoked = |index: usize, way: usize| {
+        let stream = u32::try_from(2 * index + 1).expect("few");
+        let mut bytes = frame(HEADERS, END_HEADERS | END_STREAM, stream, &get("/"));
+        bytes.extend(match way {
+            0 => frame(WINDOW_UPDATE, 0, stream, &[0; 4]),
+            1 => frame(DATA, 0, stream, b"x"),
+            _ => {
+                let depends = stream.to_be_bytes();
+                frame(PRIORITY, 0, stream, &[&depends[..], &[0]].concat())
+            }
+        });
+        bytes
+    };
+    for way in 0..3 {
+        let mut client = Frames::connect(running.address(), &[]).await;
+        let flood: Vec<u8> = (0..RESETS_MAX).flat_map(|at| provoked(at, way)).collect();
+        client.send(&flood).await;
+        assert!(client.is_alive().await, "{way}");
+        let mut client = Frames::connect(running.address(), &[]).await;
+        let flood: Vec<u8> = (0..=RESETS_MAX).flat_map(|at| provoked(at, way)).collect();
+        client.send(&flood).await;
+        assert_eq!(client.end().await, Some(ENHANCE_YOUR_CALM), "{way}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn after_ten_thousand_requests_a_client_is_told_to_go_and_loses_none() {
     let origin = Origin::ok("x").await;

@@ -102,7 +102,10 @@ impl Stream {
         match self {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(tls) => tls.poll_shutdown(cx),
-            Self::Http2(stream) => Poll::Ready(stream.finish()),
+            Self::Http2(stream) => {
+                stream.finish();
+                Poll::Ready(Ok(()))
+            }
             // Its messages say themselves where they end.
             Self::Outbound(_) => Poll::Ready(Ok(())),
         }

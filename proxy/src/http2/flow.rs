@@ -31,7 +31,6 @@ pub(crate) struct Receiver {
     /// How much of `staged` was taken.
     taken: usize,
     state: Coming,
-    head_given: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,39 +53,12 @@ impl Receiver {
                 Framing::None => Coming::Over,
                 Framing::Length | Framing::Chunked => Coming::Content,
             },
-            head_given: false,
         }
     }
 
     /// Nothing more comes, and all was read.
     pub(crate) fn is_over(&self) -> bool {
         self.state == Coming::Over && self.taken == self.staged.len()
-    }
-
-    /// The head was read, and perhaps more.
-    pub(crate) fn has_given_head(&self) -> bool {
-        // What is staged later is staged after it.
-        self.head_given || self.taken == self.staged.len()
-    }
-
-    /// Ready when nothing more can come. What comes until then is dropped, and no window is given for
-    /// it.
-    pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            if self.state == Coming::Over || self.body.is_end_stream() {
-                return Poll::Ready(());
-            }
-            match std::task::ready!(self.body.poll_data(cx)) {
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return Poll::Ready(()),
-            }
-        }
-    }
-
-    /// The vector for the head, once that was read.
-    pub(crate) fn take_storage(&mut self) -> Vec<u8> {
-        self.taken = 0;
-        std::mem::take(&mut self.staged)
     }
 
     /// Reads into the room what is there. Ready with nothing when it is over.
@@ -147,7 +119,6 @@ impl Receiver {
     }
 
     fn stage(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.head_given = true;
         self.staged.clear();
         self.taken = 0;
         write(&mut self.staged);
@@ -199,12 +170,6 @@ impl Sender {
     /// The stream.
     pub(crate) fn stream(&mut self) -> &mut SendStream<Bytes> {
         &mut self.stream
-    }
-
-    /// Ends what has no end of its own.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
-        self.ended = true;
-        self.stream.send_data(Bytes::new(), true).map_err(gone)
     }
 
     /// Takes of the bytes of a body. Tells how many. Not ready while there is no window.

@@ -7,15 +7,15 @@
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderMap, HeaderName,
-    HeaderValue, SEC_WEBSOCKET_KEY, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TE,
+    TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use http::uri::{Authority, Parts, PathAndQuery, Scheme};
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, StatusCode, Uri};
 
 use crate::http1::chunked::Chunks;
 use crate::http1::field::{Kind, kind};
-use crate::http1::head::{RequestHead, ResponseHead};
+use crate::http1::head::RequestHead;
 use crate::request::headers::push_status;
 
 /// A request or response that is malformed (RFC 9113 §8.1.1).
@@ -32,105 +32,6 @@ pub(crate) enum Framing {
     Length,
     /// In chunks.
     Chunked,
-}
-
-/// Writes a request's head. `ended`: nothing follows it on the stream. `key`: it asks for a WebSocket
-/// (RFC 8441), and asks a target with this `Sec-WebSocket-Key`.
-pub(crate) fn push_request(
-    out: &mut Vec<u8>,
-    request: &Request<()>,
-    ended: bool,
-    key: Option<&str>,
-) -> Result<Framing, Malformed> {
-    let (uri, fields) = (request.uri(), request.headers());
-    let method = key.map_or(request.method().as_str(), |_| "GET");
-    out.extend_from_slice(method.as_bytes());
-    out.push(b' ');
-    match uri.path_and_query() {
-        Some(path) => {
-            let path = path.as_str().as_bytes();
-            // RFC 9113 §8.3.1: it begins with a slash, or is `*` for OPTIONS.
-            let starred = path == b"*" && request.method() == Method::OPTIONS;
-            if !(path.first() == Some(&b'/') || starred) {
-                return Err(Malformed("a path that does not begin with a slash"));
-            }
-            if path.iter().any(|byte| *byte <= b' ' || *byte == 0x7F) {
-                return Err(Malformed("a path with control characters"));
-            }
-            out.extend_from_slice(path);
-        }
-        // CONNECT has an authority alone, which is refused like any other CONNECT.
-        None if request.method() == Method::CONNECT => out.extend_from_slice(b"/"),
-        None => return Err(Malformed("no path")),
-    }
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    let mut hosts = fields.get_all(HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
-        return Err(Malformed("two hosts"));
-    }
-    // §8.3.1: both may be there, and must say the same.
-    let authority = uri
-        .authority()
-        .map(|authority| authority.as_str().as_bytes());
-    let host = match (authority, host.map(HeaderValue::as_bytes)) {
-        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
-            return Err(Malformed("another host than the authority"));
-        }
-        (Some(authority), _) => Some(authority),
-        (None, host) => host,
-    };
-    if let Some(host) = host {
-        push(out, "host", host);
-    }
-    let mut length = None;
-    let mut cookies = false;
-    for (name, value) in fields {
-        let value = value.as_bytes();
-        if *name == CONTENT_LENGTH {
-            // The library has made sure that all say the same, and will that of the body.
-            if length.replace(value).is_none() {
-                push(out, name.as_str(), value);
-            }
-        } else if *name == COOKIE {
-            cookies = true;
-        } else if key.is_some() && (*name == SEC_WEBSOCKET_KEY || *name == TRAILER) {
-            // RFC 8441 §5.1: it has no meaning in HTTP/2.
-        } else if *name != HOST && *name != EXPECT {
-            // ALB ignores Expect in HTTP/2: the body comes as there is window for it.
-            sound(value)?;
-            push(out, name.as_str(), value);
-        }
-    }
-    if cookies {
-        // §8.2.3: what was split for better compression is one field again.
-        out.extend_from_slice(b"cookie: ");
-        for (index, crumb) in fields.get_all(COOKIE).iter().enumerate() {
-            if index > 0 {
-                out.extend_from_slice(b"; ");
-            }
-            sound(crumb.as_bytes())?;
-            out.extend_from_slice(crumb.as_bytes());
-        }
-        out.extend_from_slice(b"\r\n");
-    }
-    if let Some(key) = key {
-        push(out, "connection", b"Upgrade");
-        push(out, "upgrade", b"websocket");
-        push(out, "sec-websocket-key", key.as_bytes());
-    }
-    let framing = match length {
-        _ if ended => Framing::None,
-        // What comes is no body: it goes as it is, once the target has agreed.
-        None if key.is_some() => Framing::Length,
-        Some(_) => Framing::Length,
-        None => Framing::Chunked,
-    };
-    if framing == Framing::Chunked {
-        out.extend_from_slice(b"transfer-encoding: chunked\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
-    Ok(framing)
 }
 
 /// RFC 9113 §8.2.1: no white space at either end of a value.
@@ -165,50 +66,6 @@ pub(crate) enum Content {
     Length(u64),
     /// In chunks.
     Chunked(Chunks),
-}
-
-/// Reads the head of a response for a stream. `to_head`: the request's method was HEAD.
-///
-/// # Errors
-/// What HTTP/2 cannot carry. Nothing that the relay writes, as it has understood the response.
-pub(crate) fn response(
-    head: &ResponseHead<'_>,
-    bytes: &[u8],
-    to_head: bool,
-) -> Result<(Response<()>, Content), Malformed> {
-    let mut response = Response::new(());
-    *response.status_mut() =
-        StatusCode::from_u16(head.status).map_err(|_| Malformed("no status"))?;
-    let fields = response.headers_mut();
-    fields.reserve(head.fields.len());
-    // One copy for all values, which then share it.
-    let shared = Bytes::copy_from_slice(&bytes[..head.len]);
-    let mut content = Content::Length(0);
-    for field in head.fields {
-        match kind(field.name) {
-            Kind::Connection | Kind::Hop => continue,
-            Kind::TransferEncoding => {
-                content = Content::Chunked(Chunks::default());
-                continue;
-            }
-            Kind::ContentLength => {
-                let length = crate::http1::field::length(field.value);
-                content = Content::Length(length.ok_or(Malformed("no length"))?);
-            }
-            _ => {}
-        }
-        let name = HeaderName::from_bytes(field.name.as_bytes());
-        let name = name.map_err(|_| Malformed("a name"))?;
-        // Where the value stands in the bytes, it stands in their copy.
-        let at = field.value.as_ptr().addr() - bytes.as_ptr().addr();
-        let value = shared.slice(at..at + field.value.len());
-        let value = HeaderValue::from_maybe_shared(value).map_err(|_| Malformed("a value"))?;
-        fields.append(name, value);
-    }
-    if to_head || matches!(head.status, 100..=199 | 204 | 304) {
-        content = Content::Length(0);
-    }
-    Ok((response, content))
 }
 
 /// Reads the head of a request for a stream to a target. `secure`: the stream is inside of TLS.

@@ -5,29 +5,32 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use h2::ext::Protocol;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
-use http::header::{SEC_WEBSOCKET_ACCEPT, UPGRADE};
-use http::{Method, Request, Response, StatusCode};
+use h2::Reason;
 use tokio::io::ReadBuf;
 
-use super::flow::{Receiver, Sender, gone};
-use super::head::{Content, Malformed, push_request, response};
-use super::transport::Shared;
-use super::watch::Sends;
+use super::connection::Connection;
+use super::engine::Opened;
+use super::fields::trailer;
+use super::head::{Content, Framing};
+use crate::http1::chunked::{Chunks, Part, push_size};
+use crate::http1::field::{Kind, is, kind, length};
 use crate::http1::head::{ResponseHead, room};
-use crate::request::admit::WEBSOCKET;
 
 /// One request on a client's connection.
 pub(crate) struct Inbound {
-    receiver: Receiver,
-    respond: SendResponse<Bytes>,
+    connection: Rc<Connection>,
+    id: u32,
+    framing: Framing,
+    /// Bytes of HTTP/1.1 that are read before content, and how much of them was.
+    staged: Vec<u8>,
+    taken: usize,
+    /// What is left of the chunk that is being read.
+    chunk: usize,
+    /// Nothing comes behind what is staged.
+    read: bool,
+    head_given: bool,
     /// Once the head of the response was sent.
-    sender: Option<Sender>,
+    sending: Option<Sending>,
     to_head: bool,
     /// It asks for a WebSocket.
     websocket: bool,
@@ -35,68 +38,72 @@ pub(crate) struct Inbound {
     switched: bool,
     /// What the client is told if the response does not become whole.
     ends_with: Reason,
-    shared: Rc<Shared>,
+}
+
+/// What of a response's body is to come.
+#[derive(Debug)]
+struct Sending {
+    content: Content,
+    /// What is left of the chunk that is being written.
+    chunk: usize,
+    ended: bool,
 }
 
 impl std::fmt::Debug for Inbound {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Inbound")
-            .field(&self.respond.stream_id())
-            .finish()
+        f.debug_tuple("Inbound").field(&self.id).finish()
     }
 }
 
 impl Inbound {
-    /// A request as it came. `storage` is for its head. `draw` makes the key of a WebSocket; nobody
-    /// but the target looks at it, and no client can choose it.
-    ///
-    /// # Errors
-    /// If it is malformed. The client is told by a reset.
-    pub(crate) fn new(
-        request: Request<RecvStream>,
-        mut respond: SendResponse<Bytes>,
-        mut storage: Vec<u8>,
-        shared: Rc<Shared>,
-        draw: impl FnOnce() -> [u8; 16],
-    ) -> Result<Self, Malformed> {
-        let (parts, body) = request.into_parts();
-        let request = Request::from_parts(parts, ());
-        let protocol = request.extensions().get::<Protocol>();
-        let key = protocol
-            .filter(|protocol| protocol.as_str() == WEBSOCKET)
-            .map(|_| STANDARD.encode(draw()));
-        match push_request(&mut storage, &request, body.is_end_stream(), key.as_deref()) {
-            Ok(framing) => Ok(Self {
-                receiver: Receiver::new(body, storage, framing),
-                respond,
-                sender: None,
-                to_head: request.method() == Method::HEAD,
-                websocket: key.is_some(),
-                switched: false,
-                ends_with: Reason::INTERNAL_ERROR,
-                shared,
-            }),
-            Err(malformed) => {
-                respond.send_reset(Reason::PROTOCOL_ERROR);
-                Err(malformed)
-            }
+    /// A request as it came.
+    pub(crate) fn new(connection: &Rc<Connection>, opened: Opened) -> Self {
+        let Opened { id, request } = opened;
+        Self {
+            connection: Rc::clone(connection),
+            id,
+            framing: request.framing,
+            staged: request.text,
+            taken: 0,
+            chunk: 0,
+            read: request.framing == Framing::None,
+            head_given: false,
+            sending: None,
+            to_head: request.to_head,
+            websocket: request.websocket,
+            switched: false,
+            ends_with: Reason::INTERNAL_ERROR,
         }
     }
 
     /// The head of the request was read.
     pub(crate) fn has_given_head(&self) -> bool {
-        self.receiver.has_given_head()
+        // What is staged later is staged after it.
+        self.head_given || self.taken == self.staged.len()
     }
 
-    /// See [`Receiver::take_storage`].
+    /// The vector for the head, once that was read.
     pub(crate) fn take_storage(&mut self) -> Vec<u8> {
-        self.receiver.take_storage()
+        self.taken = 0;
+        std::mem::take(&mut self.staged)
     }
 
-    /// Ready when a client that has its whole response sends no more of its request.
+    /// All of the response was handed over.
+    fn has_said_all(&self) -> bool {
+        self.sending.as_ref().is_some_and(|sending| sending.ended)
+    }
+
+    /// Ready when a client that has its whole response sends no more of its request. What it sends
+    /// gets no window.
     pub(crate) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.sender {
-            Some(sender) if sender.is_over() && !self.switched => self.receiver.poll_end(cx),
+        if !self.has_said_all() || self.switched {
+            return Poll::Ready(());
+        }
+        match self.connection.engine().stream(self.id) {
+            Some(stream) if !stream.has_ended() && !stream.is_reset() => {
+                stream.watch(cx);
+                Poll::Pending
+            }
             _ => Poll::Ready(()),
         }
     }
@@ -116,30 +123,89 @@ impl Inbound {
         room: &mut ReadBuf<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.receiver.is_over() && !self.switched {
-            return self.poll_gone(cx).map(Err);
-        }
         let before = room.filled().len();
-        let read = std::task::ready!(self.receiver.poll_read(room, cx));
-        if room.filled().len() > before {
+        while room.remaining() > 0 {
+            if self.taken < self.staged.len() {
+                let rest = &self.staged[self.taken..];
+                let count = rest.len().min(room.remaining());
+                room.put_slice(&rest[..count]);
+                self.taken += count;
+                continue;
+            }
+            if self.read || !self.read_content(room, cx) {
+                break;
+            }
+        }
+        if room.filled().len() > before || (self.read && self.switched) {
             return Poll::Ready(Ok(()));
         }
-        match read {
-            Ok(()) if self.switched => Poll::Ready(Ok(())),
-            // Nothing would look like the end of the connection: the client may wait for long.
-            Ok(()) => self.poll_gone(cx).map(Err),
-            Err(error) => Poll::Ready(Err(gone(error))),
+        // The end of a request would look like the end of the connection, and the client may wait
+        // for long.
+        self.poll_gone(cx).map(Err)
+    }
+
+    /// Reads of what came, or stages what belongs to it. False if there is nothing at the moment.
+    fn read_content(&mut self, room: &mut ReadBuf<'_>, cx: &Context<'_>) -> bool {
+        let mut engine = self.connection.engine();
+        let Some(stream) = engine.stream(self.id) else {
+            return false;
+        };
+        let chunked = self.framing == Framing::Chunked;
+        let content = stream.content();
+        if content.is_empty() {
+            if !stream.has_ended() {
+                stream.watch(cx);
+                return false;
+            }
+            let trailers = stream.take_trailers();
+            drop(engine);
+            self.read = true;
+            if chunked {
+                self.stage(|staged| {
+                    staged.extend_from_slice(b"0\r\n");
+                    staged.extend_from_slice(&trailers);
+                    staged.extend_from_slice(b"\r\n");
+                });
+            }
+            return true;
         }
+        if chunked && self.chunk == 0 {
+            let size = content.len();
+            drop(engine);
+            self.chunk = size;
+            self.stage(|staged| push_size(staged, size));
+            return true;
+        }
+        let most = if chunked { self.chunk } else { content.len() };
+        let count = most.min(content.len()).min(room.remaining());
+        room.put_slice(&content[..count]);
+        engine.take(self.id, count);
+        drop(engine);
+        if chunked {
+            self.chunk -= count;
+            if self.chunk == 0 {
+                self.stage(|staged| staged.extend_from_slice(b"\r\n"));
+            }
+        }
+        true
+    }
+
+    fn stage(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        self.head_given = true;
+        self.staged.clear();
+        self.taken = 0;
+        write(&mut self.staged);
     }
 
     /// Ready when the client has reset the stream, or its connection is gone.
-    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let reset = match &mut self.sender {
-            // All was said; nobody waits for the client.
-            Some(sender) => sender.stream().poll_reset(cx),
-            None => self.respond.poll_reset(cx),
-        };
-        reset.map(|_| io::ErrorKind::ConnectionReset.into())
+    fn poll_gone(&self, cx: &Context<'_>) -> Poll<io::Error> {
+        match self.connection.engine().stream(self.id) {
+            Some(stream) if !stream.is_reset() => {
+                stream.watch(cx);
+                Poll::Pending
+            }
+            _ => Poll::Ready(io::ErrorKind::ConnectionReset.into()),
+        }
     }
 
     /// Takes of the first bytes, then of the second.
@@ -150,22 +216,22 @@ impl Inbound {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let mut used = 0;
-        while self.sender.is_none() && used < first.len() {
+        while self.sending.is_none() && used < first.len() {
             used += self.head(&first[used..])?;
         }
         for (index, part) in [&first[used..], second].into_iter().enumerate() {
             // A head is written whole, and always first.
-            let Some(sender) = &mut self.sender else {
+            let Some(sending) = &mut self.sending else {
                 return Poll::Ready(Ok(used));
             };
             if part.is_empty() {
                 continue;
             }
-            match sender.poll_write(part, cx) {
+            match sending.poll_write(&self.connection, self.id, part, cx) {
                 Poll::Ready(Ok(count)) => {
                     used += count;
-                    if sender.is_over() {
-                        self.shared.completed();
+                    if sending.ended {
+                        self.connection.completed();
                     }
                     if count < part.len() || index == 1 {
                         return Poll::Ready(Ok(used));
@@ -184,67 +250,164 @@ impl Inbound {
         let mut room = room();
         let head = ResponseHead::parse(bytes, &mut room).map_err(io::Error::other)?;
         let head = head.ok_or_else(|| io::Error::other("a head in pieces"))?;
-        let (response, content) = response(&head, bytes, self.to_head).map_err(io::Error::other)?;
-        if head.status == 101 && self.websocket {
-            return self.switch(response, head.len);
+        let switches = head.status == 101 && self.websocket;
+        let mut content = Content::Length(0);
+        for field in head.fields {
+            match kind(field.name) {
+                Kind::TransferEncoding => content = Content::Chunked(Chunks::default()),
+                Kind::ContentLength => {
+                    let length = length(field.value);
+                    let length = length.ok_or_else(|| io::Error::other("no length"))?;
+                    content = Content::Length(length);
+                }
+                _ => {}
+            }
         }
-        if head.status < 200 {
-            self.respond.send_informational(response).map_err(gone)?;
+        if self.to_head || matches!(head.status, 100..=199 | 204 | 304) {
+            content = Content::Length(0);
+        }
+        // The target agreed to a WebSocket, which is said with 200 here (RFC 8441 §5). Whether it has
+        // understood the key is not looked at: it is asked because the operator named it.
+        let status = if switches { 200 } else { head.status };
+        if switches {
+            content = Content::Length(u64::MAX);
+        }
+        let interim = status < 200;
+        let ends = !interim && content == Content::Length(0);
+        let mut engine = self.connection.engine();
+        if engine
+            .stream(self.id)
+            .is_none_or(|stream| stream.is_reset())
+        {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let fields = head.fields.iter().filter(|field| {
+            let stays = match kind(field.name) {
+                Kind::Connection | Kind::Hop | Kind::TransferEncoding | Kind::Upgrade => true,
+                _ => switches && is(field.name, "sec-websocket-accept"),
+            };
+            !stays
+        });
+        engine.respond(self.id, status, fields, ends);
+        drop(engine);
+        if interim {
             return Ok(head.len);
         }
-        let ended = content == Content::Length(0);
-        let stream = self.respond.send_response(response, ended).map_err(gone)?;
-        if ended {
-            self.shared.completed();
+        if ends {
+            self.connection.completed();
         }
-        let budgets = Rc::clone(&self.shared) as Rc<dyn Sends>;
-        self.sender = Some(Sender::new(stream, content, ended, budgets));
+        self.sending = Some(Sending {
+            content,
+            chunk: 0,
+            ended: ends,
+        });
+        if switches {
+            self.switched = true;
+            self.ends_with = Reason::CANCEL;
+        }
         Ok(head.len)
-    }
-}
-
-impl Inbound {
-    /// The target agreed to a WebSocket, which is said with 200 here (RFC 8441 §5). Whether it has
-    /// understood the key is not looked at: it is asked because the operator named it.
-    fn switch(&mut self, mut response: Response<()>, len: usize) -> io::Result<usize> {
-        *response.status_mut() = StatusCode::OK;
-        let fields = response.headers_mut();
-        fields.remove(UPGRADE);
-        fields.remove(SEC_WEBSOCKET_ACCEPT);
-        let stream = self.respond.send_response(response, false).map_err(gone)?;
-        let budgets = Rc::clone(&self.shared) as Rc<dyn Sends>;
-        self.sender = Some(Sender::new(
-            stream,
-            Content::Length(u64::MAX),
-            false,
-            budgets,
-        ));
-        self.switched = true;
-        self.ends_with = Reason::CANCEL;
-        Ok(len)
     }
 
     /// Says that no more comes, where nothing else does.
-    pub(crate) fn finish(&mut self) -> io::Result<()> {
-        match &mut self.sender {
-            Some(sender) if self.switched && !sender.is_over() => {
-                self.shared.completed();
-                sender.finish()
-            }
-            _ => Ok(()),
+    pub(crate) fn finish(&mut self) {
+        if let Some(sending) = &mut self.sending
+            && self.switched
+            && !sending.ended
+        {
+            sending.ended = true;
+            self.connection.completed();
+            self.connection.engine().content(self.id, &[], true);
         }
+    }
+}
+
+impl Sending {
+    /// Takes of the bytes of a body. Tells how many. Not ready while there is no window.
+    ///
+    /// # Errors
+    /// If the stream has ended, or the bytes are not those of the body.
+    fn poll_write(
+        &mut self,
+        connection: &Connection,
+        id: u32,
+        bytes: &[u8],
+        cx: &Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Err(io::Error::other("bytes after the end of a message")));
+        }
+        let mut engine = connection.engine();
+        if engine.stream(id).is_none_or(|stream| stream.is_reset()) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let mut used = 0;
+        while !self.ended {
+            let rest = &bytes[used..];
+            let owed = match &self.content {
+                Content::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX),
+                Content::Chunked(_) => self.chunk,
+            };
+            if owed > 0 {
+                if rest.is_empty() {
+                    break;
+                }
+                if engine.poll_room(id, cx).is_pending() {
+                    if used == 0 {
+                        return Poll::Pending;
+                    }
+                    break;
+                }
+                let count = owed.min(rest.len()).min(engine.room(id));
+                if count == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+                }
+                match &mut self.content {
+                    Content::Length(left) => {
+                        *left -= count as u64;
+                        self.ended = *left == 0;
+                    }
+                    Content::Chunked(_) => self.chunk -= count,
+                }
+                connection.sending(count);
+                engine.content(id, &rest[..count], self.ended);
+                used += count;
+                continue;
+            }
+            let Content::Chunked(chunks) = &mut self.content else {
+                break;
+            };
+            match chunks.next(rest).map_err(io::Error::other)? {
+                Part::Framing(count) => used += count,
+                Part::Data(count) => self.chunk = count,
+                Part::End => {
+                    self.ended = true;
+                    let mut fields = Vec::new();
+                    for line in chunks.trailers().split(|byte| *byte == b'\n') {
+                        let line = line.strip_suffix(b"\r").unwrap_or(line);
+                        if !line.is_empty() {
+                            fields.extend(trailer(line).map_err(io::Error::other)?);
+                        }
+                    }
+                    if fields.is_empty() {
+                        engine.content(id, &[], true);
+                    } else {
+                        engine.respond_trailers(id, fields.into_iter());
+                    }
+                }
+                Part::More => break,
+            }
+        }
+        if used == 0 && !self.ended {
+            return Poll::Ready(Err(io::Error::other("a chunk in pieces")));
+        }
+        Poll::Ready(Ok(used))
     }
 }
 
 impl Drop for Inbound {
     fn drop(&mut self) {
         // A response that was cut short must not look whole. What the client still sends of its
-        // request after a whole one is refused by the library, without calling it an error (RFC
-        // 9113 §8.1).
-        match &mut self.sender {
-            Some(sender) if sender.is_over() => {}
-            Some(sender) => sender.stream().send_reset(self.ends_with),
-            None => self.respond.send_reset(self.ends_with),
-        }
+        // request after a whole one is refused, without calling it an error (RFC 9113 §8.1).
+        self.connection.engine().leave(self.id, self.ends_with);
     }
 }

@@ -6,7 +6,8 @@
 //! loses the connection. Budgets grow with what a well-meaning peer does at the same rate. Targets
 //! are watched with the same budgets: one that has gone wrong shall not take a worker with it.
 
-/// Streams that a client may reset before they are complete; one that is complete gives one back.
+/// Streams that a client may reset before they are complete, or that are reset because of what it
+/// does; one that is complete gives one back.
 /// A browser that leaves a page resets up to all of its streams at once.
 pub(crate) const RESETS_MAX: u32 = 500;
 
@@ -21,7 +22,7 @@ pub(crate) const PINGS_MAX: u32 = 200;
 pub(crate) const EMPTY_DATA_MAX: u32 = 100;
 
 /// CONTINUATION frames in a row: with the HEADERS frame before them they hold the largest list of
-/// fields that is read ([`super::transport::LIST_MAX`]).
+/// fields that is read ([`super::fields::LIST_MAX`]).
 pub(crate) const CONTINUATIONS_MAX: u32 = 5;
 
 /// WINDOW_UPDATE frames, beside two for each DATA frame that we sent.
@@ -289,6 +290,16 @@ impl Watch {
     /// Half of what is never given back is spent.
     pub(crate) fn is_worn(&self) -> bool {
         self.empty.left <= EMPTY_DATA_MAX / 2
+    }
+
+    /// So many streams were ended because of what the client did.
+    ///
+    /// # Errors
+    /// If the budget of resets is overdrawn.
+    pub(crate) fn refused(&mut self, count: u32) -> Result<(), Abuse> {
+        let left = self.resets.left.checked_sub(count);
+        self.resets.left = left.ok_or(Abuse::RapidReset)?;
+        Ok(())
     }
 
     /// A stream came to its regular end.

@@ -3,23 +3,19 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::server::{Builder, Connection, SendResponse};
-use h2::{Reason, RecvStream};
-use http::Request;
-use tokio::io::ReadBuf;
+use h2::Reason;
 
 use super::client::{Client, DRAIN_IDLE};
 use crate::http1::buffer::{Buffer, LARGE};
 use crate::http1::stream::Stream;
+use crate::http2::connection::Connection;
+use crate::http2::engine::{Event, Opened};
 use crate::http2::inbound::Inbound;
-use crate::http2::transport::{LIST_MAX, Shared, Transport};
-use crate::http2::watch::{Abuse, RESETS_MAX};
+use crate::http2::watch::Abuse;
 use crate::request::{self, link::Link};
 
 /// Streams that a client may have open at a time (ALB).
@@ -31,13 +27,6 @@ const REQUESTS_MAX: u64 = 10_000;
 /// Requests beyond [`REQUESTS_MAX`] that may be on their way before the client has heard of it. A
 /// client that goes on after them does not listen.
 const REQUESTS_ON_THEIR_WAY: u64 = 1_000;
-
-/// What a client may send on one stream before the target has taken it, and on all together.
-const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
-
-/// What is kept of a response for a client that gives window and does not read, for each stream.
-const SEND_BUFFER: usize = 64 * 1024;
 
 /// How long the last words to a client may take, and how long what it still sends is read then:
 /// bytes that nobody reads make the kernel reset the connection, which can overtake them.
@@ -81,49 +70,13 @@ impl Drop for Open {
 
 /// Serves a connection to its end. `before`: what was read from it already.
 pub(crate) async fn serve(client: &Client, stream: Stream, before: Buffer) {
-    let shared = Shared::new(stream, &client.worker.timers);
+    let connection = Connection::new(&client.worker, stream, before, STREAMS_MAX);
     client.worker.metrics.http2_connections.add(1);
-    let transport = Transport::new(Rc::clone(&shared), before);
-    let handshake = Builder::new()
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(LIST_MAX)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buffer_size(SEND_BUFFER)
-        .enable_connect_protocol()
-        // Ours counts all resets.
-        .max_pending_accept_reset_streams(RESETS_MAX as usize)
-        .handshake::<_, Bytes>(transport);
-    let mut handshake = pin!(handshake);
-    let begun = poll_fn(|cx| match handshake.as_mut().poll(cx) {
-        Poll::Ready(begun) => Poll::Ready(begun.map_err(Some)),
-        Poll::Pending => client.poll_head_limit(cx).map(|()| Err(None)),
-    });
-    match begun.await {
-        Ok(h2) => Serving::new(client, h2, &shared).run().await,
-        Err(error) => tracing::debug!(?error, peer = %client.peer, "HTTP/2 did not begin"),
-    }
-    farewell(&shared).await;
-}
-
-/// Lets the client read the last words.
-async fn farewell(shared: &Shared) {
-    let ended = tokio::time::timeout(FAREWELL, async {
-        poll_fn(|cx| shared.stream.borrow_mut().poll_shutdown(cx)).await?;
-        let mut space = [0; 4096];
-        poll_fn(|cx| {
-            loop {
-                let mut room = ReadBuf::new(&mut space);
-                std::task::ready!(shared.stream.borrow_mut().poll_read(&mut room, cx))?;
-                if room.filled().is_empty() {
-                    return Poll::Ready(Ok::<_, std::io::Error>(()));
-                }
-            }
-        })
-        .await
-    });
+    Serving::new(client, &connection).run().await;
+    // Lets the client read the last words.
+    let farewell = poll_fn(|cx| connection.poll_farewell(cx));
     // The time being over is an end like another.
-    if let Ok(Err(error)) = ended.await {
+    if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, farewell).await {
         tracing::debug!(%error, "a connection did not end well");
     }
 }
@@ -141,21 +94,19 @@ enum End {
 
 struct Serving<'c> {
     client: &'c Client,
-    shared: &'c Rc<Shared>,
-    h2: Connection<Transport, Bytes>,
+    connection: &'c Rc<Connection>,
     streams: Rc<Streams>,
     requests: u64,
     end: End,
 }
 
 impl<'c> Serving<'c> {
-    fn new(client: &'c Client, h2: Connection<Transport, Bytes>, shared: &'c Rc<Shared>) -> Self {
+    fn new(client: &'c Client, connection: &'c Rc<Connection>) -> Self {
         let streams = Rc::new(Streams::default());
         streams.ended.set(client.worker.timers.now());
         Self {
             client,
-            shared,
-            h2,
+            connection,
             streams,
             requests: 0,
             end: End::Open,
@@ -165,13 +116,15 @@ impl<'c> Serving<'c> {
     async fn run(mut self) {
         poll_fn(|cx| {
             loop {
-                match self.h2.poll_accept(cx) {
-                    Poll::Ready(Some(Ok((request, respond)))) => self.accept(request, respond),
-                    Poll::Ready(Some(Err(error))) => {
-                        tracing::debug!(%error, peer = %self.client.peer, "HTTP/2 ended");
-                        return Poll::Ready(());
+                match self.connection.poll_event(cx) {
+                    Poll::Ready(Some(Event::Request(opened))) => self.accept(opened),
+                    Poll::Ready(Some(Event::Malformed(why))) => {
+                        self.client.worker.metrics.http2_malformed.add(1);
+                        tracing::debug!(why, peer = %self.client.peer, "a stream was refused");
                     }
                     Poll::Ready(None) => return Poll::Ready(()),
+                    // As any head, its beginning has a time limit of its own.
+                    Poll::Pending if self.begins() => return self.client.poll_head_limit(cx),
                     Poll::Pending => match self.look(cx) {
                         // What it decided is to be sent.
                         Poll::Ready(true) => {}
@@ -184,31 +137,32 @@ impl<'c> Serving<'c> {
         .await;
     }
 
+    /// Nothing has come that would have to be looked at.
+    fn begins(&self) -> bool {
+        let connection = self.connection;
+        let sound = connection.abuse().is_none() && !connection.is_ending();
+        self.end == End::Open && !connection.has_begun() && sound
+    }
+
     /// A new stream: a task of its own, on this thread.
-    fn accept(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+    fn accept(&mut self, opened: Opened) {
         let client = self.client;
         self.requests += 1;
         client.worker.metrics.http2_streams.add(1);
-        let storage = client.worker.buffers.output();
-        let shared = Rc::clone(self.shared);
-        let draw = || client.worker.websocket_key();
-        match Inbound::new(request, respond, storage, shared, draw) {
-            Ok(stream) => {
-                let open = Open::new(&self.streams, client.for_stream());
-                // In a box: a new task is moved six times.
-                tokio::task::spawn_local(Box::pin(exchange(open, Box::new(stream))));
-            }
-            Err(malformed) => {
-                client.worker.metrics.http2_malformed.add(1);
-                tracing::debug!(%malformed, peer = %client.peer, "a stream was refused");
-            }
-        }
+        let stream = Box::new(Inbound::new(self.connection, opened));
+        let open = Open::new(&self.streams, client.for_stream());
+        // In a box: a new task is moved six times.
+        tokio::task::spawn_local(Box::pin(exchange(open, stream)));
     }
 
     /// Looks at all that may end the connection. Ready with false if it is over, and with true if
     /// there is something to send.
     fn look(&mut self, cx: &Context<'_>) -> Poll<bool> {
         let worker = &self.client.worker;
+        if self.end != End::Now && self.connection.is_ending() {
+            // The protocol was broken, and the client is told so.
+            self.end_now(Reason::PROTOCOL_ERROR);
+        }
         if self.end != End::Now
             && let Some(abuse) = self.abuse()
         {
@@ -220,7 +174,7 @@ impl<'c> Serving<'c> {
         let enough = self.requests >= REQUESTS_MAX || worker.shared.crowd.sheds_requests();
         if self.end == End::Open && (enough || self.client.is_to_go()) {
             self.end = End::Announced;
-            self.h2.graceful_shutdown();
+            self.connection.announce_end();
             return Poll::Ready(true);
         }
         let limit = match self.end {
@@ -244,14 +198,14 @@ impl<'c> Serving<'c> {
     fn end_now(&mut self, reason: Reason) {
         self.end = End::Now;
         self.streams.ended.set(self.client.worker.timers.now());
-        self.h2.abrupt_shutdown(reason);
+        self.connection.end(reason);
     }
 
     fn abuse(&self) -> Option<Abuse> {
         if self.requests > REQUESTS_MAX + REQUESTS_ON_THEIR_WAY {
             return Some(Abuse::Requests);
         }
-        self.shared.abuse()
+        self.connection.abuse()
     }
 
     /// How long nothing has happened that counts. Frames without a request do not (ALB: PING does
@@ -262,9 +216,9 @@ impl<'c> Serving<'c> {
             return Duration::ZERO;
         }
         let mut since = self.streams.ended.get();
-        if self.end != End::Now && self.h2.has_streams() {
+        if self.end != End::Now && self.connection.is_busy() {
             // The rest of a response is on its way to a client that reads.
-            since = since.max(self.shared.wrote.get());
+            since = since.max(self.connection.wrote());
         }
         Duration::from_millis(now.saturating_sub(since))
     }
