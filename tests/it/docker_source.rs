@@ -397,9 +397,9 @@ async fn containers_that_close_after_each_response_are_not_looked_at_for_each() 
     for _ in 0..40 {
         assert_eq!(within("a response", client.get("/")).await.status(), 200);
     }
-    // One look tells that they outlived their first responses; a second, if one of them had its
-    // first only after that.
+    // A look tells that they outlived their first responses, if it begins a second after these. Those
+    // that are asked for before say nothing, and one of them may have its first only later.
     let more = engine.lists().0 - lists;
-    assert!((1..=2).contains(&more), "{more} lists for 40 requests");
+    assert!((1..=4).contains(&more), "{more} lists for 40 requests");
     assert!(first.seen().len() >= 10 && second.seen().len() >= 10);
 }
