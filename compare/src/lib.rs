@@ -23,6 +23,7 @@ mod secure;
 mod session;
 mod side;
 mod statistics;
+mod table;
 mod tally;
 mod target;
 mod text;
@@ -30,6 +31,7 @@ mod text;
 use std::process::ExitCode;
 
 pub use arguments::Arguments;
+pub use table::table;
 
 /// Measures, prints a table, and writes the reports that were asked for. The exit status is
 /// described in the help of [`Arguments`].

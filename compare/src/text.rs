@@ -1,5 +1,6 @@
 //! What is shown on a terminal. Pure.
 
+use crate::table::table;
 use std::time::Duration;
 
 use crate::report::{Added, Measured, Report, Step};
@@ -160,7 +161,7 @@ fn one(step: &Step) -> String {
     }
     rows.push(vec!["max".to_owned(), at(a, "max"), at(b, "max")]);
     let head = ["LATENCY ms", "A", "B", "B ADDS", "95 % INTERVAL", ""];
-    out.push_str(&table(&head, &rows));
+    out.push_str(&table(&head, &rows, 2));
     let cell = |of: &dyn Fn(&Measured) -> String| [of(a), of(b)];
     let mut rows: Vec<Vec<String>> = Vec::new();
     let mut row = |name: &str, cells: [String; 2]| {
@@ -189,7 +190,7 @@ fn one(step: &Step) -> String {
         cell(&|side| side.connecting.map_or("-".to_owned(), millis)),
     );
     row("generator late", cell(&|side| percent(side.late)));
-    out.push_str(&table(&["", "A", "B"], &rows));
+    out.push_str(&table(&["", "A", "B"], &rows, 2));
     out.push_str(&cost(step));
     out
 }
@@ -211,26 +212,6 @@ fn cost(step: &Step) -> String {
                 rate(even)
             ));
         }
-        out.push('\n');
-    }
-    out
-}
-
-/// Lines with columns as wide as their widest cell.
-fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
-    let all: Vec<&Vec<String>> = std::iter::once(&head).chain(rows).collect();
-    let width = |column: usize| {
-        let cells = all.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let mut out = String::new();
-    for row in &all {
-        let mut line = "  ".to_owned();
-        for (column, cell) in row.iter().enumerate() {
-            line.push_str(&format!("{cell:0$}  ", width(column)));
-        }
-        out.push_str(line.trim_end());
         out.push('\n');
     }
     out

@@ -9,7 +9,6 @@ pub(crate) mod health;
 mod notify;
 pub(crate) mod plan;
 pub(crate) mod run;
-mod table;
 pub(crate) mod targets;
 
 use std::io::{IsTerminal as _, Write as _};

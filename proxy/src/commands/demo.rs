@@ -13,8 +13,8 @@ use longshore_config::Config;
 use longshore_discovery::ecs::Aws;
 use longshore_emulator::{Emulator, Host, HttpTasks, TaskDefinition};
 
-use super::table::table;
 use super::{block_on, duration, print_out, seed, start_log};
+use longshore_compare::table;
 
 /// The one host of the demo: an address of its own, so that its ports are its own.
 const HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);

@@ -10,7 +10,7 @@ use longshore_config::{Config, Listener, ListenerProtocol, TargetGroup};
 
 use super::admin::Server;
 use super::print_out;
-use super::table::table;
+use longshore_compare::table;
 
 mod past;
 

@@ -9,8 +9,8 @@ use longshore::control::view::{GroupView, LabelsView, ProblemView, TargetsView};
 use longshore_config::ProtocolVersion;
 use longshore_discovery::ecs::Aws;
 
-use super::table::table;
 use super::{block_on, duration, print_out, seed, start_log};
+use longshore_compare::table;
 
 /// From one look at what is known to the next.
 const LOOK: Duration = Duration::from_millis(50);

@@ -259,7 +259,7 @@ impl Engine {
         self.events.clear();
         #[allow(clippy::iter_over_hash_type, reason = "no stream depends on another")]
         for stream in self.streams.values_mut() {
-            stream.reset(Reason::CANCEL);
+            stream.reset();
         }
     }
 

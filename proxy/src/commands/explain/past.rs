@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::commands::admin::Server;
-use crate::commands::table::table;
+use longshore_compare::table;
 
 /// What became of the requests of a trace.
 pub(super) fn told(server: &Server<'_>, id: &str) -> Result<String, String> {

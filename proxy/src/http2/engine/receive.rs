@@ -107,7 +107,7 @@ impl Engine {
         let content = unpadded(head, payload)?;
         let ends = head.has(flag::END_STREAM);
         let live = self.streams.get(&head.stream.into());
-        let live = live.is_some_and(|stream| stream.reset.is_none());
+        let live = live.is_some_and(|stream| !stream.is_reset());
         if content.is_empty() && !(ends && live) {
             self.faults += 1;
         }
@@ -115,7 +115,7 @@ impl Engine {
             self.give_back(payload.len());
             return self.late(head.stream);
         };
-        if stream.reset.is_some() {
+        if stream.is_reset() {
             self.give_back(payload.len());
             return Ok(());
         }
@@ -245,7 +245,7 @@ impl Engine {
             }
             return self.late(id);
         };
-        if stream.reset.is_some() {
+        if stream.is_reset() {
             return Ok(());
         }
         if stream.ended {
@@ -266,13 +266,14 @@ impl Engine {
 
     /// §6.4.
     fn rst_stream(&mut self, head: Head, payload: &[u8]) -> Result<(), Fault> {
-        let reason = payload.first_chunk::<4>().filter(|_| payload.len() == 4);
-        let reason = Reason::from(u32::from_be_bytes(*reason.ok_or(SIZE)?));
+        if payload.len() != 4 {
+            return Err(SIZE);
+        }
         if head.stream == 0 || self.is_idle(head.stream) {
             return Err(PROTOCOL);
         }
         if let Some(stream) = self.streams.get_mut(&head.stream.into()) {
-            stream.reset(reason);
+            stream.reset();
             Self::close(&mut self.open, stream);
         }
         Ok(())
@@ -327,7 +328,7 @@ impl Engine {
         self.initial_window = size;
         #[allow(clippy::iter_over_hash_type, reason = "no stream depends on another")]
         for stream in self.streams.values_mut() {
-            if stream.reset.is_some() {
+            if stream.is_reset() {
                 continue;
             }
             stream.window += more;
@@ -375,7 +376,7 @@ impl Engine {
             return Err(PROTOCOL);
         }
         let stream = self.streams.get_mut(&head.stream.into());
-        if let Some(stream) = stream.filter(|stream| stream.reset.is_none()) {
+        if let Some(stream) = stream.filter(|stream| !stream.is_reset()) {
             stream.window += more;
             if more == 0 {
                 return Err(Fault::Stream(Reason::PROTOCOL_ERROR));
@@ -408,8 +409,8 @@ impl Engine {
         self.faults += 1;
         let stream = self.streams.get_mut(&id.into());
         // To one that is over, or never was, nothing can be said.
-        if let Some(stream) = stream.filter(|stream| stream.counts && stream.reset.is_none()) {
-            stream.reset(reason);
+        if let Some(stream) = stream.filter(|stream| stream.counts && !stream.is_reset()) {
+            stream.reset();
             Self::close(&mut self.open, stream);
             self.push_reset(id, reason);
         }

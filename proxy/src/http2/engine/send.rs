@@ -187,10 +187,9 @@ impl Engine {
     /// How much content of a stream may be sent now.
     pub fn room(&self, id: u32) -> usize {
         let stream = self.streams.get(&id.into());
-        let window = stream.map_or(0, |stream| match stream.reset {
-            Some(_) => 0,
-            None => usize::try_from(stream.window).unwrap_or(0),
-        });
+        let window = stream
+            .filter(|stream| !stream.is_reset())
+            .map_or(0, |stream| usize::try_from(stream.window).unwrap_or(0));
         let room = window.min(self.room_for_all());
         // Those who wait have as much, in turn.
         if self.is_contested() {

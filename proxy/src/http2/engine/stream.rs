@@ -2,8 +2,6 @@
 
 use std::task::{Context, Waker};
 
-use h2::Reason;
-
 use super::Received;
 
 /// One stream.
@@ -23,7 +21,7 @@ pub struct Stream {
     pub(super) ended: bool,
     pub(super) finished: bool,
     /// It was reset by the client, or by us because of what the client did.
-    pub(super) reset: Option<Reason>,
+    reset: bool,
     /// It counts against the limit.
     pub(super) counts: bool,
     /// It is in the line for room; it was woken from there and has its turn.
@@ -43,7 +41,7 @@ impl Stream {
             trailers: Vec::new(),
             ended,
             finished: false,
-            reset: None,
+            reset: false,
             counts: true,
             waits: false,
             turn: false,
@@ -89,12 +87,12 @@ impl Stream {
     /// It was reset.
     #[must_use]
     pub fn is_reset(&self) -> bool {
-        self.reset.is_some()
+        self.reset
     }
 
     /// It was reset.
-    pub(super) fn reset(&mut self, reason: Reason) {
-        self.reset.get_or_insert(reason);
+    pub(super) fn reset(&mut self) {
+        self.reset = true;
         self.wake();
     }
 

@@ -1,7 +1,8 @@
 //! Tables for people.
 
 /// Lines with columns as wide as their widest cell, each line indented by `indent` spaces.
-pub(crate) fn table(head: &[&str], rows: &[Vec<String>], indent: usize) -> String {
+#[must_use]
+pub fn table(head: &[&str], rows: &[Vec<String>], indent: usize) -> String {
     let head: Vec<String> = head.iter().map(|cell| (*cell).to_owned()).collect();
     let all: Vec<&Vec<String>> = std::iter::once(&head).chain(rows).collect();
     let width = |column: usize| {
