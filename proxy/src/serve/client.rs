@@ -57,16 +57,12 @@ pub(crate) struct Agreed {
 }
 
 impl Agreed {
-    pub(super) fn new(tls: &rustls::Connection) -> Self {
+    pub(super) fn new(tls: &rustls::CommonState, server_name: Box<str>) -> Self {
         let suite = tls.negotiated_cipher_suite();
-        let name = match tls {
-            rustls::Connection::Server(server) => server.server_name(),
-            rustls::Connection::Client(_) => None,
-        };
         Self {
             version: tls.protocol_version().map_or("", policy::version_name),
             cipher: suite.map_or("", |suite| policy::openssl_name(suite.suite())),
-            server_name: name.unwrap_or_default().into(),
+            server_name,
             resumed: tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
         }
     }

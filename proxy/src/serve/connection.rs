@@ -23,7 +23,7 @@ use crate::observe::outcome::Outcome;
 use crate::request::answer::{Answer, Dress, Reason};
 use crate::request::link::Link;
 use crate::request::{self, Next};
-use crate::tls::accept::accept;
+use crate::tls::accept::{Accepted, accept};
 use crate::tls::policy;
 
 /// How long a connection that is to end waits for a client that may still be sending: in all, and
@@ -180,7 +180,11 @@ pub(super) async fn begin(
     // In a box, so that connections without TLS have no room for it.
     Box::pin(async move {
         let limit = worker.shared.load().limits.tls_handshake;
-        let (stream, took) = match accept(&worker, &tls, limit, stream).await {
+        let Accepted {
+            stream,
+            server_name,
+            took,
+        } = match accept(&worker, &tls, limit, stream).await {
             Ok(accepted) => accepted,
             Err(lost) => {
                 connection_log::lost(&worker, listener, (peer, local), &lost);
@@ -191,7 +195,7 @@ pub(super) async fn begin(
         let verifies = tls.verifies();
         // From here on it is not needed, and its certificates may be replaced.
         drop(tls);
-        let agreed = Agreed::new(stream.tls());
+        let agreed = Agreed::new(stream.tls(), server_name);
         let mut client = Client::new(worker, listener, peer, local, Some(&lines));
         client.tls = Some(Rc::new(agreed));
         connection_log::secure(&client, stream.tls(), verifies, took);
