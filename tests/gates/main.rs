@@ -34,8 +34,8 @@ const BEFORE: usize = 260;
 
 /// The budgets of an idle connection: bytes that were asked for from the allocator.
 const IDLE: &[(Idle, usize)] = &[
-    (Idle::Http, 1_120),
-    (Idle::Https, 3_712),
+    (Idle::Http, 1_040),
+    (Idle::Https, 3_616),
     (Idle::Http2, 3_136),
 ];
 

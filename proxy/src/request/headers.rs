@@ -24,13 +24,14 @@ use crate::http1::head::{RequestHead, ResponseHead};
 /// keeps it while it waits.
 #[derive(Debug, Clone)]
 pub struct Forwarded {
-    peer: SocketAddr,
+    /// The client's.
+    port: u16,
     /// `X-Forwarded-For` with the address alone, as a line, and then the lines of
     /// `X-Forwarded-Proto`, `X-Forwarded-Port` and what there is about TLS. In one text, as each
     /// takes a block of memory.
     lines: Box<str>,
     /// Where the first line ends.
-    first: usize,
+    first: u16,
     /// Names that the listener gave to fields about TLS. None if they have ALB's.
     renamed: Option<Arc<[Renamed]>>,
 }
@@ -69,17 +70,26 @@ impl Forwarded {
 
     /// The address alone.
     fn address(&self) -> &[u8] {
-        &self.lines.as_bytes()[FOR.len()..self.first - "\r\n".len()]
+        &self.lines.as_bytes()[FOR.len()..usize::from(self.first) - "\r\n".len()]
+    }
+
+    /// Writes address and port, as they are written together.
+    fn push_address_and_port(&self, out: &mut Vec<u8>) {
+        let is_v6 = self.address().contains(&b':');
+        let (begin, end): (&[u8], &[u8]) = if is_v6 { (b"[", b"]:") } else { (b"", b":") };
+        for part in [begin, self.address(), end, self.port.to_string().as_bytes()] {
+            out.extend_from_slice(part);
+        }
     }
 
     /// `X-Forwarded-For` with the address alone, as a line.
     fn address_line(&self) -> &[u8] {
-        &self.lines.as_bytes()[..self.first]
+        &self.lines.as_bytes()[..usize::from(self.first)]
     }
 
     /// The other lines.
     fn other_lines(&self) -> &[u8] {
-        &self.lines.as_bytes()[self.first..]
+        &self.lines.as_bytes()[usize::from(self.first)..]
     }
 
     fn is_ours(&self, name: &str) -> bool {
@@ -92,14 +102,15 @@ impl Forwarded {
     pub fn new(peer: SocketAddr, proto: &str, port: u16) -> Self {
         let address = peer.ip();
         let mut lines = format!("{FOR}{address}\r\n");
-        let first = lines.len();
+        // An address has 39 characters at the most.
+        let first = u16::try_from(lines.len()).unwrap_or(u16::MAX);
         lines.push_str("X-Forwarded-Proto: ");
         lines.push_str(proto);
         lines.push_str("\r\nX-Forwarded-Port: ");
         lines.push_str(&port.to_string());
         lines.push_str("\r\n");
         Self {
-            peer,
+            port: peer.port(),
             lines: lines.into(),
             first,
             renamed: None,
@@ -228,11 +239,9 @@ pub fn write_request(
     }
     if addresses_are_due {
         if attributes.client_port {
-            push_field(
-                out,
-                "X-Forwarded-For",
-                forwarded.peer.to_string().as_bytes(),
-            );
+            out.extend_from_slice(FOR.as_bytes());
+            forwarded.push_address_and_port(out);
+            out.extend_from_slice(b"\r\n");
         } else {
             out.extend_from_slice(forwarded.address_line());
         }
@@ -313,7 +322,7 @@ fn push_number(out: &mut Vec<u8>, number: u64) {
 }
 
 fn push_addresses(out: &mut Vec<u8>, fields: &[Field<'_>], forwarded: &Forwarded, with_port: bool) {
-    out.extend_from_slice(b"X-Forwarded-For: ");
+    out.extend_from_slice(FOR.as_bytes());
     for field in fields {
         if kind(field.name) == Kind::ForwardedFor && !field.value.is_empty() {
             out.extend_from_slice(field.value);
@@ -321,7 +330,7 @@ fn push_addresses(out: &mut Vec<u8>, fields: &[Field<'_>], forwarded: &Forwarded
         }
     }
     if with_port {
-        out.extend_from_slice(forwarded.peer.to_string().as_bytes());
+        forwarded.push_address_and_port(out);
     } else {
         out.extend_from_slice(forwarded.address());
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::client::{Agreed, Client, DRAIN_IDLE, End, Phase};
+use super::client::{Agreed, Client, DRAIN_IDLE, End, Phase, Speaks};
 use super::desks::{self, Desks};
 use super::http2;
 use super::proxied;
@@ -45,17 +45,15 @@ fn expects_proxy_header(worker: &Worker, listener: ListenerId, peer: SocketAddr)
 pub(super) struct Conversation {
     client: Client,
     link: Link,
-    speaks: Speaks,
     /// Last, as fields are dropped in their order: it counts until it is closed.
     counted: Counted,
 }
 
 impl Conversation {
-    fn new(client: Client, stream: Stream, speaks: Speaks, counted: Counted) -> Box<Self> {
+    fn new(client: Client, stream: Stream, counted: Counted) -> Box<Self> {
         Box::new(Self {
             client,
             link: Link::new(stream),
-            speaks,
             counted,
         })
     }
@@ -76,15 +74,6 @@ impl Conversation {
     }
 }
 
-/// What a client speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Speaks {
-    Http1,
-    Http2,
-    /// Its first bytes will tell.
-    Either,
-}
-
 /// Serves one connection to its end. `begin`: see [`begin`].
 ///
 /// This is what every idle connection holds, so all else is in boxes that are there while they are
@@ -94,7 +83,7 @@ pub(super) async fn serve(begin: Pin<Box<impl Future<Output = Option<Box<Convers
         return;
     };
     let last = loop {
-        if conversation.speaks == Speaks::Http2 {
+        if conversation.client.speaks.get() == Speaks::Http2 {
             return Box::pin(streams(conversation)).await;
         }
         let Conversation { client, link, .. } = &mut *conversation;
@@ -105,7 +94,7 @@ pub(super) async fn serve(begin: Pin<Box<impl Future<Output = Option<Box<Convers
         (conversation, next) = desks::work(conversation).await;
         match next {
             Next::Request => {}
-            Next::Http2 => conversation.speaks = Speaks::Http2,
+            Next::Http2 => conversation.client.speaks.set(Speaks::Http2),
             last => break last,
         }
     };
@@ -174,8 +163,10 @@ pub(super) async fn begin(
         let client = Client::new(worker, listener, peer, local, None);
         connection_log::plain(&client);
         let stream = Stream::Plain(stream);
-        let speaks = if http2 { Speaks::Either } else { Speaks::Http1 };
-        return Some(Conversation::new(client, stream, speaks, counted));
+        if http2 {
+            client.speaks.set(Speaks::Either);
+        }
+        return Some(Conversation::new(client, stream, counted));
     };
     // In a box, so that connections without TLS have no room for it.
     Box::pin(async move {
@@ -200,13 +191,11 @@ pub(super) async fn begin(
         client.tls = Some(Rc::new(agreed));
         connection_log::secure(&client, stream.tls(), verifies, took);
         // RFC 9113 §3.2: inside of TLS, ALPN alone decides.
-        let speaks = if stream.tls().alpn_protocol() == Some(policy::H2) {
-            Speaks::Http2
-        } else {
-            Speaks::Http1
-        };
+        if stream.tls().alpn_protocol() == Some(policy::H2) {
+            client.speaks.set(Speaks::Http2);
+        }
         let stream = Stream::Tls(Box::new(stream));
-        Some(Conversation::new(client, stream, speaks, counted))
+        Some(Conversation::new(client, stream, counted))
     })
     .await
 }
@@ -254,14 +243,9 @@ async fn refuse(client: &Client, link: &mut Link, reason: Reason) {
 /// Requests and responses in turn, while there are any: some of a first head has come. Tells what
 /// comes next: with [`Next::Request`], nothing has come of another one.
 pub(super) async fn requests(conversation: &mut Conversation) -> Next {
-    let Conversation {
-        client,
-        link,
-        speaks,
-        ..
-    } = conversation;
+    let Conversation { client, link, .. } = conversation;
     loop {
-        let begins = match *speaks {
+        let begins = match client.speaks.get() {
             Speaks::Either => beginning(link.wire.input.data()),
             Speaks::Http1 | Speaks::Http2 => Beginning::Other,
         };
@@ -269,7 +253,7 @@ pub(super) async fn requests(conversation: &mut Conversation) -> Next {
             Beginning::Http2 => return Next::Http2,
             Beginning::Unclear => {}
             Beginning::Other => {
-                *speaks = Speaks::Http1;
+                client.speaks.set(Speaks::Http1);
                 link.lend(&client.worker.buffers);
                 match request::handle(client, link).await {
                     Next::More => {}

@@ -47,7 +47,7 @@ impl Drop for Told<'_> {
 
 /// A connection's entry in the count of its address, to be given back with [`Crowd::leave`]. It
 /// refers to nothing: every connection holds one.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Place(Option<Box<IpAddr>>);
 
 impl Crowd {

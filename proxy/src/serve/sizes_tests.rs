@@ -8,7 +8,9 @@ use super::{client, desks};
 use crate::observe::outcome::Outcome;
 use crate::request;
 use crate::request::link::Link;
+use crate::tls::stream::TlsStream;
 use crate::upstream::lease::Lease;
+use crate::upstream::pool::Connection;
 
 /// The future that a function of two arguments returns.
 fn of_two<A, B, F>(_: impl FnOnce(A, B) -> F) -> usize {
@@ -23,12 +25,14 @@ fn futures_and_states_stay_within_their_budgets() {
     let waiting = size_of_val(&connection::serve(Box::pin(std::future::ready(None))));
     for (what, bytes, budget) in [
         ("a connection", waiting, 136),
-        ("its conversation", size_of::<Conversation>(), 384),
-        ("a desk", desks::size(), 1_664),
+        ("its conversation", size_of::<Conversation>(), 320),
+        ("a desk", desks::size(), 1_584),
         ("a request", of_two(request::handle), 1_504),
-        ("a client", size_of::<client::Client>(), 208),
+        ("a client", size_of::<client::Client>(), 176),
         ("a link", size_of::<Link>(), 128),
         ("an outcome", size_of::<Outcome<'_>>(), 200),
+        ("a connection to a target", size_of::<Connection>(), 192),
+        ("TLS", size_of::<TlsStream>(), 1_280),
         ("a lease", size_of::<Lease>(), 56),
     ] {
         println!("{what}: {bytes} bytes");

@@ -236,7 +236,7 @@ impl Worker {
 /// An open connection in the worker's count and in that of its address, however it ends.
 pub(super) struct Counted {
     worker: Rc<Worker>,
-    place: Option<Place>,
+    place: Place,
 }
 
 impl Counted {
@@ -244,7 +244,7 @@ impl Counted {
         worker.load().add();
         Self {
             worker,
-            place: None,
+            place: Place::default(),
         }
     }
 
@@ -259,17 +259,15 @@ impl Counted {
     /// If there is none.
     pub(super) fn enter(&mut self, limits: ConnectionLimits, source: IpAddr) -> Result<(), Reason> {
         let crowd = &self.worker.shared.crowd;
-        let place = crowd.enter(limits, || self.worker.open(), source)?;
-        self.place = Some(place);
+        self.place = crowd.enter(limits, || self.worker.open(), source)?;
         Ok(())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
-            self.worker.shared.crowd.leave(place);
-        }
+        let place = std::mem::take(&mut self.place);
+        self.worker.shared.crowd.leave(place);
         self.worker.load().subtract();
     }
 }
