@@ -43,6 +43,13 @@ impl Stream {
         }
     }
 
+    /// Nobody reads at the moment: what comes is to take no more room than it has bytes.
+    pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
+        if let Self::Outbound(stream) = self {
+            stream.gather(cx);
+        }
+    }
+
     /// Sends of the first two slices that have bytes.
     pub(crate) fn poll_write_slices(
         &mut self,

@@ -24,8 +24,11 @@ const PIECE: usize = 32 * 1024;
 pub(crate) struct Receiver {
     body: RecvStream,
     framing: Framing,
-    /// Content that came and was not taken.
+    /// Content that came and was not taken, and what came after it (see [`Self::gather`]).
     content: Bytes,
+    gathered: Vec<u8>,
+    /// How it ended, behind what was gathered.
+    failed: Option<h2::Error>,
     /// Bytes of HTTP/1.1 that go before the rest of the content.
     staged: Vec<u8>,
     /// How much of `staged` was taken.
@@ -47,6 +50,8 @@ impl Receiver {
             body,
             framing,
             content: Bytes::new(),
+            gathered: Vec::new(),
+            failed: None,
             staged: head,
             taken: 0,
             state: match framing {
@@ -90,14 +95,17 @@ impl Receiver {
                 }
                 continue;
             }
+            if !self.gathered.is_empty() {
+                let gathered = std::mem::take(&mut self.gathered);
+                self.begin(gathered.into());
+                continue;
+            }
+            if let Some(error) = self.failed.take() {
+                return Poll::Ready(Err(error));
+            }
             match self.state {
                 Coming::Content => match self.body.poll_data(cx) {
-                    Poll::Ready(Some(Ok(content))) => {
-                        if !content.is_empty() && self.framing == Framing::Chunked {
-                            self.stage(|staged| push_size(staged, content.len()));
-                        }
-                        self.content = content;
-                    }
+                    Poll::Ready(Some(Ok(content))) => self.begin(content),
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                     Poll::Ready(None) => self.state = Coming::Trailers,
                     Poll::Pending => return pending_unless(room, start),
@@ -116,6 +124,27 @@ impl Receiver {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Takes over what came, while nobody reads it: as bytes, of which there are no more than the
+    /// window. The library keeps some 250 bytes for each frame, and a frame may hold one. Gives no window.
+    pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
+        while self.state == Coming::Content && self.failed.is_none() {
+            match self.body.poll_data(cx) {
+                Poll::Ready(Some(Ok(content))) => self.gathered.extend_from_slice(&content),
+                Poll::Ready(Some(Err(error))) => self.failed = Some(error),
+                Poll::Ready(None) => self.state = Coming::Trailers,
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    /// What is read next.
+    fn begin(&mut self, content: Bytes) {
+        if !content.is_empty() && self.framing == Framing::Chunked {
+            self.stage(|staged| push_size(staged, content.len()));
+        }
+        self.content = content;
     }
 
     fn stage(&mut self, write: impl FnOnce(&mut Vec<u8>)) {

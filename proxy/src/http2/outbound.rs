@@ -104,6 +104,13 @@ impl Outbound {
         }
     }
 
+    /// See [`Receiver::gather`].
+    pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
+        if let Some(receiver) = &mut self.receiver {
+            receiver.gather(cx);
+        }
+    }
+
     fn begin(&mut self, response: Response<RecvStream>) -> io::Result<Receiver> {
         let (parts, body) = response.into_parts();
         let mut head = std::mem::take(&mut self.interim);

@@ -531,6 +531,9 @@ pub(crate) async fn relay(
             }
             Poll::Pending => false,
         };
+        if !downloaded && download.waits_for_client(link, connection.wire.input.len()) {
+            connection.wire.stream.gather(cx);
+        }
         // After a last response nobody waits for the rest of the request.
         if downloaded && (uploaded || close) {
             return Poll::Ready(Ok(()));
