@@ -605,6 +605,7 @@ async fn respond(
         server: server.as_deref(),
         edits: inbound.terms.and_then(Terms::response_edits),
     };
+    link.lend(&client.worker.buffers);
     answer.write(&mut link.output, &dress);
     if !client.flush(link).await {
         return Next::Close;

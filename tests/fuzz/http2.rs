@@ -79,7 +79,7 @@ fn frames() {
             .sum();
         assert!(kept <= KEPT_MAX);
         for id in &requests {
-            engine.respond(*id, 200, std::iter::empty(), false);
+            engine.respond(*id, 200, &[], false);
             let room = engine.room(*id);
             engine.content(*id, &vec![0; room.min(100)], true);
             engine.leave(*id, Reason::CANCEL);

@@ -26,6 +26,16 @@ pub struct Buffer {
 }
 
 impl Buffer {
+    /// Bytes that were read elsewhere. Beyond [`LARGE`] they do not count.
+    #[must_use]
+    pub fn of(storage: Vec<u8>) -> Self {
+        Self {
+            end: storage.len().min(LARGE),
+            start: 0,
+            storage,
+        }
+    }
+
     /// What is in it.
     #[must_use]
     pub fn data(&self) -> &[u8] {
@@ -102,7 +112,7 @@ impl Buffers {
             return false;
         }
         let mut storage = self.storage(LARGE);
-        storage[..buffer.end].copy_from_slice(&buffer.storage);
+        storage[..buffer.end].copy_from_slice(&buffer.storage[..buffer.end]);
         self.keep(std::mem::replace(&mut buffer.storage, storage));
         true
     }
@@ -131,10 +141,11 @@ impl Buffers {
     }
 
     fn keep(&self, storage: Vec<u8>) {
-        let (kept, most) = if storage.len() == SMALL {
-            (&self.small, SMALL_KEPT)
-        } else {
-            (&self.large, LARGE_KEPT)
+        let (kept, most) = match storage.len() {
+            SMALL => (&self.small, SMALL_KEPT),
+            LARGE => (&self.large, LARGE_KEPT),
+            // That of a head that was written here (see [`Buffer::of`]).
+            _ => return self.put_output(storage),
         };
         let mut kept = kept.borrow_mut();
         if kept.len() < most {

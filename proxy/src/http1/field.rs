@@ -40,7 +40,12 @@ pub enum Kind {
 /// What a name means. By its length first: most names are told apart by that alone.
 #[must_use]
 pub fn kind(name: &str) -> Kind {
-    let bytes = name.as_bytes();
+    kind_of(name.as_bytes())
+}
+
+/// [`kind`] of a name in bytes.
+#[must_use]
+pub fn kind_of(bytes: &[u8]) -> Kind {
     match bytes.len() {
         2 if same(bytes, b"te") => Kind::Te,
         4 if same(bytes, b"host") => Kind::Host,
@@ -59,7 +64,7 @@ pub fn kind(name: &str) -> Kind {
         18 if same(bytes, b"x-amzn-tls-version") => Kind::Tls,
         23 if same(bytes, b"x-amzn-tls-cipher-suite") => Kind::Tls,
         // All that begin so, also what may come.
-        19.. if begins(name, "x-amzn-mtls-") => Kind::Tls,
+        19.. if begins(bytes, b"x-amzn-mtls-") => Kind::Tls,
         _ => Kind::Other,
     }
 }
@@ -86,10 +91,9 @@ pub fn is(name: &str, wanted: &str) -> bool {
     name.eq_ignore_ascii_case(wanted)
 }
 
-fn begins(name: &str, start: &str) -> bool {
-    name.as_bytes()
-        .get(..start.len())
-        .is_some_and(|bytes| bytes.eq_ignore_ascii_case(start.as_bytes()))
+fn begins(name: &[u8], start: &[u8]) -> bool {
+    name.get(..start.len())
+        .is_some_and(|bytes| bytes.eq_ignore_ascii_case(start))
 }
 
 /// The members of a list (RFC 9110 §5.6.1), without white space.

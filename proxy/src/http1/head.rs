@@ -112,3 +112,41 @@ impl<'b> ResponseHead<'b> {
         }))
     }
 }
+
+/// The head of a response that we have written ourselves: its lines are sound, and what they say is
+/// not looked at once more.
+#[derive(Debug, Clone)]
+pub(crate) struct Written<'b> {
+    pub(crate) status: u16,
+    rest: &'b [u8],
+}
+
+impl<'b> Written<'b> {
+    /// The head at the beginning of these bytes. None if there is none.
+    pub(crate) fn begin(bytes: &'b [u8]) -> Option<Self> {
+        let digits = bytes.strip_prefix(b"HTTP/1.1 ")?.first_chunk::<3>()?;
+        let status = digits
+            .iter()
+            .fold(0, |status, digit| status * 10 + u16::from(digit & 0xF));
+        let end = memchr::memchr(b'\n', bytes)?;
+        Some(Self {
+            status,
+            rest: &bytes[end + 1..],
+        })
+    }
+
+    /// The next field: its name and its value. None behind the last one, or if what follows is no
+    /// line.
+    pub(crate) fn field(&mut self) -> Option<(&'b [u8], &'b [u8])> {
+        let end = memchr::memchr(b'\n', self.rest)?;
+        let line = self.rest[..end].strip_suffix(b"\r")?;
+        let colon = memchr::memchr(b':', line)?;
+        self.rest = &self.rest[end + 1..];
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    }
+
+    /// What follows the head. None if that is not complete.
+    pub(crate) fn end(&self) -> Option<&'b [u8]> {
+        self.rest.strip_prefix(b"\r\n")
+    }
+}

@@ -1,5 +1,5 @@
-//! A client's HTTP/2 connection: its socket, the protocol on it, and the watch over what comes. The
-//! connection's own task drives it; the tasks of its streams read and write through it.
+//! A client's HTTP/2 connection: its socket, the protocol on it, and the watch over what comes. Its
+//! streams read and write through it.
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::io;
@@ -102,6 +102,11 @@ impl Connection {
     /// See [`Engine::end`].
     pub(crate) fn end(&self, reason: Reason) {
         self.engine().end(reason);
+    }
+
+    /// The connection's task runs: nobody has to wake it up to its next [`Self::poll_event`].
+    pub(crate) fn awake(&self) {
+        self.engine.borrow_mut().forget_watch();
     }
 
     /// Sends and reads what can be, up to the next of what came. None at the end of the connection.

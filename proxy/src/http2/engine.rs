@@ -15,7 +15,7 @@ use std::task::Waker;
 
 pub use h2::Reason;
 
-use super::fields::Request;
+use super::fields::{Head, Request};
 use super::hpack::Decoder;
 use crate::upstream::pool::IdHasher;
 pub use stream::Stream;
@@ -90,6 +90,7 @@ pub struct Engine {
     ended: VecDeque<(u32, bool)>,
     events: VecDeque<Event>,
     decoder: Decoder,
+    head: Head,
     /// A block of fields that goes on in CONTINUATION.
     block: Option<Block>,
     preface: bool,
@@ -185,6 +186,7 @@ impl Engine {
             ended: VecDeque::new(),
             events: VecDeque::new(),
             decoder: Decoder::new(),
+            head: Head::default(),
             block: None,
             preface: false,
             settled: false,

@@ -35,18 +35,24 @@ impl From<Malformed> for Refused {
     }
 }
 
-/// A request's head that is being read.
+/// A request's head that is being read, one after the other on a connection.
 #[derive(Debug, Default)]
 pub(super) struct Head {
     /// As HTTP/1.1.
     text: Vec<u8>,
     pseudo: Vec<u8>,
+    cookie: Vec<u8>,
+    seen: Seen,
+}
+
+/// What was seen of it so far.
+#[derive(Debug, Default)]
+struct Seen {
     method: Option<Range<usize>>,
     scheme: Option<Range<usize>>,
     authority: Option<Range<usize>>,
     path: Option<Range<usize>>,
     protocol: Option<Range<usize>>,
-    cookie: Vec<u8>,
     /// What `Content-Length` says.
     length: Option<u64>,
     has_host: bool,
@@ -68,41 +74,52 @@ pub(super) struct Request {
     pub(super) websocket: bool,
 }
 
+/// What is kept of the room for pseudo-fields and cookies between two heads, in bytes: enough for
+/// most.
+const KEPT: usize = 1024;
+
 impl Head {
-    /// `text` is for the head.
-    pub(super) fn new(text: Vec<u8>) -> Self {
-        Self {
-            text,
-            ..Self::default()
+    /// Another one begins. `text` is for it, if there is none.
+    pub(super) fn start(&mut self, text: impl FnOnce() -> Vec<u8>) {
+        if self.text.capacity() == 0 {
+            self.text = text();
         }
+        self.text.clear();
+        for room in [&mut self.pseudo, &mut self.cookie] {
+            room.clear();
+            if room.capacity() > KEPT {
+                *room = Vec::new();
+            }
+        }
+        self.seen = Seen::default();
     }
 
     /// The next field.
     pub(super) fn field(&mut self, name: &[u8], value: &[u8]) {
-        if self.refused.is_some() {
+        if self.seen.refused.is_some() {
             return;
         }
-        self.size += name.len() + value.len() + OVERHEAD;
-        let noted = if self.size > LIST_MAX {
+        self.seen.size += name.len() + value.len() + OVERHEAD;
+        let noted = if self.seen.size > LIST_MAX {
             Err(Refused::TooLarge)
         } else if let [b':', pseudo @ ..] = name {
             self.pseudo(pseudo, value).map_err(Refused::from)
         } else {
             self.regular(name, value).map_err(Refused::from)
         };
-        self.refused = noted.err();
+        self.seen.refused = noted.err();
     }
 
     fn pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
-        if self.begun {
+        if self.seen.begun {
             return Err(Malformed("a pseudo-field behind a field"));
         }
         let place = match name {
-            b"method" => &mut self.method,
-            b"scheme" => &mut self.scheme,
-            b"authority" => &mut self.authority,
-            b"path" => &mut self.path,
-            b"protocol" => &mut self.protocol,
+            b"method" => &mut self.seen.method,
+            b"scheme" => &mut self.seen.scheme,
+            b"authority" => &mut self.seen.authority,
+            b"path" => &mut self.seen.path,
+            b"protocol" => &mut self.seen.protocol,
             _ => return Err(Malformed("an unknown pseudo-field")),
         };
         let start = self.pseudo.len();
@@ -115,18 +132,18 @@ impl Head {
 
     /// Writes the first line and the Host.
     fn begin(&mut self) -> Result<(), Malformed> {
-        self.begun = true;
+        self.seen.begun = true;
         let part = |range: &Option<Range<usize>>| range.clone().map(|range| &self.pseudo[range]);
-        let method = part(&self.method).ok_or(Malformed("no method"))?;
+        let method = part(&self.seen.method).ok_or(Malformed("no method"))?;
         if method.is_empty() || !method.iter().all(|byte| TOKEN[usize::from(*byte)]) {
             return Err(Malformed("a method that is no token"));
         }
         let connect = method == b"CONNECT";
-        let protocol = part(&self.protocol);
+        let protocol = part(&self.seen.protocol);
         if protocol.is_some() && !connect {
             return Err(Malformed("a protocol without CONNECT"));
         }
-        let path = match (part(&self.scheme), part(&self.path)) {
+        let path = match (part(&self.seen.scheme), part(&self.seen.path)) {
             // RFC 9113 §8.5. It has an authority alone, and is refused like any other CONNECT.
             (None, None) if connect && protocol.is_none() => b"/",
             (Some(_), _) | (_, Some(_)) if connect && protocol.is_none() => {
@@ -148,13 +165,13 @@ impl Head {
             }
             _ => return Err(Malformed("no scheme or no path")),
         };
-        self.websocket = protocol == Some(WEBSOCKET.as_bytes());
+        self.seen.websocket = protocol == Some(WEBSOCKET.as_bytes());
         let out = &mut self.text;
-        out.extend_from_slice(if self.websocket { b"GET" } else { method });
+        out.extend_from_slice(if self.seen.websocket { b"GET" } else { method });
         out.push(b' ');
         out.extend_from_slice(path);
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        if let Some(authority) = part(&self.authority) {
+        if let Some(authority) = part(&self.seen.authority) {
             let sound = |byte: &u8| *byte > b' ' && *byte != 0x7F;
             if authority.is_empty() || !authority.iter().all(sound) {
                 return Err(Malformed("an authority that is none"));
@@ -165,17 +182,17 @@ impl Head {
     }
 
     fn regular(&mut self, name: &[u8], value: &[u8]) -> Result<(), Malformed> {
-        if !self.begun {
+        if !self.seen.begun {
             self.begin()?;
         }
         check(name, value)?;
         match name {
             b"host" => {
-                if std::mem::replace(&mut self.has_host, true) {
+                if std::mem::replace(&mut self.seen.has_host, true) {
                     return Err(Malformed("two hosts"));
                 }
                 // §8.3.1: both may be there, and must say the same.
-                match self.authority.clone() {
+                match self.seen.authority.clone() {
                     Some(range) if self.pseudo[range.clone()].eq_ignore_ascii_case(value) => {}
                     Some(_) => return Err(Malformed("another host than the authority")),
                     None => push(&mut self.text, name, value),
@@ -183,7 +200,7 @@ impl Head {
             }
             b"content-length" => {
                 let length = crate::http1::field::length(value).ok_or(Malformed("no length"))?;
-                match self.length.replace(length) {
+                match self.seen.length.replace(length) {
                     None => push(&mut self.text, name, value),
                     Some(before) if before == length => {}
                     Some(_) => return Err(Malformed("two lengths")),
@@ -199,7 +216,7 @@ impl Head {
             // ALB ignores it in HTTP/2: the body comes as there is window for it.
             b"expect" => {}
             // RFC 8441 §5.1: they have no meaning in HTTP/2.
-            b"sec-websocket-key" | b"trailer" if self.websocket => {}
+            b"sec-websocket-key" | b"trailer" if self.seen.websocket => {}
             _ => push(&mut self.text, name, value),
         }
         Ok(())
@@ -211,32 +228,32 @@ impl Head {
     /// # Errors
     /// If it is no request.
     pub(super) fn finish(
-        mut self,
+        &mut self,
         ended: bool,
         key: impl FnOnce() -> String,
     ) -> Result<Request, Refused> {
-        if let Some(refused) = self.refused {
+        if let Some(refused) = self.seen.refused {
             return Err(refused);
         }
-        if !self.begun {
+        if !self.seen.begun {
             self.begin()?;
         }
-        if ended && self.length.is_some_and(|length| length > 0) {
+        if ended && self.seen.length.is_some_and(|length| length > 0) {
             return Err(Refused::Malformed("a length and no body"));
         }
         let out = &mut self.text;
         if !self.cookie.is_empty() {
             push(out, b"cookie", &self.cookie);
         }
-        if self.websocket {
+        if self.seen.websocket {
             push(out, b"connection", b"Upgrade");
             push(out, b"upgrade", b"websocket");
             push(out, b"sec-websocket-key", key().as_bytes());
         }
-        let framing = match self.length {
+        let framing = match self.seen.length {
             _ if ended => Framing::None,
             // What comes is no body: it goes as it is, once the target has agreed.
-            None if self.websocket => Framing::Length,
+            None if self.seen.websocket => Framing::Length,
             Some(_) => Framing::Length,
             None => Framing::Chunked,
         };
@@ -244,13 +261,13 @@ impl Head {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n");
         }
         out.extend_from_slice(b"\r\n");
-        let method = self.method.map(|range| &self.pseudo[range]);
+        let method = self.seen.method.clone().map(|range| &self.pseudo[range]);
         Ok(Request {
-            text: self.text,
+            text: std::mem::take(out),
             framing,
-            length: self.length,
+            length: self.seen.length,
             to_head: method == Some(b"HEAD"),
-            websocket: self.websocket,
+            websocket: self.seen.websocket,
         })
     }
 }
@@ -322,8 +339,8 @@ fn push(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// What RFC 9113 §8.2 asks of a field that is no pseudo-field.
 fn check(name: &[u8], value: &[u8]) -> Result<(), Malformed> {
-    let small = |byte: &u8| TOKEN[usize::from(*byte)] && !byte.is_ascii_uppercase();
-    if name.is_empty() || !name.iter().all(small) {
+    let is_small = name.iter().all(|byte| SMALL[usize::from(*byte)]);
+    if name.is_empty() || !is_small {
         return Err(Malformed("a name that is none"));
     }
     if !is_value(value) {
@@ -344,9 +361,9 @@ fn check(name: &[u8], value: &[u8]) -> Result<(), Malformed> {
 
 /// RFC 9110 §5.5.
 fn is_value(value: &[u8]) -> bool {
-    value
-        .iter()
-        .all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..))
+    // No early end, so that many bytes are looked at together.
+    let is_sound = |byte: u8| (byte >= b' ' && byte != 0x7F) | (byte == b'\t');
+    value.iter().fold(true, |all, byte| all & is_sound(*byte))
 }
 
 /// RFC 3986 §3.1.
@@ -356,6 +373,18 @@ fn is_scheme(scheme: &[u8]) -> bool {
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
 }
+
+/// Which bytes the name of a field may have: those of a token, without large letters (RFC 9113
+/// §8.2.1).
+static SMALL: [bool; 256] = {
+    let mut small = TOKEN;
+    let mut byte = b'A';
+    while byte <= b'Z' {
+        small[byte as usize] = false;
+        byte += 1;
+    }
+    small
+};
 
 /// Which bytes a token may have (RFC 9110 §5.6.2).
 static TOKEN: [bool; 256] = {

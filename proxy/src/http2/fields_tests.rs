@@ -6,7 +6,7 @@ use crate::http1::head::{RequestHead, room};
 use crate::http2::head::Framing;
 
 fn read(fields: &[(&str, &str)], ended: bool) -> Result<Request, Refused> {
-    let mut head = Head::new(Vec::new());
+    let mut head = Head::default();
     for (name, value) in fields {
         head.field(name.as_bytes(), value.as_bytes());
     }
@@ -230,7 +230,7 @@ fn no_field_becomes_a_line_of_its_own() {
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut sound = 0;
     for _ in 0..20_000 {
-        let mut head = Head::new(Vec::new());
+        let mut head = Head::default();
         let path: Vec<u8> = (0..rng.random_range(0..3)).map(|_| rng.random()).collect();
         let path = [&b"/"[..], &path].concat();
         for (name, value) in [

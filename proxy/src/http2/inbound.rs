@@ -13,10 +13,10 @@ use super::engine::Opened;
 use super::fields::trailer;
 use super::head::{Content, Framing};
 use crate::http1::chunked::{Chunks, Part, push_size};
-use crate::http1::field::{Kind, is, kind, length};
-use crate::http1::head::{ResponseHead, room};
+use crate::http1::field::{Kind, kind_of, length};
+use crate::http1::head::Written;
 
-/// One request on a client's connection.
+/// One request on a client's connection, behind its head.
 pub(crate) struct Inbound {
     connection: Rc<Connection>,
     id: u32,
@@ -28,7 +28,6 @@ pub(crate) struct Inbound {
     chunk: usize,
     /// Nothing comes behind what is staged.
     read: bool,
-    head_given: bool,
     /// Once the head of the response was sent.
     sending: Option<Sending>,
     to_head: bool,
@@ -56,36 +55,24 @@ impl std::fmt::Debug for Inbound {
 }
 
 impl Inbound {
-    /// A request as it came.
-    pub(crate) fn new(connection: &Rc<Connection>, opened: Opened) -> Self {
+    /// A request as it came: its stream, and its head in HTTP/1.1.
+    pub(crate) fn new(connection: &Rc<Connection>, opened: Opened) -> (Self, Vec<u8>) {
         let Opened { id, request } = opened;
-        Self {
+        let stream = Self {
             connection: Rc::clone(connection),
             id,
             framing: request.framing,
-            staged: request.text,
+            staged: Vec::new(),
             taken: 0,
             chunk: 0,
             read: request.framing == Framing::None,
-            head_given: false,
             sending: None,
             to_head: request.to_head,
             websocket: request.websocket,
             switched: false,
             ends_with: Reason::INTERNAL_ERROR,
-        }
-    }
-
-    /// The head of the request was read.
-    pub(crate) fn has_given_head(&self) -> bool {
-        // What is staged later is staged after it.
-        self.head_given || self.taken == self.staged.len()
-    }
-
-    /// The vector for the head, once that was read.
-    pub(crate) fn take_storage(&mut self) -> Vec<u8> {
-        self.taken = 0;
-        std::mem::take(&mut self.staged)
+        };
+        (stream, request.text)
     }
 
     /// All of the response was handed over.
@@ -108,9 +95,9 @@ impl Inbound {
         }
     }
 
-    /// The client has reset it already.
-    pub(crate) fn is_gone(&mut self, cx: &mut Context<'_>) -> bool {
-        self.poll_gone(cx).is_ready()
+    /// Nothing of the request is left to be read.
+    pub(crate) fn is_read(&self) -> bool {
+        self.read && self.taken == self.staged.len() && !self.switched
     }
 
     /// See [`crate::http1::stream::Stream::end_with`].
@@ -191,14 +178,13 @@ impl Inbound {
     }
 
     fn stage(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.head_given = true;
         self.staged.clear();
         self.taken = 0;
         write(&mut self.staged);
     }
 
     /// Ready when the client has reset the stream, or its connection is gone.
-    fn poll_gone(&self, cx: &Context<'_>) -> Poll<io::Error> {
+    pub(crate) fn poll_gone(&self, cx: &Context<'_>) -> Poll<io::Error> {
         match self.connection.engine().stream(self.id) {
             Some(stream) if !stream.is_reset() => {
                 stream.watch(cx);
@@ -247,33 +233,12 @@ impl Inbound {
 
     /// Sends the head at the beginning of these bytes. Tells its length.
     fn head(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut room = room();
-        let head = ResponseHead::parse(bytes, &mut room).map_err(io::Error::other)?;
-        let head = head.ok_or_else(|| io::Error::other("a head in pieces"))?;
+        let none = || io::Error::other("no whole head");
+        let mut head = Written::begin(bytes).ok_or_else(none)?;
         let switches = head.status == 101 && self.websocket;
-        let mut content = Content::Length(0);
-        for field in head.fields {
-            match kind(field.name) {
-                Kind::TransferEncoding => content = Content::Chunked(Chunks::default()),
-                Kind::ContentLength => {
-                    let length = length(field.value);
-                    let length = length.ok_or_else(|| io::Error::other("no length"))?;
-                    content = Content::Length(length);
-                }
-                _ => {}
-            }
-        }
-        if self.to_head || matches!(head.status, 100..=199 | 204 | 304) {
-            content = Content::Length(0);
-        }
         // The target agreed to a WebSocket, which is said with 200 here (RFC 8441 §5). Whether it has
         // understood the key is not looked at: it is asked because the operator named it.
         let status = if switches { 200 } else { head.status };
-        if switches {
-            content = Content::Length(u64::MAX);
-        }
-        let interim = status < 200;
-        let ends = !interim && content == Content::Length(0);
         let mut engine = self.connection.engine();
         if engine
             .stream(self.id)
@@ -281,17 +246,38 @@ impl Inbound {
         {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
-        let fields = head.fields.iter().filter(|field| {
-            let stays = match kind(field.name) {
-                Kind::Connection | Kind::Hop | Kind::TransferEncoding | Kind::Upgrade => true,
-                _ => switches && is(field.name, "sec-websocket-accept"),
-            };
-            !stays
-        });
-        engine.respond(self.id, status, fields, ends);
+        let block = engine.begin_head(status);
+        let mut content = Some(Content::Length(0));
+        while let Some((name, value)) = head.field() {
+            match kind_of(name) {
+                Kind::Connection | Kind::Hop | Kind::Upgrade => continue,
+                Kind::TransferEncoding => {
+                    content = Some(Content::Chunked(Chunks::default()));
+                    continue;
+                }
+                Kind::ContentLength => content = length(value).map(Content::Length),
+                _ if switches && name.eq_ignore_ascii_case(b"sec-websocket-accept") => continue,
+                _ => {}
+            }
+            engine.field(name, value);
+        }
+        let (Some(rest), Some(content)) = (head.end(), content) else {
+            engine.take_back(block);
+            return Err(none());
+        };
+        let content = match status {
+            _ if switches => Content::Length(u64::MAX),
+            100..=199 | 204 | 304 => Content::Length(0),
+            _ if self.to_head => Content::Length(0),
+            _ => content,
+        };
+        let interim = status < 200;
+        let ends = !interim && content == Content::Length(0);
+        engine.end_block(block, self.id, ends);
         drop(engine);
+        let count = bytes.len() - rest.len();
         if interim {
-            return Ok(head.len);
+            return Ok(count);
         }
         if ends {
             self.connection.completed();
@@ -305,7 +291,7 @@ impl Inbound {
             self.switched = true;
             self.ends_with = Reason::CANCEL;
         }
-        Ok(head.len)
+        Ok(count)
     }
 
     /// Says that no more comes, where nothing else does.

@@ -193,7 +193,11 @@ struct Target<'b> {
 /// is no part of a request target: readers that drop it and readers that keep it see two targets.
 fn target<'b>(head: &RequestHead<'b>) -> Result<Target<'b>, Reason> {
     let text = head.target;
-    if memchr::memchr(b'#', text.as_bytes()).is_some() {
+    // Where a query begins, in all that comes from here on, if there is one.
+    let mark = memchr::memchr2(b'?', b'#', text.as_bytes());
+    if let Some(mark) = mark
+        && memchr::memchr(b'#', &text.as_bytes()[mark..]).is_some()
+    {
         return Err(Reason::BadTarget);
     }
     if text == "*" && head.method == "OPTIONS" {
@@ -220,8 +224,10 @@ fn target<'b>(head: &RequestHead<'b>) -> Result<Target<'b>, Reason> {
             (Some(host), rest)
         }
     };
-    let (path, query) = match rest.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
+    // An authority has no question mark: its first one ends it.
+    let mark = mark.map(|mark| mark - (text.len() - rest.len()));
+    let (path, query) = match mark {
+        Some(mark) => (&rest[..mark], Some(&rest[mark + 1..])),
         None => (rest, None),
     };
     let path = match path {

@@ -324,6 +324,7 @@ fn take_head(
         Ok(None) => return Ok(Taken::Part),
         Err(_) => return Err("it is no HTTP/1.1 response"),
     };
+    link.lend(&client.worker.buffers);
     let switches = headers::switches(&head, inbound.websocket)?;
     let mut understood = headers::understand(&head, inbound.is_head)?;
     let len = head.len;

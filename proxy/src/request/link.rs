@@ -3,7 +3,7 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use crate::http1::buffer::Buffers;
+use crate::http1::buffer::{Buffer, Buffers};
 use crate::http1::stream::Stream;
 use crate::http1::wire::Wire;
 
@@ -22,6 +22,13 @@ impl Link {
             output: Vec::new(),
             sent: 0,
         }
+    }
+
+    /// The same, of which that was read already.
+    pub(crate) fn with_input(mut self, input: Vec<u8>) -> Self {
+        self.wire.received = input.len() as u64;
+        self.wire.input = Buffer::of(input);
+        self
     }
 
     /// Takes storage for what is to be sent.
@@ -102,6 +109,13 @@ impl Link {
 
     /// Ready when the client has gone. What it sends meanwhile is kept for later, up to a buffer.
     pub(crate) fn poll_gone(&mut self, buffers: &Buffers, cx: &mut Context<'_>) -> Poll<()> {
+        // Nothing can come that would be kept.
+        if let Stream::Http2(stream) = &self.wire.stream
+            && stream.is_read()
+        {
+            buffers.release(&mut self.wire.input);
+            return stream.poll_gone(cx).map(drop);
+        }
         while buffers.reserve(&mut self.wire.input, 1) {
             match std::task::ready!(self.wire.poll_fill(buffers, 1, cx)) {
                 Ok(0) | Err(_) => return Poll::Ready(()),

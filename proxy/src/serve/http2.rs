@@ -3,14 +3,17 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use h2::Reason;
 
 use super::client::{Client, DRAIN_IDLE};
-use crate::http1::buffer::{Buffer, LARGE};
+use crate::http1::buffer::Buffer;
 use crate::http1::stream::Stream;
 use crate::http2::connection::Connection;
 use crate::http2::engine::{Event, Opened};
@@ -72,11 +75,16 @@ impl Drop for Open {
 pub(crate) async fn serve(client: &Client, stream: Stream, before: Buffer) {
     let connection = Connection::new(&client.worker, stream, before, STREAMS_MAX);
     client.worker.metrics.http2_connections.add(1);
-    Serving::new(client, &connection).run().await;
-    // Lets the client read the last words.
-    let farewell = poll_fn(|cx| connection.poll_farewell(cx));
-    // The time being over is an end like another.
-    if let Ok(Err(error)) = tokio::time::timeout(FAREWELL, farewell).await {
+    // They are part of this task, and no tasks of their own: what they say at a time goes together,
+    // and nobody else has to be told of each.
+    let mut streams = FuturesUnordered::new();
+    let mut serving = Serving::new(client, &connection);
+    poll_fn(|cx| serving.poll(&mut streams, guarded, cx)).await;
+    // Streams that are left see that the connection is over. Meanwhile the client reads the last
+    // words. The time being over is an end like another.
+    let farewell = tokio::time::timeout(FAREWELL, poll_fn(|cx| connection.poll_farewell(cx)));
+    let (farewell, ()) = tokio::join!(farewell, streams.map(drop).collect::<()>());
+    if let Ok(Err(error)) = farewell {
         tracing::debug!(%error, "a connection did not end well");
     }
 }
@@ -113,28 +121,38 @@ impl<'c> Serving<'c> {
         }
     }
 
-    async fn run(mut self) {
-        poll_fn(|cx| {
-            loop {
-                match self.connection.poll_event(cx) {
-                    Poll::Ready(Some(Event::Request(opened))) => self.accept(opened),
-                    Poll::Ready(Some(Event::Malformed(why))) => {
-                        self.client.worker.metrics.http2_malformed.add(1);
-                        tracing::debug!(why, peer = %self.client.peer, "a stream was refused");
-                    }
-                    Poll::Ready(None) => return Poll::Ready(()),
-                    // As any head, its beginning has a time limit of its own.
-                    Poll::Pending if self.begins() => return self.client.poll_head_limit(cx),
-                    Poll::Pending => match self.look(cx) {
-                        // What it decided is to be sent.
-                        Poll::Ready(true) => {}
-                        Poll::Ready(false) => return Poll::Ready(()),
-                        Poll::Pending => return Poll::Pending,
-                    },
+    /// Leads the streams and the connection on. Ready at the end of the connection. `exchange` makes
+    /// a stream.
+    fn poll<F: Future>(
+        &mut self,
+        streams: &mut FuturesUnordered<F>,
+        exchange: impl Fn(Open, Box<Inbound>, Vec<u8>) -> F,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        // What streams say now is looked at below in any case.
+        self.connection.awake();
+        loop {
+            while let Poll::Ready(Some(_)) = streams.poll_next_unpin(cx) {}
+            match self.connection.poll_event(cx) {
+                Poll::Ready(Some(Event::Request(opened))) => {
+                    let (open, stream, head) = self.accept(opened);
+                    streams.push(exchange(open, stream, head));
                 }
+                Poll::Ready(Some(Event::Malformed(why))) => {
+                    self.client.worker.metrics.http2_malformed.add(1);
+                    tracing::debug!(why, peer = %self.client.peer, "a stream was refused");
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                // As any head, its beginning has a time limit of its own.
+                Poll::Pending if self.begins() => return self.client.poll_head_limit(cx),
+                Poll::Pending => match self.look(cx) {
+                    // What it decided is to be sent.
+                    Poll::Ready(true) => {}
+                    Poll::Ready(false) => return Poll::Ready(()),
+                    Poll::Pending => return Poll::Pending,
+                },
             }
-        })
-        .await;
+        }
     }
 
     /// Nothing has come that would have to be looked at.
@@ -144,15 +162,14 @@ impl<'c> Serving<'c> {
         self.end == End::Open && !connection.has_begun() && sound
     }
 
-    /// A new stream: a task of its own, on this thread.
-    fn accept(&mut self, opened: Opened) {
+    /// What a new stream is made of.
+    fn accept(&mut self, opened: Opened) -> (Open, Box<Inbound>, Vec<u8>) {
         let client = self.client;
         self.requests += 1;
         client.worker.metrics.http2_streams.add(1);
-        let stream = Box::new(Inbound::new(self.connection, opened));
+        let (stream, head) = Inbound::new(self.connection, opened);
         let open = Open::new(&self.streams, client.for_stream());
-        // In a box: a new task is moved six times.
-        tokio::task::spawn_local(Box::pin(exchange(open, stream)));
+        (open, Box::new(stream), head)
     }
 
     /// Looks at all that may end the connection. Ready with false if it is over, and with true if
@@ -224,48 +241,44 @@ impl<'c> Serving<'c> {
     }
 }
 
-/// One request and its response.
+/// One request and its response. A fault of ours in it ends it alone, and not the connection.
+fn guarded(
+    open: Open,
+    stream: Box<Inbound>,
+    head: Vec<u8>,
+) -> impl Future<Output = std::thread::Result<()>> {
+    // In a box: it is moved several times before it is polled.
+    AssertUnwindSafe(Box::pin(exchange(open, stream, head))).catch_unwind()
+}
+
+/// See [`guarded`].
 #[allow(
     clippy::manual_async_fn,
     reason = "that would have room for its arguments twice, and a stream has this memory to itself"
 )]
-fn exchange(open: Open, mut stream: Box<Inbound>) -> impl Future<Output = ()> {
+fn exchange(open: Open, stream: Box<Inbound>, head: Vec<u8>) -> impl Future<Output = ()> {
     async move {
         let client = &open.client;
+        let buffers = &client.worker.buffers;
         // It may have been reset before this task ran: then no target shall see it.
-        if poll_fn(|cx| Poll::Ready(stream.is_gone(cx))).await {
+        let gone = poll_fn(|cx| Poll::Ready(stream.poll_gone(cx).is_ready()));
+        if gone.await {
+            buffers.put_output(head);
             client.worker.metrics.client_aborts.add(1);
             return;
         }
-        let mut link = Link::new(Stream::Http2(stream));
-        link.lend(&client.worker.buffers);
-        let buffers = &client.worker.buffers;
-        // The head is at hand.
-        loop {
-            let read = poll_fn(|cx| Poll::Ready(link.wire.poll_fill(buffers, 1, cx))).await;
-            let Stream::Http2(stream) = &mut link.wire.stream else {
-                return;
-            };
-            if stream.has_given_head() || link.wire.input.len() >= LARGE {
-                break;
-            }
-            if !matches!(read, Poll::Ready(Ok(1..))) {
-                return;
-            }
-        }
+        let mut link = Link::new(Stream::Http2(stream)).with_input(head);
         request::handle(client, &mut link).await;
         buffers.forget(&mut link.wire.input);
         link.give_back(buffers);
-        if let Stream::Http2(stream) = &mut link.wire.stream {
-            if poll_fn(|cx| Poll::Ready(stream.poll_end(cx)))
+        if let Stream::Http2(stream) = &mut link.wire.stream
+            && poll_fn(|cx| Poll::Ready(stream.poll_end(cx)))
                 .await
                 .is_pending()
-            {
-                // The time being over is an end like another. In a box, as most need none of it.
-                let end = poll_fn(|cx| stream.poll_end(cx));
-                drop(Box::pin(tokio::time::timeout(READING, end)).await);
-            }
-            buffers.put_output(stream.take_storage());
+        {
+            // The time being over is an end like another. In a box, as most need none of it.
+            let end = poll_fn(|cx| stream.poll_end(cx));
+            drop(Box::pin(tokio::time::timeout(READING, end)).await);
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     STREAM_WINDOW, Stream, WINDOW_MAX,
 };
 use crate::http2::PREFACE;
-use crate::http2::fields::{self, Refused, Request, Trailers};
+use crate::http2::fields::{Refused, Request, Trailers};
 use crate::http2::hpack::Broken;
 
 /// Why a connection, or a stream, cannot go on.
@@ -197,9 +197,9 @@ impl Engine {
             return self.trailers(id, ends, block);
         }
         self.latest = id;
-        let mut head = fields::Head::new(lend.text());
+        self.head.start(|| lend.text());
         self.decoder
-            .decode(block, |name, value| head.field(name, value))?;
+            .decode(block, |name, value| self.head.field(name, value))?;
         if self.going == Going::Last {
             // The client knows that this one was not looked at.
             self.faults += 1;
@@ -210,7 +210,7 @@ impl Engine {
             self.rst(id, Reason::REFUSED_STREAM, ends);
             return Ok(());
         }
-        match head.finish(ends, || lend.key()) {
+        match self.head.finish(ends, || lend.key()) {
             Ok(request) => self.open(id, ends, request),
             Err(Refused::TooLarge) => self.too_large(id, ends),
             Err(Refused::Malformed(why)) => {

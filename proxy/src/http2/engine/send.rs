@@ -6,12 +6,15 @@ use h2::Reason;
 
 use super::frame::{HEAD, Head, flag, kind, setting};
 use super::{CONNECTION_WINDOW, Engine, GOING, Going, OUT_MAX, STREAM_WINDOW, WINDOW};
-use crate::http1::field::Field;
 use crate::http2::fields::LIST_MAX;
 use crate::http2::hpack;
 
 /// The last stream of a GOAWAY that leaves it open (RFC 9113 §6.8).
 const ANY: u32 = 0x7FFF_FFFF;
+
+/// Where a block of fields begins whose end is not written yet.
+#[derive(Debug)]
+pub(crate) struct Begun(usize);
 
 impl Engine {
     /// What we say first (RFC 9113 §3.4).
@@ -92,6 +95,11 @@ impl Engine {
         }
     }
 
+    /// Nobody is woken: it looks by itself.
+    pub(crate) fn forget_watch(&mut self) {
+        self.waker = None;
+    }
+
     /// Something is there for whoever sends.
     fn call(&mut self) {
         if let Some(waker) = self.waker.take() {
@@ -111,20 +119,31 @@ impl Engine {
         self.last_data = None;
     }
 
-    /// The head of a response to a stream, or an interim one. `ends`: nothing follows.
-    pub fn respond<'f>(
-        &mut self,
-        id: u32,
-        status: u16,
-        fields: impl Iterator<Item = &'f Field<'f>>,
-        ends: bool,
-    ) {
-        let start = self.begin_block();
-        hpack::status(&mut self.out, status);
-        for field in fields {
-            hpack::field(&mut self.out, field.name.as_bytes(), field.value);
+    /// A whole head of a response to a stream. `ends`: nothing follows.
+    pub fn respond(&mut self, id: u32, status: u16, fields: &[(&[u8], &[u8])], ends: bool) {
+        let block = self.begin_head(status);
+        for (name, value) in fields {
+            self.field(name, value);
         }
-        self.end_block(start, id, ends);
+        self.end_block(block, id, ends);
+    }
+
+    /// Begins the head of a response, or of an interim one. Its fields follow, and then
+    /// [`Self::end_block`] or [`Self::take_back`].
+    pub(crate) fn begin_head(&mut self, status: u16) -> Begun {
+        let block = self.begin_block();
+        hpack::status(&mut self.out, status);
+        block
+    }
+
+    /// The next field of the block that was begun.
+    pub(crate) fn field(&mut self, name: &[u8], value: &[u8]) {
+        hpack::field(&mut self.out, name, value);
+    }
+
+    /// Nothing was begun.
+    pub(crate) fn take_back(&mut self, block: Begun) {
+        self.out.truncate(block.0);
     }
 
     /// The trailers of a response, as lines of HTTP/1.1 without the last one. They end it.
@@ -133,24 +152,27 @@ impl Engine {
         id: u32,
         fields: impl Iterator<Item = (&'f [u8], &'f [u8])>,
     ) {
-        let start = self.begin_block();
+        let block = self.begin_block();
         for (name, value) in fields {
-            hpack::field(&mut self.out, name, value);
+            self.field(name, value);
         }
-        self.end_block(start, id, true);
+        self.end_block(block, id, true);
     }
 
     /// Room for the head of a frame whose payload is written next.
-    fn begin_block(&mut self) -> usize {
+    fn begin_block(&mut self) -> Begun {
         let start = self.out.len();
         self.out.extend_from_slice(&[0; HEAD]);
-        if std::mem::take(&mut self.forgets) {
+        if self.forgets {
             hpack::table_size_zero(&mut self.out);
         }
-        start
+        Begun(start)
     }
 
-    fn end_block(&mut self, start: usize, id: u32, ends: bool) {
+    /// The block of fields is complete. `ends`: nothing follows it on the stream.
+    pub(crate) fn end_block(&mut self, block: Begun, id: u32, ends: bool) {
+        let Begun(start) = block;
+        self.forgets = false;
         self.last_data = None;
         let length = self.out.len() - start - HEAD;
         let mut head = Head {
@@ -160,10 +182,12 @@ impl Engine {
             stream: id,
         };
         // What does not fit goes on in others (§6.10).
-        let rest = self.out.split_off(start + HEAD + head.length);
-        if rest.is_empty() {
+        let rest = if length == head.length {
             head.flags |= flag::END_HEADERS;
-        }
+            Vec::new()
+        } else {
+            self.out.split_off(start + HEAD + head.length)
+        };
         self.out[start..start + HEAD].copy_from_slice(&head.bytes());
         let mut parts = rest.chunks(self.frame_max).peekable();
         while let Some(part) = parts.next() {
@@ -357,7 +381,7 @@ impl Engine {
     pub(super) fn too_large(&mut self, id: u32, ended: bool) {
         self.faults += 1;
         self.remember(id, ended);
-        self.respond(id, 431, std::iter::empty(), true);
+        self.respond(id, 431, &[], true);
         if !ended {
             self.push_reset(id, Reason::NO_ERROR);
         }

@@ -34,6 +34,8 @@ pub fn status(out: &mut Vec<u8>, status: u16) {
 
 /// Writes a field. Its name may be in any case; it is written in small letters.
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    // Once for all that follows: each of the two numbers has up to five bytes.
+    out.reserve(name.len() + value.len() + 11);
     // Without indexing (§6.2.2).
     match place(name) {
         Some(index) => number(out, 0, 4, index),
@@ -54,6 +56,7 @@ pub(crate) fn table_size_zero(out: &mut Vec<u8>) {
 }
 
 /// §5.1.
+#[inline]
 fn number(out: &mut Vec<u8>, first: u8, prefix: u32, number: usize) {
     let max = (1 << prefix) - 1;
     if number < max {
@@ -75,17 +78,19 @@ const FIRST: usize = 15;
 /// The length of the longest name there.
 const LONGEST: usize = 27;
 
-/// The indexes of the names of each length; 0: there are no more.
-const BY_LENGTH: [[u8; 6]; LONGEST + 1] = {
-    let mut indexes = [[0; 6]; LONGEST + 1];
+/// The indexes of the names of each length, each with the last letter of its name, which tells
+/// nearly all of them apart; 0: there are no more.
+const BY_LENGTH: [[(u8, u8); 6]; LONGEST + 1] = {
+    let mut indexes = [[(0, 0); 6]; LONGEST + 1];
     let mut index = FIRST;
     while index <= STATIC.len() {
-        let places = &mut indexes[STATIC[index - 1].0.len()];
+        let name = STATIC[index - 1].0;
+        let places = &mut indexes[name.len()];
         let mut place = 0;
-        while places[place] != 0 {
+        while places[place].0 != 0 {
             place += 1;
         }
-        places[place] = index as u8;
+        places[place] = (index as u8, name[name.len() - 1]);
         index += 1;
     }
     indexes
@@ -93,16 +98,27 @@ const BY_LENGTH: [[u8; 6]; LONGEST + 1] = {
 
 /// The index of a name in the static table.
 fn place(name: &[u8]) -> Option<usize> {
-    for index in BY_LENGTH.get(name.len())? {
+    // All of them end with a letter, of which this bit is the case.
+    let last = name.last()? | 0x20;
+    for (index, end) in BY_LENGTH.get(name.len())? {
         let index = usize::from(*index);
         if index == 0 {
             break;
         }
-        if STATIC[index - 1].0.eq_ignore_ascii_case(name) {
+        if *end == last && same(STATIC[index - 1].0, name) {
             return Some(index);
         }
     }
     None
+}
+
+/// Whether a name, which is a token, is this one, which is of the same length, in small letters and
+/// hyphens. Of no other character of a token is it the bit for small letters that tells it from
+/// one of these.
+fn same(known: &[u8], name: &[u8]) -> bool {
+    // No early end, so that many bytes are looked at together.
+    let pairs = known.iter().zip(name);
+    pairs.fold(0, |differ, (known, byte)| differ | ((byte | 0x20) ^ known)) == 0
 }
 
 #[cfg(test)]

@@ -83,33 +83,61 @@ const fn tables() -> Tables {
 /// # Errors
 /// If it is none (RFC 7541 §5.2): it holds the end, or what is left over at its end is no padding.
 pub(super) fn decode(mut bytes: &[u8], out: &mut Vec<u8>) -> Result<(), ()> {
+    let start = out.len();
     // No code is shorter than 5 bits.
-    out.reserve(bytes.len() * 8 / 5);
+    out.resize(start + bytes.len() * 8 / 5, 0);
+    let room = &mut out[start..];
+    let mut at = 0;
     let (mut bits, mut have) = (0_u64, 0_u32);
     loop {
-        while have <= 56 {
-            let Some((byte, rest)) = bytes.split_first() else {
-                break;
-            };
+        if have <= 32
+            && let Some((next, rest)) = bytes.split_first_chunk::<4>()
+        {
+            bits |= u64::from(u32::from_be_bytes(*next)) << (32 - have);
+            have += 32;
+            bytes = rest;
+        }
+        while have <= 56
+            && let Some((byte, rest)) = bytes.split_first()
+        {
             bits |= u64::from(*byte) << (56 - have);
             have += 8;
             bytes = rest;
         }
+        while have >= FAST {
+            let (symbol, length) = TABLES.fast[(bits >> (64 - FAST)) as usize];
+            if length == 0 {
+                break;
+            }
+            room[at] = symbol;
+            at += 1;
+            bits <<= length;
+            have -= u32::from(length);
+        }
+        // A code that is longer is whole in so many bits, or with the last ones.
+        if have < LONGEST as u32 && !bytes.is_empty() {
+            continue;
+        }
         if have == 0 {
-            return Ok(());
+            break;
         }
         // What is missing reads as padding does.
-        let window = bits | u64::MAX.checked_shr(have).unwrap_or(0);
-        let (symbol, length) = next(window);
+        let (symbol, length) = next(bits | u64::MAX.checked_shr(have).unwrap_or(0));
         if length > have || symbol == END {
-            let padding = have < 8 && bits >> (64 - have) == (1 << have) - 1;
-            return if padding { Ok(()) } else { Err(()) };
+            let is_padding = have < 8 && bits >> (64 - have) == (1 << have) - 1;
+            if !is_padding {
+                return Err(());
+            }
+            break;
         }
         // Not the end, so it is a byte.
-        out.push(symbol as u8);
+        room[at] = symbol as u8;
+        at += 1;
         bits <<= length;
         have -= length;
     }
+    out.truncate(start + at);
+    Ok(())
 }
 
 /// The symbol whose code these bits begin with, and its length.
