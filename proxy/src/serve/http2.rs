@@ -260,7 +260,7 @@ fn exchange(open: Open, stream: Box<Inbound>, head: Vec<u8>) -> impl Future<Outp
     async move {
         let client = &open.client;
         let buffers = &client.worker.buffers;
-        // It may have been reset before this task ran: then no target shall see it.
+        // It may have been reset before it was polled: then no target shall see it.
         let gone = poll_fn(|cx| Poll::Ready(stream.poll_gone(cx).is_ready()));
         if gone.await {
             buffers.put_output(head);
