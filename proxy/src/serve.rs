@@ -3,6 +3,7 @@
 pub(crate) mod client;
 mod connection;
 pub(crate) mod crowd;
+mod desks;
 mod http2;
 pub(crate) mod listener;
 mod proxied;

@@ -12,6 +12,7 @@ mod file;
 pub mod listener;
 mod name;
 pub mod policy;
+pub(crate) mod session;
 pub(crate) mod stream;
 pub mod target;
 pub mod ticket;

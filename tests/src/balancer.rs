@@ -67,6 +67,12 @@ pub async fn start_with(text: &str, aws: Aws) -> Running {
 /// certificate in the folder; `$` in `mutual`, the keys of mutual TLS, is the folder.
 pub async fn https(folder: &Folder, name: &str, mutual: &str) -> (Running, Origin) {
     let origin = Origin::ok("hello").await;
+    let running = https_to(folder, name, mutual, origin.address).await;
+    (running, origin)
+}
+
+/// The same before another target.
+pub async fn https_to(folder: &Folder, name: &str, mutual: &str, target: SocketAddr) -> Running {
     let cert = folder.path(&format!("{name}.pem"));
     let key = folder.path(&format!("{name}.key"));
     let mutual = mutual.replace("$", &folder.path(""));
@@ -75,9 +81,9 @@ pub async fn https(folder: &Folder, name: &str, mutual: &str) -> (Running, Origi
          certificates: [{{cert: {cert}, key: {key}}}]\n    mutual_authentication: {{{mutual}}}\n    \
          default_action: [{{type: forward, target_group: app}}]\n\
          target_groups:\n  - name: app\n    targets: [{{address: 127.0.0.1, port: {}}}]\n    health_check: {{enabled: false}}\n",
-        origin.address.port()
+        target.port()
     );
-    (start(&text).await, origin)
+    start(&text).await
 }
 
 impl Running {

@@ -99,6 +99,11 @@ impl Connection {
         self.engine().announce_end();
     }
 
+    /// See [`Engine::rest`].
+    pub(crate) fn rest(&self) {
+        self.engine.borrow_mut().rest();
+    }
+
     /// See [`Engine::end`].
     pub(crate) fn end(&self, reason: Reason) {
         self.engine().end(reason);

@@ -208,6 +208,16 @@ impl Engine {
         engine
     }
 
+    /// Gives up the room that only streams need: a connection that waits for long holds none of it.
+    pub fn rest(&mut self) {
+        if self.streams.is_empty() && self.events.is_empty() && self.block.is_none() {
+            self.streams.shrink_to_fit();
+            self.events.shrink_to_fit();
+            self.waiting.shrink_to_fit();
+            self.head = Head::default();
+        }
+    }
+
     /// The next of what came.
     pub fn event(&mut self) -> Option<Event> {
         self.events.pop_front()

@@ -636,6 +636,23 @@ fn a_stream_that_is_left_ends_with_the_code_that_fits() {
 }
 
 #[test]
+fn a_connection_that_rests_has_no_room_for_streams_and_goes_on_as_before() {
+    let mut engine = engine();
+    for stream in [1, 3, 5] {
+        came(&mut engine, &request(stream, &[("cookie", "a=b")], true));
+        // With streams nothing is given up.
+        engine.rest();
+        assert_eq!(opened(&mut engine), stream);
+        engine.respond(stream, 200, &[], true);
+        engine.leave(stream, Reason::INTERNAL_ERROR);
+        assert_eq!(said(&mut engine)[0].2, stream);
+        engine.rest();
+        let room = engine.streams.capacity() + engine.events.capacity();
+        assert_eq!(room + engine.waiting.capacity(), 0);
+    }
+}
+
+#[test]
 fn settings_of_the_table_make_us_say_that_we_remember_nothing() {
     let mut engine = engine();
     came(

@@ -42,7 +42,7 @@ pub(crate) fn plain(client: &Client) {
 }
 
 /// A connection with TLS. `verifies`: the client had to show a certificate.
-pub(crate) fn secure(client: &Client, tls: &rustls::Connection, verifies: bool, took: Duration) {
+pub(crate) fn secure(client: &Client, tls: &rustls::CommonState, verifies: bool, took: Duration) {
     client.worker.recorder.connected(|out| {
         let leaf = tls.peer_certificates().and_then(|chain| chain.first());
         let group = tls.negotiated_key_exchange_group();

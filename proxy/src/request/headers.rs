@@ -21,18 +21,24 @@ use crate::http1::body::Body;
 use crate::http1::field::{Field, Kind, Options, is, is_disguised, is_named, kind, length};
 use crate::http1::head::{RequestHead, ResponseHead};
 
-/// What a client's connection adds to each of its requests, made once for each connection.
+/// What a client's connection adds to each of its requests, made once for each connection, which
+/// keeps it while it waits.
 #[derive(Debug, Clone)]
 pub struct Forwarded {
-    address: Vec<u8>,
-    peer: SocketAddr,
-    /// `X-Forwarded-For` with the address alone, as a line.
-    address_line: Vec<u8>,
-    /// `X-Forwarded-Proto` and `X-Forwarded-Port`, as lines.
-    other_lines: Vec<u8>,
+    /// The client's.
+    port: u16,
+    /// `X-Forwarded-For` with the address alone, as a line, and then the lines of
+    /// `X-Forwarded-Proto`, `X-Forwarded-Port` and what there is about TLS. In one text, as each
+    /// takes a block of memory.
+    lines: Box<str>,
+    /// Where the first line ends.
+    first: u16,
     /// Names that the listener gave to fields about TLS. None if they have ALB's.
     renamed: Option<Arc<[Renamed]>>,
 }
+
+/// What stands before the address in the line of it.
+const FOR: &str = "X-Forwarded-For: ";
 
 /// A field about TLS, by ALB's name, and the name that it has instead.
 pub type Renamed = (&'static str, String);
@@ -42,21 +48,49 @@ impl Forwarded {
     /// these names goes no further: only the load balancer can know it.
     #[must_use]
     pub fn with_tls(mut self, lines: &str, renamed: Option<&Arc<[Renamed]>>) -> Self {
-        let Some(renamed) = renamed else {
-            self.other_lines.extend_from_slice(lines.as_bytes());
+        if lines.is_empty() && renamed.is_none() {
             return self;
-        };
-        for line in lines.split_inclusive("\r\n") {
-            let (name, rest) = line.split_once(':').unwrap_or((line, ""));
-            let other = renamed.iter().find(|(known, _)| is(known, name));
-            let name = other.map_or(name, |(_, other)| other.as_str());
-            let out = &mut self.other_lines;
-            out.extend_from_slice(name.as_bytes());
-            out.push(b':');
-            out.extend_from_slice(rest.as_bytes());
         }
-        self.renamed = Some(Arc::clone(renamed));
+        let mut out = String::from(self.lines);
+        match renamed {
+            None => out.push_str(lines),
+            Some(renamed) => {
+                for line in lines.split_inclusive("\r\n") {
+                    let (name, rest) = line.split_once(':').unwrap_or((line, ""));
+                    let other = renamed.iter().find(|(known, _)| is(known, name));
+                    out.push_str(other.map_or(name, |(_, other)| other.as_str()));
+                    out.push(':');
+                    out.push_str(rest);
+                }
+            }
+        }
+        self.lines = out.into();
+        self.renamed = renamed.map(Arc::clone);
         self
+    }
+
+    /// The address alone.
+    fn address(&self) -> &[u8] {
+        &self.lines.as_bytes()[FOR.len()..usize::from(self.first) - "\r\n".len()]
+    }
+
+    /// Writes address and port, as they are written together.
+    fn push_address_and_port(&self, out: &mut Vec<u8>) {
+        let is_v6 = self.address().contains(&b':');
+        let (begin, end): (&[u8], &[u8]) = if is_v6 { (b"[", b"]:") } else { (b"", b":") };
+        for part in [begin, self.address(), end, self.port.to_string().as_bytes()] {
+            out.extend_from_slice(part);
+        }
+    }
+
+    /// `X-Forwarded-For` with the address alone, as a line.
+    fn address_line(&self) -> &[u8] {
+        &self.lines.as_bytes()[..usize::from(self.first)]
+    }
+
+    /// The other lines.
+    fn other_lines(&self) -> &[u8] {
+        &self.lines.as_bytes()[usize::from(self.first)..]
     }
 
     fn is_ours(&self, name: &str) -> bool {
@@ -68,12 +102,18 @@ impl Forwarded {
     #[must_use]
     pub fn new(peer: SocketAddr, proto: &str, port: u16) -> Self {
         let address = peer.ip();
+        let mut lines = format!("{FOR}{address}\r\n");
+        // An address has 39 characters at the most.
+        let first = u16::try_from(lines.len()).unwrap_or(u16::MAX);
+        lines.push_str("X-Forwarded-Proto: ");
+        lines.push_str(proto);
+        lines.push_str("\r\nX-Forwarded-Port: ");
+        lines.push_str(&port.to_string());
+        lines.push_str("\r\n");
         Self {
-            address: address.to_string().into(),
-            peer,
-            address_line: format!("X-Forwarded-For: {address}\r\n").into(),
-            other_lines: format!("X-Forwarded-Proto: {proto}\r\nX-Forwarded-Port: {port}\r\n")
-                .into(),
+            port: peer.port(),
+            lines: lines.into(),
+            first,
             renamed: None,
         }
     }
@@ -202,16 +242,14 @@ pub fn write_request(
     }
     if addresses_are_due {
         if attributes.client_port {
-            push_field(
-                out,
-                "X-Forwarded-For",
-                forwarded.peer.to_string().as_bytes(),
-            );
+            out.extend_from_slice(FOR.as_bytes());
+            forwarded.push_address_and_port(out);
+            out.extend_from_slice(b"\r\n");
         } else {
-            out.extend_from_slice(&forwarded.address_line);
+            out.extend_from_slice(forwarded.address_line());
         }
     }
-    out.extend_from_slice(&forwarded.other_lines);
+    out.extend_from_slice(forwarded.other_lines());
     if let Some(seed) = trace_is_due {
         trace = Some(push_trace_id(out, None, head.len, seed));
     }
@@ -288,7 +326,7 @@ fn push_number(out: &mut Vec<u8>, number: u64) {
 }
 
 fn push_addresses(out: &mut Vec<u8>, fields: &[Field<'_>], forwarded: &Forwarded, with_port: bool) {
-    out.extend_from_slice(b"X-Forwarded-For: ");
+    out.extend_from_slice(FOR.as_bytes());
     for field in fields {
         if kind(field.name) == Kind::ForwardedFor && !field.value.is_empty() {
             out.extend_from_slice(field.value);
@@ -296,9 +334,9 @@ fn push_addresses(out: &mut Vec<u8>, fields: &[Field<'_>], forwarded: &Forwarded
         }
     }
     if with_port {
-        out.extend_from_slice(forwarded.peer.to_string().as_bytes());
+        forwarded.push_address_and_port(out);
     } else {
-        out.extend_from_slice(&forwarded.address);
+        out.extend_from_slice(forwarded.address());
     }
     out.extend_from_slice(b"\r\n");
 }

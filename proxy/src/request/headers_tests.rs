@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use longshore_config::{TraceParent, XffMode};
@@ -443,6 +444,16 @@ fn forwarded_addresses_follow_their_mode() {
         others.contains(&"X-Forwarded-Port: 8080".to_owned()),
         "{others:?}"
     );
+}
+
+#[test]
+fn an_address_and_its_port_are_written_as_they_are_together() {
+    for peer in ["192.0.2.7:4711", "[2001:db8::7]:4711", "[::1]:1"] {
+        let peer: SocketAddr = peer.parse().expect("an address");
+        let mut out = Vec::new();
+        Forwarded::new(peer, "http", 80).push_address_and_port(&mut out);
+        assert_eq!(out, peer.to_string().into_bytes());
+    }
 }
 
 #[test]

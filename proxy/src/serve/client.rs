@@ -57,16 +57,12 @@ pub(crate) struct Agreed {
 }
 
 impl Agreed {
-    pub(super) fn new(tls: &rustls::Connection) -> Self {
+    pub(super) fn new(tls: &rustls::CommonState, server_name: Box<str>) -> Self {
         let suite = tls.negotiated_cipher_suite();
-        let name = match tls {
-            rustls::Connection::Server(server) => server.server_name(),
-            rustls::Connection::Client(_) => None,
-        };
         Self {
             version: tls.protocol_version().map_or("", policy::version_name),
             cipher: suite.map_or("", |suite| policy::openssl_name(suite.suite())),
-            server_name: name.unwrap_or_default().into(),
+            server_name,
             resumed: tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
         }
     }
@@ -75,19 +71,42 @@ impl Agreed {
 /// How long a client connection is waited for: of the limits at its beginning, those that it keeps.
 #[derive(Debug, Clone, Copy)]
 struct Patience {
-    idle: Duration,
-    client_keep_alive: Duration,
-    request_header: Duration,
+    idle: Millis,
+    client_keep_alive: Millis,
+    request_header: Millis,
+}
+
+/// A time of up to 49 days in four bytes: every connection keeps some.
+#[derive(Debug, Clone, Copy)]
+struct Millis(u32);
+
+impl Millis {
+    fn new(time: Duration) -> Self {
+        Self(u32::try_from(time.as_millis()).unwrap_or(u32::MAX))
+    }
+
+    fn get(self) -> Duration {
+        Duration::from_millis(self.0.into())
+    }
 }
 
 impl Patience {
     fn new(limits: &Limits) -> Self {
         Self {
-            idle: limits.idle,
-            client_keep_alive: limits.client_keep_alive,
-            request_header: limits.request_header,
+            idle: Millis::new(limits.idle),
+            client_keep_alive: Millis::new(limits.client_keep_alive),
+            request_header: Millis::new(limits.request_header),
         }
     }
+}
+
+/// What a client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    Http1,
+    Http2,
+    /// Its first bytes will tell.
+    Either,
 }
 
 /// A client connection, as its requests see it.
@@ -104,6 +123,8 @@ pub(crate) struct Client {
     secure: bool,
     /// It carries one request, because it is a stream among others.
     single: bool,
+    /// What the connection carries.
+    pub(super) speaks: Cell<Speaks>,
     limits: Patience,
     /// When it was accepted, when the phase began, and when a byte last moved; `Timers::now`.
     accepted: u64,
@@ -135,7 +156,7 @@ impl Client {
         };
         let now = worker.timers.now();
         let slot = worker.timers.slot();
-        slot.set(limits.idle);
+        slot.set(limits.idle.get());
         let (peer, local) = (canonical(peer), canonical(local));
         Self {
             forwarded: Rc::new(
@@ -150,6 +171,7 @@ impl Client {
             local,
             secure,
             single: false,
+            speaks: Cell::new(Speaks::Http1),
             limits,
             accepted: now,
             since: Cell::new(now),
@@ -174,6 +196,7 @@ impl Client {
             tls: self.tls.clone(),
             secure: self.secure,
             single: true,
+            speaks: Cell::new(Speaks::Http1),
             limits: self.limits,
             accepted: self.accepted,
             since: Cell::new(now),
@@ -305,7 +328,7 @@ impl Client {
         self.enter(Phase::Responding);
         self.bytes_moved();
         self.deadline.set(self.total.get());
-        self.arm(self.limits.idle);
+        self.arm(self.limits.idle.get());
     }
 
     /// The request is over, however it ended.
@@ -314,7 +337,7 @@ impl Client {
         self.total.set(NEVER);
         self.deadline.set(NEVER);
         self.enter(Phase::Idle);
-        self.slot.set(self.limits.idle);
+        self.slot.set(self.limits.idle.get());
     }
 
     /// Whether the response that is about to be sent is to be the last one.
@@ -325,7 +348,8 @@ impl Client {
     /// Whether the client is to open another connection.
     pub(super) fn is_to_go(&self) -> bool {
         let age = self.worker.timers.now().saturating_sub(self.accepted);
-        self.worker.is_draining() || Duration::from_millis(age) >= self.limits.client_keep_alive
+        self.worker.is_draining()
+            || Duration::from_millis(age) >= self.limits.client_keep_alive.get()
     }
 
     /// Bytes were read or written, on either side.
@@ -363,7 +387,7 @@ impl Client {
 
     /// How long it may be idle.
     pub(super) fn idle_limit(&self) -> Duration {
-        self.limits.idle
+        self.limits.idle.get()
     }
 
     /// Its task is woken after that time, or when the worker begins to drain.
@@ -378,7 +402,7 @@ impl Client {
     pub(super) fn poll_head_limit(&self, cx: &Context<'_>) -> Poll<()> {
         if self.phase.get() == Phase::Idle {
             self.enter(Phase::Head);
-            self.slot.set(self.limits.request_header);
+            self.slot.set(self.limits.request_header.get());
         }
         self.poll_limit(cx).map(|_| ())
     }
@@ -470,7 +494,7 @@ impl Client {
                 self.read(link).await?;
             }
             self.enter(Phase::Head);
-            self.slot.set(self.limits.request_header);
+            self.slot.set(self.limits.request_header.get());
             return Ok(());
         }
         loop {
@@ -502,7 +526,7 @@ impl Client {
                 let draining = Duration::from_millis(now.saturating_sub(drain));
                 DRAIN_IDLE.saturating_sub(idle.min(draining))
             }
-            None => self.limits.idle.saturating_sub(idle),
+            None => self.limits.idle.get().saturating_sub(idle),
         }
     }
 
@@ -515,10 +539,13 @@ impl Client {
                 Phase::Head => self
                     .limits
                     .request_header
+                    .get()
                     .saturating_sub(self.elapsed(&self.since)),
-                Phase::Waiting | Phase::Responding => {
-                    self.limits.idle.saturating_sub(self.elapsed(&self.moved))
-                }
+                Phase::Waiting | Phase::Responding => self
+                    .limits
+                    .idle
+                    .get()
+                    .saturating_sub(self.elapsed(&self.moved)),
             };
             if self.worker.is_draining() && phase == Phase::Idle {
                 self.slot.set(left);

@@ -2,12 +2,14 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::client::{Agreed, Client, DRAIN_IDLE, End, Phase};
+use super::client::{Agreed, Client, DRAIN_IDLE, End, Phase, Speaks};
+use super::desks::{self, Desks};
 use super::http2;
 use super::proxied;
 use super::worker::{Counted, Worker};
@@ -21,7 +23,7 @@ use crate::observe::outcome::Outcome;
 use crate::request::answer::{Answer, Dress, Reason};
 use crate::request::link::Link;
 use crate::request::{self, Next};
-use crate::tls::accept::accept;
+use crate::tls::accept::{Accepted, accept};
 use crate::tls::policy;
 
 /// How long a connection that is to end waits for a client that may still be sending: in all, and
@@ -39,20 +41,92 @@ fn expects_proxy_header(worker: &Worker, listener: ListenerId, peer: SocketAddr)
         .is_some_and(|listener| listener.expects_proxy_header(peer.ip().to_canonical()))
 }
 
-/// Serves one connection to its end.
-pub(super) async fn serve(
+/// A connection that carries requests.
+pub(super) struct Conversation {
+    client: Client,
+    link: Link,
+    /// Last, as fields are dropped in their order: it counts until it is closed.
     counted: Counted,
+}
+
+impl Conversation {
+    fn new(client: Client, stream: Stream, counted: Counted) -> Box<Self> {
+        Box::new(Self {
+            client,
+            link: Link::new(stream),
+            counted,
+        })
+    }
+
+    /// Its parts, without the box.
+    fn into_parts(self: Box<Self>) -> (Counted, Client, Stream, Buffer) {
+        let Self {
+            client,
+            link,
+            counted,
+            ..
+        } = *self;
+        (counted, client, link.wire.stream, link.wire.input)
+    }
+
+    pub(super) fn desks(&self) -> &Desks {
+        &self.client.worker.desks
+    }
+}
+
+/// Serves one connection to its end. `begin`: see [`begin`].
+///
+/// This is what every idle connection holds, so all else is in boxes that are there while they are
+/// needed.
+pub(super) async fn serve(begin: Pin<Box<impl Future<Output = Option<Box<Conversation>>>>>) {
+    let Some(mut conversation) = begin.await else {
+        return;
+    };
+    let last = loop {
+        if conversation.client.speaks.get() == Speaks::Http2 {
+            return Box::pin(streams(conversation)).await;
+        }
+        let Conversation { client, link, .. } = &mut *conversation;
+        if client.read_head(link).await.is_err() {
+            break Next::Close;
+        }
+        let next;
+        (conversation, next) = desks::work(conversation).await;
+        match next {
+            Next::Request => {}
+            Next::Http2 => conversation.client.speaks.set(Speaks::Http2),
+            last => break last,
+        }
+    };
+    let Conversation { client, link, .. } = &mut *conversation;
+    client.worker.buffers.forget(&mut link.wire.input);
+    match last {
+        Next::Linger => Box::pin(linger(client, link)).await,
+        Next::Reset => {
+            // A plain close would look like the end of the response.
+            if let Err(error) = link.wire.stream.reset_on_drop() {
+                tracing::debug!(%error, peer = %client.peer, "a connection could not be reset");
+            }
+        }
+        Next::More | Next::Request | Next::Close | Next::Http2 => {}
+    }
+}
+
+/// What a connection begins with: the PROXY header, a place among others, TLS. None if it ends with
+/// that.
+pub(super) async fn begin(
+    mut counted: Counted,
     listener: ListenerId,
     mut stream: TcpStream,
     mut peer: SocketAddr,
-) {
+) -> Option<Box<Conversation>> {
     let worker = Rc::clone(counted.worker());
     // Both fail only if the client is gone already.
     let mut local = match stream.set_nodelay(true).and_then(|()| stream.local_addr()) {
         Ok(local) => local,
         Err(error) => {
             tracing::debug!(%error, %peer, "a new connection is gone");
-            return;
+            return None;
         }
     };
     // Before all else, also before TLS.
@@ -63,68 +137,74 @@ pub(super) async fn serve(
             Err(error) => {
                 worker.metrics.proxy_headers_refused.add(1);
                 tracing::debug!(%error, %peer, "a connection without a PROXY header");
-                return;
+                return None;
             }
         }
     }
-    let (tls, limits) = {
+    let (tls, limits, http2) = {
         let snapshot = worker.shared.load();
         let listener = snapshot.listener(listener);
         let tls = listener.and_then(|listener| listener.tls.clone());
-        (tls, snapshot.connections)
+        (tls, snapshot.connections, snapshot.http2)
     };
-    // By way of what lives as long as this, and not of one more reference that workers share.
-    let crowd = &counted.worker().shared.crowd;
-    let _place = match crowd.enter(limits, || worker.open(), peer.ip()) {
-        Ok(place) => place,
-        Err(reason) => {
-            worker.metrics.connections_shed.add(1);
-            connection_log::shed(&worker, listener, (peer, local), reason.name());
-            let told = crowd.tell();
-            // A handshake to say no would cost more than what it saves.
-            if tls.is_none() && told.is_some() {
-                let client = Client::new(worker, listener, peer, local, None);
-                // In a box, as what is below: all other connections would have room for it.
-                Box::pin(shed(client, Stream::Plain(stream), reason)).await;
-            }
-            return;
+    if let Err(reason) = counted.enter(limits, peer.ip()) {
+        worker.metrics.connections_shed.add(1);
+        connection_log::shed(&worker, listener, (peer, local), reason.name());
+        let told = counted.worker().shared.crowd.tell();
+        // A handshake to say no would cost more than what it saves.
+        if tls.is_none() && told.is_some() {
+            let client = Client::new(worker, listener, peer, local, None);
+            // In a box, as what is below: all other connections would have room for it.
+            Box::pin(shed(client, Stream::Plain(stream), reason)).await;
         }
-    };
+        return None;
+    }
     let Some(tls) = tls else {
-        let http2 = worker.shared.load().http2;
         let client = Client::new(worker, listener, peer, local, None);
         connection_log::plain(&client);
-        talk(&client, Stream::Plain(stream), http2).await;
-        return;
+        let stream = Stream::Plain(stream);
+        if http2 {
+            client.speaks.set(Speaks::Either);
+        }
+        return Some(Conversation::new(client, stream, counted));
     };
     // In a box, so that connections without TLS have no room for it.
     Box::pin(async move {
         let limit = worker.shared.load().limits.tls_handshake;
-        let (stream, took) = match accept(&worker, &tls, limit, stream).await {
+        let Accepted {
+            stream,
+            server_name,
+            took,
+        } = match accept(&worker, &tls, limit, stream).await {
             Ok(accepted) => accepted,
             Err(lost) => {
                 connection_log::lost(&worker, listener, (peer, local), &lost);
-                return;
+                return None;
             }
         };
         let lines = tls.lines(stream.tls(), worker.shared.load().tls_headers);
         let verifies = tls.verifies();
         // From here on it is not needed, and its certificates may be replaced.
         drop(tls);
-        let agreed = Agreed::new(stream.tls());
+        let agreed = Agreed::new(stream.tls(), server_name);
         let mut client = Client::new(worker, listener, peer, local, Some(&lines));
         client.tls = Some(Rc::new(agreed));
         connection_log::secure(&client, stream.tls(), verifies, took);
         // RFC 9113 §3.2: inside of TLS, ALPN alone decides.
-        let http2 = stream.tls().alpn_protocol() == Some(policy::H2);
-        let stream = Stream::Tls(Box::new(stream));
-        if http2 {
-            Box::pin(http2::serve(&client, stream, Buffer::default())).await;
-        } else {
-            talk(&client, stream, false).await;
+        if stream.tls().alpn_protocol() == Some(policy::H2) {
+            client.speaks.set(Speaks::Http2);
         }
+        let stream = Stream::Tls(Box::new(stream));
+        Some(Conversation::new(client, stream, counted))
     })
-    .await;
+    .await
+}
+
+/// Serves a connection with HTTP/2 to its end.
+async fn streams(conversation: Box<Conversation>) {
+    // The last to be dropped comes first.
+    let (_counted, client, stream, input) = conversation.into_parts();
+    http2::serve(&client, stream, input).await;
 }
 
 /// Tells a client that there is no room for its connection.
@@ -132,7 +212,7 @@ async fn shed(client: Client, stream: Stream, reason: Reason) {
     let mut link = Link::new(stream);
     refuse(&client, &mut link, reason).await;
     // Its request may be on its way, and what nobody reads resets the connection.
-    let ended = tokio::time::timeout(SHED_LINGER, linger(&client, link));
+    let ended = tokio::time::timeout(SHED_LINGER, linger(&client, &mut link));
     // The time being over is an end like another.
     ended.await.unwrap_or_default();
 }
@@ -160,33 +240,33 @@ async fn refuse(client: &Client, link: &mut Link, reason: Reason) {
     outcome.end(link);
 }
 
-/// Serves what comes on a stream that carries HTTP/1.1, to its end. `http2`: the client may begin
-/// with HTTP/2 instead.
-async fn talk(client: &Client, stream: Stream, http2: bool) {
-    let mut link = Link::new(stream);
-    let last = converse(client, &mut link, http2).await;
-    if last == Next::Http2 {
-        // In a box: most connections on a listener without TLS carry HTTP/1.1.
-        let served = http2::serve(client, link.wire.stream, link.wire.input);
-        return Box::pin(served).await;
-    }
-    client.worker.buffers.forget(&mut link.wire.input);
-    match last {
-        Next::Linger => linger(client, link).await,
-        Next::Reset => {
-            // A plain close would look like the end of the response.
-            if let Err(error) = link.wire.stream.reset_on_drop() {
-                tracing::debug!(%error, peer = %client.peer, "a connection could not be reset");
+/// Requests and responses in turn, while there are any: some of a first head has come. Tells what
+/// comes next: with [`Next::Request`], nothing has come of another one.
+pub(super) async fn requests(conversation: &mut Conversation) -> Next {
+    let Conversation { client, link, .. } = conversation;
+    loop {
+        let begins = match client.speaks.get() {
+            Speaks::Either => beginning(link.wire.input.data()),
+            Speaks::Http1 | Speaks::Http2 => Beginning::Other,
+        };
+        match begins {
+            Beginning::Http2 => return Next::Http2,
+            Beginning::Unclear => {}
+            Beginning::Other => {
+                client.speaks.set(Speaks::Http1);
+                link.lend(&client.worker.buffers);
+                match request::handle(client, link).await {
+                    Next::More => {}
+                    Next::Request => {
+                        link.give_back(&client.worker.buffers);
+                        if link.skip_empty_lines() {
+                            return Next::Request;
+                        }
+                    }
+                    end => return end,
+                }
             }
         }
-        Next::More | Next::Request | Next::Close | Next::Http2 => {}
-    }
-}
-
-/// Requests and responses in turn. Tells how the connection is to end.
-async fn converse(client: &Client, link: &mut Link, http2: bool) -> Next {
-    let mut first = http2;
-    loop {
         match client.read_head(link).await {
             Ok(()) => {}
             Err(End::Limit(Phase::Head)) => {
@@ -195,27 +275,12 @@ async fn converse(client: &Client, link: &mut Link, http2: bool) -> Next {
             }
             Err(End::Closed | End::Limit(_)) => return Next::Close,
         }
-        if first {
-            match beginning(link.wire.input.data()) {
-                Beginning::Http2 => return Next::Http2,
-                Beginning::Unclear => continue,
-                Beginning::Other => first = false,
-            }
-        }
-        link.lend(&client.worker.buffers);
-        // In no box, though connections that wait have room for it then: that would cost each request
-        // some 350 instructions of 13,200, and save a waiting connection 1 KB of 3.
-        match request::handle(client, link).await {
-            Next::More => {}
-            Next::Request => link.give_back(&client.worker.buffers),
-            end => return end,
-        }
     }
 }
 
 /// Ends a connection whose client may still be sending. What it sends is read and dropped: bytes
 /// that nobody reads make the kernel reset the connection, which can overtake the last response.
-async fn linger(client: &Client, mut link: Link) {
+async fn linger(client: &Client, link: &mut Link) {
     // Whoever does not hear that the process ends should not keep it.
     let (all, quiet) = if client.worker.is_draining() {
         (DRAIN_IDLE, DRAIN_IDLE)

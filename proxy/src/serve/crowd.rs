@@ -45,12 +45,10 @@ impl Drop for Told<'_> {
     }
 }
 
-/// A connection in the count of its address; gone when dropped.
-#[derive(Debug)]
-pub(crate) struct Place<'c> {
-    crowd: &'c Crowd,
-    source: Option<IpAddr>,
-}
+/// A connection's entry in the count of its address, to be given back with [`Crowd::leave`]. It
+/// refers to nothing: every connection holds one.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Place(Option<Box<IpAddr>>);
 
 impl Crowd {
     /// A place for one more connection from there; `open` counts it already, and those that are
@@ -60,7 +58,7 @@ impl Crowd {
         limits: ConnectionLimits,
         open: impl FnOnce() -> usize,
         source: IpAddr,
-    ) -> Result<Place<'_>, Reason> {
+    ) -> Result<Place, Reason> {
         if self.pressure.load(Ordering::Relaxed) != Pressure::None as u8 {
             return Err(Reason::MemoryLimit);
         }
@@ -69,11 +67,7 @@ impl Crowd {
             return Err(Reason::ConnectionLimit);
         }
         let Some(most) = limits.per_source else {
-            let crowd = self;
-            return Ok(Place {
-                crowd,
-                source: None,
-            });
+            return Ok(Place(None));
         };
         let source = network(source);
         let mut part = self.part(source);
@@ -83,10 +77,21 @@ impl Crowd {
         }
         *count += 1;
         drop(part);
-        Ok(Place {
-            crowd: self,
-            source: Some(source),
-        })
+        Ok(Place(Some(Box::new(source))))
+    }
+
+    /// A connection is gone.
+    pub(crate) fn leave(&self, Place(source): Place) {
+        let Some(source) = source else {
+            return;
+        };
+        let mut part = self.part(*source);
+        if let Some(count) = part.get_mut(&source) {
+            *count -= 1;
+            if *count == 0 {
+                part.remove(&source);
+            }
+        }
     }
 
     /// Whether there is no memory for another request.
@@ -126,21 +131,6 @@ impl Crowd {
     }
 }
 
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let Some(source) = self.source else {
-            return;
-        };
-        let mut part = self.crowd.part(source);
-        if let Some(count) = part.get_mut(&source) {
-            *count -= 1;
-            if *count == 0 {
-                part.remove(&source);
-            }
-        }
-    }
-}
-
 fn network(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V6(address) => {
@@ -175,7 +165,7 @@ mod tests {
             Some(Reason::SourceConnectionLimit)
         );
         let _other = enter("192.0.2.2").expect("room for another");
-        drop(first);
+        crowd.leave(first);
         let _again = enter("192.0.2.1").expect("room again");
         let _six = enter("2001:db8::1").expect("room");
         let _seven = enter("2001:db8::2").expect("room");

@@ -40,6 +40,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// 7.88 does if both come before it has stopped to send. Meanwhile they get no window.
 const READING: Duration = Duration::from_millis(500);
 
+/// How long a connection is without streams before it gives up the room for them: the next request
+/// pays for it again.
+const REST: Duration = Duration::from_secs(1);
+
 /// A connection's streams, counted.
 #[derive(Default)]
 struct Streams {
@@ -199,7 +203,8 @@ impl<'c> Serving<'c> {
             _ if worker.is_draining() => DRAIN_IDLE,
             _ => self.client.idle_limit(),
         };
-        let left = limit.saturating_sub(self.idle_for());
+        let idle = self.idle_for();
+        let left = limit.saturating_sub(idle);
         if left.is_zero() {
             if self.end == End::Now {
                 return Poll::Ready(false);
@@ -207,8 +212,16 @@ impl<'c> Serving<'c> {
             self.end_now(Reason::NO_ERROR);
             return Poll::Ready(true);
         }
+        let next = if self.streams.open.get() > 0 {
+            left
+        } else if idle < REST {
+            left.min(REST - idle)
+        } else {
+            self.connection.rest();
+            left
+        };
         // Whatever happens, this is looked at again then.
-        self.client.wake_after(left, cx);
+        self.client.wake_after(next, cx);
         Poll::Pending
     }
 

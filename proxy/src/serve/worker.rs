@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::{connection, listener, timers::TICK, timers::Timers};
+use super::crowd::{ConnectionLimits, Place};
+use super::{connection, desks::Desks, listener, timers::TICK, timers::Timers};
 use crate::app::dropped;
 use crate::clock::{self, Wall};
 use crate::control::controller::Event;
@@ -24,6 +25,7 @@ use crate::control::snapshot::Shared;
 use crate::http1::buffer::Buffers;
 use crate::observe::metrics::WorkerMetrics;
 use crate::observe::recorder::{Recorder, Settings};
+use crate::request::answer::Reason;
 use crate::request::compress::coder::Coders;
 use crate::request::sticky::ticket::NONCE;
 use crate::request::trace::Seed;
@@ -113,6 +115,8 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) pool: Pool,
     pub(crate) buffers: Buffers,
+    /// Where requests are worked at.
+    pub(super) desks: Desks,
     pub(crate) timers: Rc<Timers>,
     /// TLS handshakes with clients.
     pub(crate) handshakes: Rc<Handshakes>,
@@ -231,29 +235,48 @@ impl Worker {
         peer: SocketAddr,
     ) {
         let counted = Counted::new(Rc::clone(self));
-        // The task is the connection: what was around it would hold the arguments once more.
-        tokio::task::spawn_local(connection::serve(counted, listener, stream, peer));
+        let begin = connection::begin(counted, listener, stream, peer);
+        // The task is the connection: what was around it would hold its arguments once more.
+        tokio::task::spawn_local(connection::serve(Box::pin(begin)));
     }
 }
 
-/// An open connection in the worker's count, however it ends.
-pub(super) struct Counted(Rc<Worker>);
+/// An open connection in the worker's count and in that of its address, however it ends.
+pub(super) struct Counted {
+    worker: Rc<Worker>,
+    place: Place,
+}
 
 impl Counted {
     fn new(worker: Rc<Worker>) -> Self {
         worker.load().add();
-        Self(worker)
+        Self {
+            worker,
+            place: Place::default(),
+        }
     }
 
     /// Whose it is.
     pub(super) fn worker(&self) -> &Rc<Worker> {
-        &self.0
+        &self.worker
+    }
+
+    /// Takes a place among the connections from there.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn enter(&mut self, limits: ConnectionLimits, source: IpAddr) -> Result<(), Reason> {
+        let crowd = &self.worker.shared.crowd;
+        self.place = crowd.enter(limits, || self.worker.open(), source)?;
+        Ok(())
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.load().subtract();
+        let place = std::mem::take(&mut self.place);
+        self.worker.shared.crowd.leave(place);
+        self.worker.load().subtract();
     }
 }
 
@@ -279,6 +302,7 @@ pub(crate) fn run(
         shared,
         pool: Pool::new(index),
         buffers: Buffers::default(),
+        desks: Desks::default(),
         date: Cell::new(clock::http_date(clock::wall())),
         cookies_expire: Cell::new(clock::http_date(clock::wall() + COOKIE_LIFE)),
         epoch: Cell::new(clock::epoch(clock::wall())),

@@ -15,10 +15,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use rustls::{HandshakeKind, ServerConnection};
+use rustls::HandshakeKind;
+use rustls::server::UnbufferedServerConnection;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use super::choice::take_asked;
 use super::listener::ListenerTls;
 use super::stream::TlsStream;
 use crate::clock;
@@ -147,14 +149,22 @@ pub(crate) struct Lost {
     pub(crate) error: Option<io::Error>,
 }
 
-/// Makes the handshake with a client. Tells how long it took.
+/// A handshake that was made.
+pub(crate) struct Accepted {
+    pub(crate) stream: TlsStream,
+    /// The name that the client has asked for; empty if it did not.
+    pub(crate) server_name: Box<str>,
+    pub(crate) took: Duration,
+}
+
+/// Makes the handshake with a client.
 pub(crate) async fn accept(
     worker: &Rc<Worker>,
     tls: &ListenerTls,
     limit: Duration,
     socket: TcpStream,
-) -> Result<(TlsStream, Duration), Lost> {
-    let made = ServerConnection::new(Arc::clone(&tls.config));
+) -> Result<Accepted, Lost> {
+    let made = UnbufferedServerConnection::new(Arc::clone(&tls.config));
     let mut stream = match made {
         Ok(connection) => TlsStream::new(socket, connection),
         Err(error) => {
@@ -178,10 +188,11 @@ pub(crate) async fn accept(
         }
         slot.poll(cx).map(|()| Ended::Timeout)
     });
+    let mut server_name = Box::default();
     let driven = tokio::select! {
         biased;
         ended = ended => Err(Lost { ended, error: None }),
-        driven = drive(handshakes, &mut stream) => driven.map_err(|error| {
+        driven = drive(handshakes, &mut stream, &mut server_name) => driven.map_err(|error| {
             tracing::debug!(%error, "a handshake failed");
             Lost { ended: Ended::Failed, error: Some(error) }
         }),
@@ -195,15 +206,26 @@ pub(crate) async fn accept(
     driven?;
     let took = clock::now().saturating_duration_since(begun);
     worker.metrics.handshake_times.note(&TIMES, took);
-    Ok((stream, took))
+    Ok(Accepted {
+        stream,
+        server_name,
+        took,
+    })
 }
 
-async fn drive(handshakes: &Handshakes, stream: &mut TlsStream) -> io::Result<()> {
+async fn drive(
+    handshakes: &Handshakes,
+    stream: &mut TlsStream,
+    server_name: &mut Box<str>,
+) -> io::Result<()> {
     loop {
         poll_fn(|cx| stream.poll_handshake_ready(cx)).await?;
         // It is never closed.
         let turn = handshakes.turn.acquire().await.map_err(io::Error::other)?;
         let step = poll_fn(|cx| Poll::Ready(stream.poll_handshake(cx))).await;
+        if let Some(name) = take_asked() {
+            *server_name = name;
+        }
         if let Poll::Ready(done) = step {
             return done;
         }

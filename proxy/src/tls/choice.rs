@@ -1,5 +1,6 @@
 //! Which of a listener's certificates a client gets (SNI, RFC 6066 §3), by ALB's order.
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -94,8 +95,20 @@ fn preference(facts: &Facts) -> impl Ord + use<> {
     )
 }
 
+thread_local! {
+    /// The name that the latest client of this thread has asked for.
+    static ASKED: RefCell<Option<Box<str>>> = const { RefCell::new(None) };
+}
+
+/// The name that a client has asked for in the step of a handshake that has just been made. rustls
+/// tells it to whoever chooses a certificate, and, by the interface that we use, to nobody else.
+pub(super) fn take_asked() -> Option<Box<str>> {
+    ASKED.take()
+}
+
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        ASKED.set(hello.server_name().map(Box::from));
         // What the client says of signatures was narrowed down by rustls to what the suites that
         // both sides have can be used with.
         let schemes = hello.signature_schemes();

@@ -315,7 +315,7 @@ impl ListenerTls {
     /// What targets are told of a client, as lines of a head: of its certificate, and of what was
     /// agreed on if `versions`.
     #[must_use]
-    pub fn lines(&self, tls: &rustls::Connection, versions: bool) -> String {
+    pub fn lines(&self, tls: &rustls::CommonState, versions: bool) -> String {
         let chain = tls.peer_certificates().unwrap_or_default();
         let mut lines = match self.mutual {
             MutualMode::Off => String::new(),

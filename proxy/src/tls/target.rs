@@ -8,9 +8,10 @@ use std::time::Duration;
 use aws_lc_rs::digest::{Context, SHA256};
 use longshore_config::{TargetGroup, TargetProtocol, TargetTls as Settings, TargetVerification};
 use rustls::client::Resumption;
+use rustls::client::UnbufferedClientConnection;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 
 use super::anybody::Anybody;
 use super::certificate::{self, Part, chain};
@@ -91,8 +92,8 @@ impl TargetTls {
     ///
     /// # Errors
     /// If there are no random bytes.
-    pub fn connection(&self, address: IpAddr) -> io::Result<ClientConnection> {
-        ClientConnection::new(Arc::clone(&self.config), self.name(address))
+    pub fn connection(&self, address: IpAddr) -> io::Result<UnbufferedClientConnection> {
+        UnbufferedClientConnection::new(Arc::clone(&self.config), self.name(address))
             .map_err(io::Error::other)
     }
 }
