@@ -16,11 +16,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use longshore_benches::steady::{
-    Client, Proxy, ROUND, TARGETS, free_address, millis, print_table, round,
-};
+use longshore_benches::steady::{Client, Proxy, ROUND, TARGETS, free_address, millis, round};
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
+/// What is told of each round: thousandths of its requests, and what they are called.
+const SHARES: [(usize, &str); 4] = [(500, "p50"), (900, "p90"), (990, "p99"), (999, "p99.9")];
 /// Prometheus asks each 15 s as a rule.
 const SCRAPE_EVERY: Duration = Duration::from_secs(1);
 
@@ -46,10 +46,12 @@ fn run(program: &Path) -> io::Result<()> {
     for _ in 0..2 * TARGETS {
         client.ask()?;
     }
+    // Of each kind its rounds, each by its shares.
     let mut rows = ["left alone", "one scrape a second"].map(|name| (name, Vec::new()));
     let (mut scrapes, mut bytes) = (Vec::new(), 0);
     for turn in 0..=ROUNDS {
-        for (kind, (_, sum)) in rows.iter_mut().enumerate() {
+        // Whose turn is first changes, so that what grows or fades with time touches both alike.
+        for kind in [turn % 2, 1 - turn % 2] {
             let done = Arc::new(AtomicBool::new(false));
             let scraper = (kind == 1).then(|| {
                 let done = Arc::clone(&done);
@@ -62,7 +64,8 @@ fn run(program: &Path) -> io::Result<()> {
                     Ok(all)
                 })
             });
-            let times = round(proxy.address)?;
+            let mut times = round(proxy.address)?;
+            times.sort_unstable();
             done.store(true, Ordering::Relaxed);
             let scraped = match scraper {
                 Some(scraper) => scraper
@@ -72,7 +75,9 @@ fn run(program: &Path) -> io::Result<()> {
             };
             // The first round warms up.
             if turn > 0 {
-                sum.extend(times);
+                rows[kind]
+                    .1
+                    .push(SHARES.map(|(share, _)| millis(&times, share)));
                 bytes = scraped
                     .iter()
                     .fold(bytes, |most, (_, size)| most.max(*size));
@@ -88,8 +93,26 @@ fn run(program: &Path) -> io::Result<()> {
         millis(&scrapes, 500),
         millis(&scrapes, 1_000)
     );
-    print_table(&mut rows);
+    print_rounds(&rows);
     Ok(())
+}
+
+/// Prints the median of each share over all rounds, and the least and the most.
+fn print_rounds(rows: &[(&str, Vec<[f64; SHARES.len()]>)]) {
+    let names = SHARES.map(|(_, name)| format!(" {name} ms |"));
+    println!("| |{}", names.concat());
+    println!("| ---{} |", " | ---".repeat(SHARES.len()));
+    for (name, rounds) in rows {
+        print!("| {name} |");
+        for index in 0..SHARES.len() {
+            let mut all: Vec<f64> = rounds.iter().map(|round| round[index]).collect();
+            all.sort_unstable_by(f64::total_cmp);
+            if let [least, .., most] = all[..] {
+                print!(" {:.2} ({least:.2}–{most:.2}) |", all[all.len() / 2]);
+            }
+        }
+        println!();
+    }
 }
 
 /// Scrapes once: how long it took from connecting to the last byte, and how many there were.
@@ -97,14 +120,16 @@ fn scrape(admin: SocketAddr) -> io::Result<(Duration, usize)> {
     let began = Instant::now();
     let mut stream = TcpStream::connect(admin)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    // HTTP/1.0 has no chunks, so that what comes is the text.
     write!(
         stream,
-        "GET /metrics HTTP/1.1\r\nhost: {admin}\r\nconnection: close\r\n\r\n"
+        "GET /metrics HTTP/1.0\r\nhost: {admin}\r\nconnection: close\r\n\r\n"
     )?;
     let mut text = Vec::new();
     stream.read_to_end(&mut text)?;
     let took = began.elapsed();
-    if !(text.starts_with(b"HTTP/1.1 200") && text.ends_with(b"# EOF\n")) {
+    let is_good = text.starts_with(b"HTTP/1.0 200") || text.starts_with(b"HTTP/1.1 200");
+    if !(is_good && text.ends_with(b"# EOF\n")) {
         return Err(io::Error::other("a scrape that is not whole"));
     }
     // Of each target at least how many requests it was given.

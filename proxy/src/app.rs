@@ -193,9 +193,7 @@ impl Balancer {
         }
         let ready = Arc::new(AtomicBool::new(false));
         let (ask_reload, reloads) = mpsc::channel(RELOADS_MAX);
-        let control_thread = {
-            let outbox = control.clone();
-            let state = config.runtime.state_directory.clone();
+        if let Some(socket) = admin_socket {
             let admin = Admin {
                 control: control.clone(),
                 workers: Arc::clone(&workers),
@@ -207,17 +205,20 @@ impl Balancer {
                 log_counts: log_counts.clone(),
                 connections: Arc::default(),
             };
+            let unwanted = unwanted.clone();
+            // It ends with the others, and nobody waits for it.
+            thread("admin".to_owned(), move || {
+                admin::run(socket, admin, unwanted)
+            })?;
+        }
+        let control_thread = {
+            let outbox = control.clone();
+            let state = config.runtime.state_directory.clone();
             thread("control".to_owned(), move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?;
                 runtime.block_on(async {
-                    if let Some(socket) = admin_socket {
-                        tokio::spawn(async move {
-                            let Err(error) = admin::serve(socket, admin).await;
-                            tracing::error!(%error, "the admin server has ended");
-                        });
-                    }
                     let run = run::run(
                         count,
                         shared,

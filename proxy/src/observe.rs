@@ -18,6 +18,7 @@ pub(crate) mod note;
 pub(crate) mod outcome;
 pub(crate) mod pieces;
 pub(crate) mod recorder;
+pub(crate) mod room;
 pub(crate) mod scrape;
 pub(crate) mod snapshot_view;
 pub(crate) mod text;

@@ -68,7 +68,7 @@ async fn messages_stay_within_their_budgets_of_system_calls() {
 /// The calls of the worker for each message, by their names.
 async fn count(kind: Kind) -> BTreeMap<String, f64> {
     let log = std::env::temp_dir().join(format!("longshore-calls-{}", std::process::id()));
-    let site = Site::start(|words| {
+    let site = Site::start("", |words| {
         let mut command = Command::new("strace");
         // -D: what is started here is longshore itself, and strace the child of nobody.
         command.args(["-D", "-f", "-qq", "-s", "16", "-o"]);

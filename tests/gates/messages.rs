@@ -50,8 +50,8 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Starts what `command` makes of the arguments of `longshore`.
-    pub(crate) async fn start(command: impl FnOnce(&[&str]) -> Command) -> Self {
+    /// Starts what `command` makes of the arguments of `longshore`. `top`: more keys of the file.
+    pub(crate) async fn start(top: &str, command: impl FnOnce(&[&str]) -> Command) -> Self {
         let origin = Origin::raw(serve).await;
         let certificates = Folder::default();
         certificates.make("site", &["site.example"], Key::Ecdsa, 30);
@@ -67,7 +67,7 @@ impl Site {
             certificates.path("site.key")
         );
         let config = TempFile::new(&format!(
-            "runtime: {{workers: 1}}\nlisteners:\n{}{}target_groups:\n  - name: app\n    health_check: {{enabled: false}}\n    targets: [{{address: 127.0.0.1, port: {}}}]\n",
+            "{top}runtime: {{workers: 1}}\nlisteners:\n{}{}target_groups:\n  - name: app\n    health_check: {{enabled: false}}\n    targets: [{{address: 127.0.0.1, port: {}}}]\n",
             listener("web", plain, ""),
             listener("secure", tls, &more),
             origin.address.port()

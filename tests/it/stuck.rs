@@ -113,6 +113,37 @@ async fn scrapers_that_never_read_cost_little_memory_and_are_let_go() {
 }
 
 #[tokio::test]
+async fn the_admin_server_stands_back_behind_those_that_serve() {
+    let origin = Origin::ok("ok").await;
+    let (file, _, at) = config(&origin);
+    let (process, _) = Process::run(&file);
+    // What renders it has begun then, too.
+    assert_eq!(admin::get(at, "/metrics").await.status(), 200);
+    let folder = format!("/proc/{}/task", process.id());
+    let threads = std::fs::read_dir(folder).expect("it runs");
+    let nice: Vec<(String, i32)> = threads
+        .map(|thread| {
+            let stat = thread.expect("listed").path().join("stat");
+            let stat = std::fs::read_to_string(stat).expect("it has not ended");
+            // proc_pid_stat(5): the name in brackets, and nice as the 17th field behind it.
+            let (before, after) = stat.split_once(") ").expect("a name");
+            let name = before.split_once('(').expect("a name").1;
+            let nice = after.split(' ').nth(16).expect("a field");
+            (name.to_owned(), nice.parse().expect("a number"))
+        })
+        .collect();
+    let of = |name: &str| {
+        let found = nice.iter().find(|(thread, _)| thread == name);
+        found.expect("there is one").1
+    };
+    // The tests may be run with a lower priority themselves.
+    let usual = of("control");
+    assert_eq!(of("worker-0"), usual, "{nice:?}");
+    assert_eq!(of("admin"), (usual + 10).min(19), "{nice:?}");
+    assert_eq!(of("tokio-rt-worker"), (usual + 10).min(19), "{nice:?}");
+}
+
+#[tokio::test]
 async fn a_log_that_nobody_reads_stops_nothing() {
     let origin = Origin::ok("ok").await;
     let (file, web, at) = config(&origin);

@@ -169,7 +169,9 @@ pub(crate) async fn run(
                 Message::Report(id, report) => {
                     if let Some(log) = &mut check_log {
                         for group in controller.checked_for(id) {
-                            log.add(|out| check_log::line(&report, &group, out));
+                            let mut line = Vec::new();
+                            check_log::line(&report, &group, &mut line);
+                            log.add_text(&line);
                         }
                     }
                 }

@@ -5,15 +5,20 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::note::{Note, Part, Tried, TriedResult};
-use super::text;
+use super::room::Room;
+use super::text::{self, Second};
+use crate::clock::in_micros;
 
 /// A line as ALB writes it (user guide, "Access log entries").
-pub(crate) fn alb(note: &Note, out: &mut Vec<u8>) {
-    let mut line = Line(out);
+pub(crate) fn alb<'r>(note: &Note, second: &mut Second, room: Room<'r>) -> Room<'r> {
+    let mut line = Line {
+        room,
+        is_plain: text::is_plain(&note.text),
+    };
     let last = note.tried.last();
     let address = last.map(|tried| tried.address);
-    line.word(note.kind.as_bytes());
-    line.moment(note.ended);
+    line.known(note.kind);
+    line.moment(note.ended, second);
     line.word(note.part(note.listener));
     line.socket(note.client);
     line.socket(address);
@@ -24,57 +29,75 @@ pub(crate) fn alb(note: &Note, out: &mut Vec<u8>) {
     line.number(note.target_status.map(u64::from));
     line.number(Some(note.received));
     line.number(Some(note.sent));
-    line.quoted_all(&[
-        text::or_dash(note.part(note.method)),
-        b" ",
-        text::or_dash(note.part(note.url)),
-        b" ",
-        text::or_dash(note.version.as_bytes()),
-    ]);
+    line.room.put(b"\"");
+    line.any(note.part(note.method));
+    line.room.put(b" ");
+    line.any(note.part(note.url));
+    line.room.put(b" ");
+    line.any(note.version.as_bytes());
+    line.room.put(b"\" ");
     line.quoted(note.part(note.user_agent));
-    line.word(note.cipher.as_bytes());
-    line.word(note.protocol.as_bytes());
+    line.known(note.cipher);
+    line.known(note.protocol);
     line.word(note.part(note.group));
     line.quoted(note.part(note.trace));
     line.quoted(note.part(note.server_name));
-    line.quoted(if note.resumed { b"session-reused" } else { b"" });
+    line.choice(if note.resumed { "session-reused" } else { "" });
     line.number(note.rule.map(Option::unwrap_or_default));
-    let total = u64::try_from(note.times.total.as_micros()).unwrap_or(u64::MAX);
-    line.moment(note.ended.saturating_sub(total));
-    line.quoted(actions(note).as_bytes());
+    let total = in_micros(note.times.total);
+    line.moment(note.ended.saturating_sub(total), second);
+    line.choice(actions(note));
     line.quoted(note.part(note.redirect));
     // ALB's codes are those of Lambda and of authentication at identity providers, which are not
     // here; programs that read its logs take no others.
-    line.quoted(b"");
-    line.enclosed(address, text::socket);
-    line.enclosed(last.and_then(status), |status, out| {
-        text::number(status.into(), out);
-    });
+    line.choice("");
+    match address {
+        Some(address) => {
+            line.room.put(b"\"");
+            line.room.socket(address);
+            line.room.put(b"\" ");
+        }
+        None => line.choice(""),
+    }
+    match last.and_then(status) {
+        Some(status) => {
+            line.room.put(b"\"");
+            line.room.number(status.into());
+            line.room.put(b"\" ");
+        }
+        None => line.choice(""),
+    }
     let (class, why) = note.classification.unwrap_or_default();
-    line.quoted(class.as_bytes());
-    line.quoted(why.as_bytes());
-    text::connection(note.connection, line.0);
-    line.0.push(b' ');
+    line.choice(class);
+    line.choice(why);
+    line.room.connection(note.connection);
+    line.room.put(b" ");
     line.quoted(if note.rewritten {
         note.part(note.host)
     } else {
         b""
     });
-    line.quoted(b"");
-    line.quoted(match (note.rewritten, note.reason) {
-        (_, Some("transform_failed")) => b"TransformFailed",
-        (true, _) => b"TransformSuccess",
-        (false, _) => b"",
+    line.choice("");
+    line.choice(match (note.rewritten, note.reason) {
+        (_, Some("transform_failed")) => "TransformFailed",
+        (true, _) => "TransformSuccess",
+        (false, _) => "",
     });
-    line.some(note.local.map(|local| local.ip()), text::ip);
+    match note.local {
+        Some(local) => {
+            line.room.ip(local.ip());
+            line.room.put(b" ");
+        }
+        None => line.known(""),
+    }
     // Behind ALB's fields, where its guide tells readers to ignore what they do not know.
     let reason = note
         .reason
         .filter(|it| !matches!(*it, "fixed_response" | "redirect"));
-    line.quoted(reason.unwrap_or_default().as_bytes());
-    // The space behind the last field.
-    out.pop();
-    out.push(b'\n');
+    line.room.put(b"\"");
+    line.any(reason.unwrap_or_default().as_bytes());
+    line.room.put(b"\"\n");
+    line.room
 }
 
 fn actions(note: &Note) -> &'static str {
@@ -97,100 +120,162 @@ fn status(tried: &Tried) -> Option<u16> {
 }
 
 /// Fields with a space behind each.
-struct Line<'o>(&'o mut Vec<u8>);
+struct Line<'r> {
+    room: Room<'r>,
+    /// No text of the note needs escapes.
+    is_plain: bool,
+}
 
 impl Line<'_> {
+    /// What has no space in it.
+    #[inline(always)]
     fn word(&mut self, text: &[u8]) {
-        self.0.extend_from_slice(text::or_dash(text));
-        self.0.push(b' ');
+        self.room.put_all(text::or_dash(text));
+        self.room.put(b" ");
     }
 
-    fn some<T>(&mut self, value: Option<T>, write: impl FnOnce(T, &mut Vec<u8>)) {
+    /// One of our own words.
+    #[inline(always)]
+    fn known(&mut self, word: &'static str) {
+        self.word(word.as_bytes());
+    }
+
+    #[inline(always)]
+    fn number(&mut self, value: Option<u64>) {
         match value {
             Some(value) => {
-                write(value, self.0);
-                self.0.push(b' ');
+                self.room.number(value);
+                self.room.put(b" ");
             }
-            None => self.word(b""),
+            None => self.room.put(b"- "),
         }
     }
 
-    fn number(&mut self, value: Option<u64>) {
-        self.some(value, text::number);
-    }
-
+    #[inline(always)]
     fn socket(&mut self, address: Option<SocketAddr>) {
-        self.some(address, text::socket);
+        match address {
+            Some(address) => {
+                self.room.socket(address);
+                self.room.put(b" ");
+            }
+            None => self.room.put(b"- "),
+        }
     }
 
-    fn moment(&mut self, micros: u64) {
-        self.some(Some(micros), text::moment);
+    #[inline(always)]
+    fn moment(&mut self, micros: u64, second: &mut Second) {
+        self.room.moment(micros, second);
+        self.room.put(b" ");
     }
 
+    #[inline(always)]
     fn seconds(&mut self, took: Option<Duration>) {
         match took {
-            Some(took) => self.some(Some(took), text::seconds),
-            None => self.word(b"-1"),
+            Some(took) => {
+                self.room.seconds(took);
+                self.room.put(b" ");
+            }
+            None => self.room.put(b"-1 "),
         }
     }
 
+    /// Something of a request, inside of quotes.
+    #[inline(always)]
+    fn any(&mut self, text: &[u8]) {
+        let text = text::or_dash(text);
+        if self.is_plain || text::is_plain(text) {
+            self.room.put_all(text);
+        } else {
+            self.room = text::escape_alb(text, std::mem::take(&mut self.room));
+        }
+    }
+
+    /// The same with its quotes.
+    #[inline(always)]
     fn quoted(&mut self, text: &[u8]) {
-        self.quoted_all(&[text::or_dash(text)]);
+        if text.is_empty() {
+            return self.room.put(b"\"-\" ");
+        }
+        self.room.put(b"\"");
+        self.any(text);
+        self.room.put(b"\" ");
     }
 
-    fn quoted_all(&mut self, texts: &[&[u8]]) {
-        text::quoted(texts, self.0);
-    }
-
-    /// In quotes, what needs no escapes.
-    fn enclosed<T>(&mut self, value: Option<T>, write: impl FnOnce(T, &mut Vec<u8>)) {
-        let Some(value) = value else {
-            return self.quoted(b"");
-        };
-        self.0.push(b'"');
-        write(value, self.0);
-        self.0.extend_from_slice(b"\" ");
+    /// One of our own words in quotes.
+    #[inline(always)]
+    fn choice(&mut self, word: &'static str) {
+        if word.is_empty() {
+            return self.room.put(b"\"-\" ");
+        }
+        self.room.put(b"\"");
+        self.room.put_all(word.as_bytes());
+        self.room.put(b"\" ");
     }
 }
 
-/// What stands before a value that is not the first.
+/// What stands before a value: with the comma, as it is, with the quote that begins a text, and with
+/// the value of nothing. As arrays, so that each is written by a few instructions.
+struct Key<const B: usize, const Q: usize, const N: usize> {
+    bare: &'static [u8; B],
+    quoted: &'static [u8; Q],
+    null: &'static [u8; N],
+}
+
+macro_rules! array {
+    ($($text:expr),+) => {{
+        const TEXT: &[u8] = concat!($($text),+).as_bytes();
+        const ARRAY: [u8; TEXT.len()] = match TEXT.first_chunk() {
+            Some(array) => *array,
+            None => unreachable!(),
+        };
+        &ARRAY
+    }};
+}
+
+/// That of a value that is not the first.
 macro_rules! key {
     ($name:literal) => {
-        concat!(",\"", $name, "\":").as_bytes()
+        Key {
+            bare: array!(",\"", $name, "\":"),
+            quoted: array!(",\"", $name, "\":\""),
+            null: array!(",\"", $name, "\":null"),
+        }
     };
 }
 
 /// A line of JSON.
-pub(crate) fn json(note: &Note, out: &mut Vec<u8>) {
-    let mut line = Json(out);
-    line.some(b"{\"time\":\"", Some(note.ended), text::moment);
-    line.word(b"\",\"type\":", note.kind);
+pub(crate) fn json<'r>(note: &Note, second: &mut Second, room: Room<'r>) -> Room<'r> {
+    let mut line = Json {
+        room,
+        is_plain: text::is_plain(&note.text),
+    };
+    line.room.put(b"{\"time\":\"");
+    line.room.moment(note.ended, second);
+    line.room.put(b"\"");
+    line.known(key!("type"), Some(note.kind));
     line.text(key!("listener"), note.part(note.listener));
-    line.enclosed(key!("client"), note.client, text::socket);
+    line.socket(key!("client"), note.client);
     line.text(key!("method"), note.part(note.method));
     line.text(key!("url"), note.part(note.url));
-    line.word(key!("version"), note.version);
+    line.known(key!("version"), Some(note.version));
     line.any(key!("user_agent"), note.part(note.user_agent));
     line.any(key!("trace_id"), note.part(note.trace));
-    line.enclosed(key!("connection"), Some(note.connection), text::connection);
-    line.enclosed(key!("rule"), note.rule, |rule, out| match rule {
-        Some(priority) => text::number(priority, out),
-        None => out.extend_from_slice(b"default"),
-    });
+    line.room.put(key!("connection").quoted);
+    line.room.connection(note.connection);
+    line.room.put(b"\"");
+    match note.rule {
+        Some(Some(priority)) => {
+            line.room.put(key!("rule").quoted);
+            line.room.number(priority);
+            line.room.put(b"\"");
+        }
+        Some(None) => line.room.put(b",\"rule\":\"default\""),
+        None => line.room.put(key!("rule").null),
+    }
     line.any(key!("target_group"), note.part(note.group));
     line.number(key!("candidates"), Some(note.candidates as u64));
     line.truth(key!("fail_open"), note.fail_open);
-    let mut before: &[u8] = b",\"attempts\":[{\"target\":";
-    for tried in &note.tried {
-        line.text(before, note.part(tried.target));
-        line.attempt(tried);
-        before = b",{\"target\":";
-    }
-    line.raw(if note.tried.is_empty() {
-        b",\"attempts\":[]"
-    } else {
-        b"]"
-    });
+    line.attempts(note);
     line.number(key!("status"), note.status.map(u64::from));
     line.number(key!("target_status"), note.target_status.map(u64::from));
     line.known(key!("reason"), note.reason);
@@ -202,92 +287,162 @@ pub(crate) fn json(note: &Note, out: &mut Vec<u8>) {
     line.number(key!("sent_bytes"), Some(note.sent));
     line.truth(key!("whole"), note.whole);
     let times = &note.times;
-    line.some(
-        b",\"seconds\":{\"total\":",
-        Some(times.total),
-        text::seconds,
-    );
-    line.some(key!("request"), times.request, text::seconds);
-    line.some(key!("target"), times.target, text::seconds);
-    line.some(key!("response"), times.response, text::seconds);
-    line.some(key!("elsewhere"), Some(times.elsewhere), text::seconds);
-    line.raw(b"}");
+    line.room.put(b",\"seconds\":{\"total\":");
+    line.room.seconds(times.total);
+    line.seconds(key!("request"), times.request);
+    line.seconds(key!("target"), times.target);
+    line.seconds(key!("response"), times.response);
+    line.seconds(key!("elsewhere"), Some(times.elsewhere));
+    line.room.put(b"}");
     line.any(key!("tls_protocol"), note.protocol.as_bytes());
     line.any(key!("tls_cipher"), note.cipher.as_bytes());
     line.any(key!("server_name"), note.part(note.server_name));
-    line.raw(b"}\n");
+    line.room.put(b"}\n");
+    line.room
 }
 
 /// Values, each with what stands before it.
-struct Json<'o>(&'o mut Vec<u8>);
+struct Json<'r> {
+    room: Room<'r>,
+    /// No text of the note needs escapes.
+    is_plain: bool,
+}
 
 impl Json<'_> {
-    fn raw(&mut self, text: &[u8]) {
-        self.0.extend_from_slice(text);
-    }
-
-    fn some<T>(&mut self, before: &[u8], value: Option<T>, write: impl FnOnce(T, &mut Vec<u8>)) {
-        self.raw(before);
+    #[inline(always)]
+    fn number<const B: usize, const Q: usize, const N: usize>(
+        &mut self,
+        key: Key<B, Q, N>,
+        value: Option<u64>,
+    ) {
         match value {
-            Some(value) => write(value, self.0),
-            None => self.raw(b"null"),
+            Some(value) => {
+                self.room.put(key.bare);
+                self.room.number(value);
+            }
+            None => self.room.put(key.null),
         }
     }
 
-    fn number(&mut self, before: &[u8], value: Option<u64>) {
-        self.some(before, value, text::number);
-    }
-
-    fn truth(&mut self, before: &[u8], value: bool) {
-        self.raw(before);
-        self.raw(if value { b"true" } else { b"false" });
-    }
-
-    fn text(&mut self, before: &[u8], value: &[u8]) {
-        self.some(before, Some(value), text::json);
-    }
-
-    /// A text; nothing instead of an empty one.
-    fn any(&mut self, before: &[u8], value: &[u8]) {
-        self.some(before, Some(value).filter(|it| !it.is_empty()), text::json);
-    }
-
-    /// In quotes, what needs no escapes.
-    fn enclosed<T>(
+    #[inline(always)]
+    fn seconds<const B: usize, const Q: usize, const N: usize>(
         &mut self,
-        before: &[u8],
-        value: Option<T>,
-        write: impl FnOnce(T, &mut Vec<u8>),
+        key: Key<B, Q, N>,
+        took: Option<Duration>,
     ) {
-        self.some(before, value, |value, out| {
-            out.push(b'"');
-            write(value, out);
-            out.push(b'"');
-        });
+        match took {
+            Some(took) => {
+                self.room.put(key.bare);
+                self.room.seconds(took);
+            }
+            None => self.room.put(key.null),
+        }
+    }
+
+    #[inline(always)]
+    fn truth<const B: usize, const Q: usize, const N: usize>(
+        &mut self,
+        key: Key<B, Q, N>,
+        value: bool,
+    ) {
+        self.room.put(key.bare);
+        if value {
+            self.room.put(b"true");
+        } else {
+            self.room.put(b"false");
+        }
+    }
+
+    #[inline(always)]
+    fn socket<const B: usize, const Q: usize, const N: usize>(
+        &mut self,
+        key: Key<B, Q, N>,
+        address: Option<SocketAddr>,
+    ) {
+        match address {
+            Some(address) => {
+                self.room.put(key.quoted);
+                self.room.socket(address);
+                self.room.put(b"\"");
+            }
+            None => self.room.put(key.null),
+        }
     }
 
     /// One of our own words.
-    fn known(&mut self, before: &[u8], word: Option<&'static str>) {
-        self.enclosed(before, word, |word, out| {
-            out.extend_from_slice(word.as_bytes());
-        });
+    #[inline(always)]
+    fn known<const B: usize, const Q: usize, const N: usize>(
+        &mut self,
+        key: Key<B, Q, N>,
+        word: Option<&'static str>,
+    ) {
+        match word {
+            Some(word) => {
+                self.room.put(key.quoted);
+                self.room.put_all(word.as_bytes());
+                self.room.put(b"\"");
+            }
+            None => self.room.put(key.null),
+        }
     }
 
-    fn word(&mut self, before: &[u8], word: &'static str) {
-        self.known(before, Some(word));
+    /// A text of the note.
+    #[inline(always)]
+    fn text<const B: usize, const Q: usize, const N: usize>(
+        &mut self,
+        key: Key<B, Q, N>,
+        text: &[u8],
+    ) {
+        self.room.put(key.quoted);
+        self.contents(text);
     }
 
-    /// What came of an attempt, behind its target.
-    fn attempt(&mut self, tried: &Tried) {
-        self.enclosed(key!("address"), Some(tried.address), text::socket);
-        self.number(key!("status"), status(tried).map(u64::from));
-        let failure = match tried.result {
-            Some(TriedResult::Failed(reason)) => Some(reason),
-            _ => None,
-        };
-        self.known(key!("failure"), failure);
-        self.some(key!("seconds"), Some(tried.took), text::seconds);
-        self.raw(b"}");
+    /// What stands behind the quote that begins a text, with that which ends it.
+    #[inline(always)]
+    fn contents(&mut self, text: &[u8]) {
+        if self.is_plain || text::is_plain(text) {
+            self.room.put_all(text);
+        } else {
+            self.room = text::escape_json(text, std::mem::take(&mut self.room));
+        }
+        self.room.put(b"\"");
+    }
+
+    /// The same; nothing instead of an empty one.
+    #[inline(always)]
+    fn any<const B: usize, const Q: usize, const N: usize>(
+        &mut self,
+        key: Key<B, Q, N>,
+        text: &[u8],
+    ) {
+        if text.is_empty() {
+            self.room.put(key.null);
+        } else {
+            self.text(key, text);
+        }
+    }
+
+    /// Each target that was tried, and what came of it.
+    #[inline(always)]
+    fn attempts(&mut self, note: &Note) {
+        self.room.put(b",\"attempts\":[");
+        for (index, tried) in note.tried.iter().enumerate() {
+            if index > 0 {
+                self.room.put(b",");
+            }
+            self.room.put(b"{\"target\":\"");
+            self.contents(note.part(tried.target));
+            self.socket(key!("address"), Some(tried.address));
+            self.number(key!("status"), status(tried).map(u64::from));
+            let failure = match tried.result {
+                Some(TriedResult::Failed(reason)) => Some(reason),
+                _ => None,
+            };
+            self.known(key!("failure"), failure);
+            self.seconds(key!("seconds"), Some(tried.took));
+            self.room.put(b"}");
+        }
+        self.room.put(b"]");
     }
 }
 

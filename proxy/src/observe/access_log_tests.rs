@@ -2,8 +2,26 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::{alb, json};
 use crate::observe::note::{Note, Tried, TriedResult};
+use crate::observe::room::Room;
+use crate::observe::text::Second;
+
+/// A line as it is written where there is enough room.
+fn written(write: for<'r> fn(&Note, &mut Second, Room<'r>) -> Room<'r>, note: &Note) -> Vec<u8> {
+    let mut bytes = vec![0; 200_000];
+    let room = write(note, &mut Second::default(), Room::new(&mut bytes));
+    let left = room.left().expect("enough");
+    bytes.truncate(bytes.len() - left);
+    bytes
+}
+
+fn alb(note: &Note, out: &mut Vec<u8>) {
+    out.extend(written(super::alb, note));
+}
+
+fn json(note: &Note, out: &mut Vec<u8>) {
+    out.extend(written(super::json, note));
+}
 
 /// The fields that a reader of ALB's logs takes apart: words, and texts in quotes.
 fn fields(line: &str) -> Vec<String> {
@@ -45,7 +63,7 @@ fn note() -> Note {
     note.times.total = Duration::from_secs(1);
     note.listener = note.put(b"web");
     note.method = note.put(b"GET");
-    note.url = note.put_all(&[b"https://", b"www.example.com:443/?q=\"a b\""]);
+    note.url = note.put_url(true, b"www.example.com", 443, b"/?q=\"a b\"");
     note.user_agent = note.put(b"curl/8 \"x\" \xC3\xA4\n");
     note.trace = note.put(b"Root=1-58337281-1d84f3d73c47ec4e58577259");
     note.group = note.put(b"app");

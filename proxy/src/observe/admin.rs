@@ -1,6 +1,6 @@
 //! The admin server: `/livez`, `/readyz`, `/metrics`, `/targets`, `/events`, `/requests`, the
-//! dashboard, and what operators change. Runs on the control runtime, so that a slow scrape never
-//! stands in the way of a request.
+//! dashboard, and what operators change. Runs on a thread of its own that stands back behind all
+//! others, so that a long scrape never stands in the way of a request or of the control task.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -18,8 +18,9 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use rustix::process::{getpriority_process, setpriority_process};
 use serde::Serialize;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::actions;
 use super::admin_server;
@@ -27,9 +28,10 @@ use super::dashboard;
 use super::guard::{Guard, Refused};
 use super::journal::{self, Entry};
 use super::log_writer::LogCounts;
-use super::pieces::Pieces;
+use super::pieces::{PIECE, Pieces};
 use super::scrape::Scrape;
 use super::snapshot_view::View;
+use crate::app::dropped;
 use crate::control::run::Message;
 use crate::control::snapshot::Shared;
 use crate::serve::worker::{Handle, Order};
@@ -53,14 +55,52 @@ pub(crate) struct Admin {
     pub(crate) connections: Arc<admin_server::Counts>,
 }
 
-/// Serves until the process ends.
+/// How far the thread stands behind workers. It has a tenth of the weight of one, so that a processor
+/// that is never idle still answers a supervisor within milliseconds, and a scrape within seconds.
+const NICER: i32 = 10;
+
+/// The lowest priority there is.
+const LEAST: i32 = 19;
+
+/// Serves until nobody wants it any more.
 ///
 /// # Errors
-/// If the socket cannot be used.
-pub(crate) async fn serve(socket: TcpListener, admin: Admin) -> io::Result<Infallible> {
+/// If the runtime cannot be made, or the socket cannot be used.
+pub(crate) fn run(
+    socket: TcpListener,
+    admin: Admin,
+    unwanted: watch::Receiver<()>,
+) -> io::Result<()> {
+    // Of this thread alone and those that it starts. It can do without.
+    if let Err(error) = stand_back() {
+        tracing::debug!(%error, "the admin server has the priority of the others");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        tokio::select! {
+            served = serve(socket, admin) => {
+                let Err(error) = served;
+                tracing::error!(%error, "the admin server has ended");
+            }
+            () = dropped(unwanted) => {}
+        }
+    });
+    Ok(())
+}
+
+/// Gives this thread less of the processor than it has: Linux knows priorities of threads, where the
+/// names say process.
+fn stand_back() -> rustix::io::Result<()> {
+    let own = getpriority_process(None)?;
+    setpriority_process(None, (own + NICER).min(LEAST))
+}
+
+async fn serve(socket: TcpListener, admin: Admin) -> io::Result<Infallible> {
     let connections = Arc::clone(&admin.connections);
     let router = Router::new()
-        .route("/livez", get(async || "ok\n"))
+        .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/targets", get(targets))
@@ -105,6 +145,14 @@ async fn guarded(State(admin): State<Admin>, request: Request, next: Next) -> Re
     }
 }
 
+/// The control task answers, whatever it says.
+async fn livez(State(admin): State<Admin>) -> Response {
+    match ask(&admin, Message::Ready).await {
+        Some(_) => "ok\n".into_response(),
+        None => gone(),
+    }
+}
+
 async fn readyz(State(admin): State<Admin>) -> Response {
     let not_ready = |why: String| (StatusCode::SERVICE_UNAVAILABLE, why).into_response();
     if !admin.ready.load(Ordering::Acquire) {
@@ -140,13 +188,14 @@ async fn metrics(State(admin): State<Admin>) -> Response {
         ],
         admin_connections: admin.connections.get(),
     };
-    // On a thread of its own: with thousands of targets it is work for tens of milliseconds, and
-    // the control task has to go on meanwhile.
+    // On a thread of its own, with the same priority: with many groups and rules it is work for
+    // milliseconds, and others may ask meanwhile. Targets, of which there are more, follow in pieces.
     let rendered = tokio::task::spawn_blocking(move || scrape.render()).await;
     match rendered {
-        Ok(Ok(text)) => {
+        Ok(Ok((text, mut lines))) => {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-            ([(CONTENT_TYPE, kind)], Body::new(Pieces::new(text))).into_response()
+            let pieces = Pieces::new(text, move || lines.write(PIECE));
+            ([(CONTENT_TYPE, kind)], Body::new(pieces)).into_response()
         }
         Ok(Err(error)) => failed(&error),
         Err(error) => failed(&error),

@@ -4,6 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::clock;
+
 /// A number that one thread writes and others read.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -172,8 +174,7 @@ pub struct Histogram<const N: usize> {
 impl<const N: usize> Histogram<N> {
     /// Notes a time. `bounds` are always the same.
     pub fn note(&self, bounds: &[u64; N], took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.note_micros(bounds, micros);
+        self.note_micros(bounds, clock::in_micros(took));
     }
 
     /// The same in microseconds.

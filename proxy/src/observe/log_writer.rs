@@ -9,11 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-/// Batches that wait for the writer, at the most: with [`BATCH`] bytes each, 4 MiB.
+use super::room::Room;
+
+/// Batches that wait for the writer, at the most: with [`BATCH`] bytes each, 16 MiB.
 const QUEUE_MAX: usize = 64;
 
-/// What a worker gathers before it hands it over, in bytes, unless time does it before.
-const BATCH: usize = 64 * 1024;
+/// What a worker gathers before it hands it over, in bytes, unless time does it before. With a
+/// quarter of it the kernel took a third longer for each byte (ext4), and the thread was woken four
+/// times as often.
+const BATCH: usize = 256 * 1024;
 
 /// The room for it and for the line that goes beyond it.
 const BATCH_ROOM: usize = BATCH + BATCH / 4;
@@ -52,6 +56,8 @@ pub(crate) struct LogCounts {
 #[derive(Debug)]
 struct Batch {
     bytes: Vec<u8>,
+    /// How many of them are lines.
+    filled: usize,
     lines: u64,
     /// To whom its memory goes back.
     spent: Option<SyncSender<Vec<u8>>>,
@@ -69,7 +75,9 @@ pub(crate) struct LogHandle {
 #[derive(Debug)]
 pub(crate) struct LogSide {
     handle: LogHandle,
+    /// Lines, and behind them the room for others.
     bytes: Vec<u8>,
+    filled: usize,
     lines: u64,
     /// What comes back after it was written, so that the next lines need no new memory.
     spent: Receiver<Vec<u8>>,
@@ -117,6 +125,7 @@ impl LogHandle {
         LogSide {
             handle: self.clone(),
             bytes: Vec::new(),
+            filled: 0,
             lines: 0,
             spent,
             give_back,
@@ -129,6 +138,7 @@ impl LogHandle {
         // Wakes the thread, which is awake already if there is no room.
         let nothing = Batch {
             bytes: Vec::new(),
+            filled: 0,
             lines: 0,
             spent: None,
         };
@@ -137,16 +147,38 @@ impl LogHandle {
 }
 
 impl LogSide {
-    /// Adds a line.
-    pub(crate) fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.bytes.capacity() == 0 {
-            let spent = self.spent.try_recv();
-            self.bytes = spent.unwrap_or_else(|_| Vec::with_capacity(BATCH_ROOM));
+    /// Adds a line. It is written again, with more room, if there was too little.
+    pub(crate) fn add(&mut self, mut write: impl for<'r> FnMut(Room<'r>) -> Room<'r>) {
+        loop {
+            let room = self.bytes.get_mut(self.filled..).unwrap_or_default();
+            if let Some(left) = write(Room::new(room)).left() {
+                self.filled = self.bytes.len() - left;
+                self.lines += 1;
+                if self.filled >= BATCH {
+                    self.flush();
+                }
+                return;
+            }
+            self.make_room();
         }
-        write(&mut self.bytes);
-        self.lines += 1;
-        if self.bytes.len() >= BATCH {
-            self.flush();
+    }
+
+    /// Adds a line that is there.
+    pub(crate) fn add_text(&mut self, line: &[u8]) {
+        self.add(|mut room| {
+            room.put_all(line);
+            room
+        });
+    }
+
+    #[cold]
+    fn make_room(&mut self) {
+        if self.bytes.is_empty() {
+            let spent = self.spent.try_recv();
+            self.bytes = spent.unwrap_or_else(|_| vec![0; BATCH_ROOM]);
+        } else {
+            // The texts of a line have bounds, and so has this.
+            self.bytes.resize(2 * self.bytes.len(), 0);
         }
     }
 
@@ -156,9 +188,9 @@ impl LogSide {
             return;
         }
         let lines = std::mem::take(&mut self.lines);
-        let bytes = std::mem::take(&mut self.bytes);
         let batch = Batch {
-            bytes,
+            bytes: std::mem::take(&mut self.bytes),
+            filled: std::mem::take(&mut self.filled),
             lines,
             spent: Some(self.give_back.clone()),
         };
@@ -167,7 +199,6 @@ impl LogSide {
             let lost = &self.handle.counts.queue_full;
             lost.fetch_add(lines, Ordering::Relaxed);
             self.bytes = batch.bytes;
-            self.bytes.clear();
         }
     }
 }
@@ -195,7 +226,7 @@ fn run(
         if batch.lines == 0 {
             continue;
         }
-        match writer.write(&batch.bytes) {
+        match writer.write(&batch.bytes[..batch.filled]) {
             Ok(()) => {
                 writer.failing = false;
                 counts.written.fetch_add(batch.lines, Ordering::Relaxed);
@@ -216,14 +247,12 @@ fn run(
 
 /// Gives the memory of what was written to the worker that wrote it.
 fn give_back(batch: Batch) {
-    let mut bytes = batch.bytes;
     // Lines that are longer than any good one are not kept room for.
     if let Some(spent) = batch.spent
-        && bytes.capacity() <= 2 * BATCH_ROOM
+        && batch.bytes.len() <= 2 * BATCH_ROOM
     {
-        bytes.clear();
         // A worker that has enough of it, or is gone, does not want it.
-        drop(spent.try_send(bytes));
+        drop(spent.try_send(batch.bytes));
     }
 }
 
@@ -275,4 +304,58 @@ fn open(path: &Path) -> io::Result<File> {
 fn is_pipe(path: &Path) -> bool {
     use std::os::unix::fs::FileTypeExt as _;
     std::fs::metadata(path).is_ok_and(|data| data.file_type().is_fifo())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{BATCH, Counts, LogHandle};
+
+    #[test]
+    fn lines_of_any_length_come_whole_and_in_their_order() {
+        let name = format!("longshore-lines-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let counts = Arc::new(Counts::default());
+        let (handle, thread) = LogHandle::start("log", Some(&path), &counts).expect("started");
+        let mut side = handle.side();
+        drop(handle);
+        let mut expected = String::new();
+        // Those around the end of a batch, one beyond all room, and more than one batch of short ones.
+        let lengths = [
+            0,
+            1,
+            BATCH - 3,
+            1,
+            3 * BATCH,
+            7,
+            BATCH / 2,
+            BATCH / 2,
+            BATCH / 4,
+        ];
+        for (number, length) in lengths
+            .into_iter()
+            .chain((0..4_000).map(|it| it % 300))
+            .enumerate()
+        {
+            let line = format!("{number} {}\n", "x".repeat(length));
+            side.add_text(line.as_bytes());
+            expected.push_str(&line);
+            if number % 1_000 == 0 {
+                side.flush();
+            }
+        }
+        // Memory that comes back has old lines in it.
+        drop(side);
+        thread.join().expect("it ends");
+        let written = std::fs::read_to_string(&path).expect("there");
+        std::fs::remove_file(&path).expect("removed");
+        assert!(
+            written == expected,
+            "{} bytes, {}",
+            written.len(),
+            expected.len()
+        );
+        assert_eq!(counts.get()[0], ("written", 4_009));
+    }
 }

@@ -107,26 +107,25 @@ impl Note {
 
     /// Adds a text.
     pub(crate) fn put(&mut self, text: &[u8]) -> Part {
-        self.put_all(&[text])
-    }
-
-    /// Adds texts as one.
-    pub(crate) fn put_all(&mut self, texts: &[&[u8]]) -> Part {
         let begin = self.text.len();
-        for text in texts {
-            let room = PART_MAX.saturating_sub(self.text.len() - begin);
-            self.text.extend_from_slice(&text[..text.len().min(room)]);
-        }
+        self.text.extend_from_slice(cut(text));
         // Parts are far below 4 GiB: there are ten of them.
         Part(begin as u32, self.text.len() as u32)
     }
 
-    /// Adds a URL: what stands before its port, the port, and what stands behind it.
-    pub(crate) fn put_url(&mut self, before: &[&[u8]], port: u16, behind: &[u8]) -> Part {
-        let Part(begin, _) = self.put_all(before);
+    /// Adds a URL.
+    pub(crate) fn put_url(&mut self, secure: bool, host: &[u8], port: u16, target: &[u8]) -> Part {
+        let begin = self.text.len();
+        if secure {
+            self.text.extend_from_slice(b"https://");
+        } else {
+            self.text.extend_from_slice(b"http://");
+        }
+        self.text.extend_from_slice(cut(host));
+        self.text.push(b':');
         text::number(port.into(), &mut self.text);
-        let Part(_, end) = self.put(behind);
-        Part(begin, end)
+        self.text.extend_from_slice(cut(target));
+        Part(begin as u32, self.text.len() as u32)
     }
 
     /// A part of the text; empty if it was cut off.
@@ -155,4 +154,9 @@ impl Note {
         let id = id.as_bytes();
         !id.is_empty() && trace.windows(id.len()).any(|part| part == id)
     }
+}
+
+/// As much of a text as is noted.
+fn cut(text: &[u8]) -> &[u8] {
+    &text[..text.len().min(PART_MAX)]
 }

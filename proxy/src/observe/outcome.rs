@@ -257,7 +257,7 @@ impl<'c> Outcome<'c> {
         }
         let now = clock::now();
         let total = now.saturating_duration_since(self.times.begun);
-        let micros = u64::try_from(total.as_micros()).unwrap_or(u64::MAX);
+        let micros = clock::in_micros(total);
         let class = self.status.map(class);
         let snapshot = worker.shared.load();
         let listener = snapshot.listener(self.client.listener);
@@ -285,7 +285,7 @@ impl<'c> Outcome<'c> {
                 note.candidates = group.candidates.len();
                 note.fail_open = group.unhealthy_routing.is_some();
             }
-            self.finish(&mut note, now);
+            self.finish(&mut note, now, total);
             let badly = self.cut_short
                 || self.retries > 0
                 || note
@@ -315,11 +315,11 @@ impl<'c> Outcome<'c> {
 
 impl Outcome<'_> {
     /// Says in a note what came of it all.
-    fn finish(&self, note: &mut Note, now: Instant) {
+    fn finish(&self, note: &mut Note, now: Instant, total: Duration) {
         let client = self.client;
         let status = self.status;
         note.kind = client.kind(status == Some(101));
-        note.ended = clock::wall_micros();
+        note.ended = client.worker.wall_micros(now);
         note.client = Some(client.peer);
         note.local = Some(client.local);
         note.connection = client.number;
@@ -341,7 +341,7 @@ impl Outcome<'_> {
         (note.received, note.sent) = self.moved;
         note.retries = self.retries;
         note.whole = self.complete;
-        note.times = self.times.shown(now);
+        note.times = self.times.shown(now, total);
         if let Some(tls) = client.tls() {
             (note.protocol, note.cipher) = (tls.version, tls.cipher);
             note.resumed = tls.resumed;
@@ -351,7 +351,7 @@ impl Outcome<'_> {
 }
 
 impl Times {
-    fn shown(&self, end: Instant) -> Durations {
+    fn shown(&self, end: Instant, total: Duration) -> Durations {
         let since =
             |from: Option<Instant>, to: Option<Instant>| Some(to?.saturating_duration_since(from?));
         let flowing = self
@@ -362,7 +362,7 @@ impl Times {
             request: since(Some(self.begun), self.dispatched),
             target: self.answered.map(|(_, took)| took),
             response: since(self.answered.map(|(at, _)| at), flowing),
-            total: end.saturating_duration_since(self.begun),
+            total,
             elsewhere: self.elsewhere,
         }
     }

@@ -9,6 +9,8 @@ use longshore_config::LogFormat;
 use super::access_log;
 use super::log_writer::LogSide;
 use super::note::Note;
+use super::room::Room;
+use super::text::Second;
 
 /// What a worker has to note.
 #[derive(Debug, Default)]
@@ -34,11 +36,16 @@ pub(crate) struct Recorder {
         reason = "they come and go as boxes, and stay where they are"
     )]
     spare: RefCell<Vec<Box<Note>>>,
+    /// That of the latest line.
+    second: RefCell<Second>,
 }
 
 /// Empty notes that are kept for the next requests, at the most: as many as are at work at a time
 /// in a worker that is not overloaded.
 const SPARE_MAX: usize = 256;
+
+/// Room for a line about a request that is kept. Most take a part of it.
+const KEPT_LINE: usize = 8 * 1024;
 
 impl Recorder {
     /// From now on it notes that.
@@ -64,10 +71,11 @@ impl Recorder {
     pub(crate) fn take(&self, mut note: Box<Note>, badly: bool) {
         let mut settings = self.settings.borrow_mut();
         if let Some((format, log)) = &mut settings.log {
-            log.add(|out| match format {
-                LogFormat::Alb => access_log::alb(&note, out),
-                LogFormat::Json => access_log::json(&note, out),
-            });
+            let second = &mut self.second.borrow_mut();
+            match format {
+                LogFormat::Alb => log.add(|room| access_log::alb(&note, second, room)),
+                LogFormat::Json => log.add(|room| access_log::json(&note, second, room)),
+            }
         }
         note.shrink();
         let ring = if badly { &self.badly } else { &self.well };
@@ -101,7 +109,9 @@ impl Recorder {
     /// Notes a connection, if there is a log of them.
     pub(crate) fn connected(&self, write: impl FnOnce(&mut Vec<u8>)) {
         if let Some(log) = &mut self.settings.borrow_mut().connections {
-            log.add(write);
+            let mut line = Vec::new();
+            write(&mut line);
+            log.add_text(&line);
         }
     }
 
@@ -116,12 +126,18 @@ impl Recorder {
             .collect();
         found.sort_by_key(|note| std::cmp::Reverse(note.ended));
         found.truncate(most);
-        let mut line = Vec::new();
+        let mut bytes = vec![0; KEPT_LINE];
         let shown = found.into_iter().filter_map(|note| {
-            line.clear();
-            access_log::json(note, &mut line);
+            let second = &mut self.second.borrow_mut();
+            let line = loop {
+                let room = access_log::json(note, second, Room::new(&mut bytes));
+                match room.left() {
+                    Some(left) => break &bytes[..bytes.len() - left],
+                    None => bytes.resize(2 * bytes.len(), 0),
+                }
+            };
             // It is JSON, as tests show.
-            serde_json::from_slice(&line).ok()
+            serde_json::from_slice(line).ok()
         });
         shown.collect()
     }

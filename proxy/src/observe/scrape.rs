@@ -16,6 +16,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use self::targets::Lines;
 use super::counters::{Sides, Times};
 use super::ledger::{GroupSide, ListenerLedger};
 use super::metrics::WorkerMetrics;
@@ -98,20 +99,17 @@ pub(crate) struct TargetFigures {
 }
 
 impl Scrape {
-    /// The text.
+    /// The text up to the figures of targets, and what makes the rest of it.
     ///
     /// # Errors
     /// Only if the text cannot be written into memory.
-    pub(crate) fn render(mut self) -> Result<Vec<u8>, fmt::Error> {
+    pub(crate) fn render(mut self) -> Result<(String, Lines), fmt::Error> {
         let targets = std::mem::take(&mut self.figures.targets);
         let mut registry = Registry::with_prefix("longshore");
         registry.register_collector(Box::new(self));
         let mut out = String::new();
         text::encode_registry(&mut out, &registry)?;
-        let mut out = out.into_bytes();
-        targets::write(&targets, &mut out);
-        out.extend_from_slice(b"# EOF\n");
-        Ok(out)
+        Ok((out, Lines::new(targets)))
     }
 }
 

@@ -44,8 +44,18 @@ fn scrape(figures: Figures) -> String {
         logs: [[("written", 5), ("queue_full", 0), ("write_failed", 0)]; 3],
         admin_connections: [("served", 1), ("refused", 0), ("stalled", 0)],
     };
-    let text = scrape.render().expect("text in memory");
-    String::from_utf8(text).expect("text")
+    let (mut text, mut lines) = scrape.render().expect("text in memory");
+    loop {
+        // Pieces as small as the lines of one target, and as large as those of hundreds.
+        let least = if text.len() % 2 == 0 { 1 } else { 40_000 };
+        let piece = lines.write(least);
+        if piece.is_empty() {
+            assert!(lines.write(least).is_empty(), "it is over");
+            return text;
+        }
+        assert!(piece.len() < least + 4_096, "{} bytes", piece.len());
+        text.push_str(str::from_utf8(&piece).expect("text"));
+    }
 }
 
 fn figures() -> Figures {
@@ -135,6 +145,18 @@ fn a_target_has_all_of_its_lines_whatever_its_source_calls_it() {
     ];
     assert_eq!(lines, expected);
     assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1);
+    // What one name has stays together, behind what it means.
+    for name in [
+        "requests counter",
+        "failures counter",
+        "responses counter",
+        "in_flight gauge",
+    ] {
+        let head = format!("\n# TYPE longshore_target_{name}\nlongshore_target_");
+        assert_eq!(text.matches(&head).count(), 1, "{name}");
+    }
+    let text = scrape(figures());
+    assert!(text.ends_with("# TYPE longshore_target_response_seconds histogram\n# EOF\n"));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! understood, never copied.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 use longshore_config::{TraceParent, XffMode};
@@ -137,13 +138,14 @@ pub struct Outgoing<'o> {
     pub host_is_ours: bool,
 }
 
-/// Writes a request's head for its target.
+/// Writes a request's head for its target. Tells where the trace identifier stands in it, if it
+/// wrote one.
 pub fn write_request(
     out: &mut Vec<u8>,
     head: &RequestHead<'_>,
     admitted: &Admitted<'_>,
     outgoing: &Outgoing<'_>,
-) {
+) -> Option<Range<usize>> {
     let Outgoing {
         forwarded,
         attributes,
@@ -160,6 +162,7 @@ pub fn write_request(
     let mut host_is_due = true;
     let mut addresses_are_due = attributes.xff == XffMode::Append;
     let mut trace_is_due = outgoing.trace.filter(|_| attributes.trace_id);
+    let mut trace = None;
     let mut option_is_due = true;
     let mut protocol_is_due = true;
     let mut length_is_due = true;
@@ -207,7 +210,7 @@ pub fn write_request(
             | Kind::Tls => {}
             Kind::TraceId if attributes.trace_id => {
                 if let Some(seed) = trace_is_due.take() {
-                    push_trace_id(out, Some(field.value), head.len, seed);
+                    trace = Some(push_trace_id(out, Some(field.value), head.len, seed));
                 }
             }
             Kind::Date | Kind::Other | Kind::TraceId => {
@@ -248,7 +251,7 @@ pub fn write_request(
     }
     out.extend_from_slice(forwarded.other_lines());
     if let Some(seed) = trace_is_due {
-        push_trace_id(out, None, head.len, seed);
+        trace = Some(push_trace_id(out, None, head.len, seed));
     }
     if attributes.traceparent == TraceParent::Create
         && let Some(seed) = outgoing.trace
@@ -260,6 +263,7 @@ pub fn write_request(
         edits.push(out);
     }
     out.extend_from_slice(b"\r\n");
+    trace
 }
 
 /// Writes the Host for a target. Unless it is preserved, it is in small letters, has no port for a

@@ -264,9 +264,12 @@ pub(super) fn plan(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) 
             };
             let admitted = rewritten.apply(admitted);
             let mut out = client.worker.buffers.output();
-            headers::write_request(&mut out, &head, &admitted, &outgoing);
+            let trace = headers::write_request(&mut out, &head, &admitted, &outgoing);
             outcome.note(|note| {
-                if let Some(trace) = trace::written(&out) {
+                let trace = trace.and_then(|place| out.get(place));
+                // Where we make none, the client or the policy may have one.
+                let trace = trace.or_else(|| trace::written(&out));
+                if let Some(trace) = trace.or_else(|| trace::sent(head.fields)) {
                     note.trace = note.put(trace);
                 }
                 if let Some(host) = rewritten.host() {
@@ -296,6 +299,11 @@ pub(super) fn plan(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) 
             Plan::Forward(inbound, upload, route)
         }
         Err(answer) => {
+            outcome.note(|note| {
+                if let Some(sent) = trace::sent(head.fields) {
+                    note.trace = note.put(sent);
+                }
+            });
             // A client that waits for `100 Continue` may send its body or not: nobody can tell
             // where its next request begins.
             inbound.close |= admitted.expects_continue;
@@ -327,18 +335,14 @@ fn note_head(note: &mut Note, client: &Client, head: &RequestHead<'_>, facts: &F
     };
     let target = head.target.as_bytes();
     note.url = if target.starts_with(b"/") {
-        let scheme = client.scheme().as_bytes();
         let host = facts.host_name.as_bytes();
-        note.put_url(&[scheme, b"://", host, b":"], client.local.port(), target)
+        note.put_url(client.is_secure(), host, client.local.port(), target)
     } else {
         note.put(target)
     };
     let named = |name| head.fields.iter().find(|field| is(field.name, name));
     if let Some(agent) = named("user-agent") {
         note.user_agent = note.put(agent.value);
-    }
-    if let Some(sent) = trace::sent(head.fields) {
-        note.trace = note.put(sent);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a request is traced by: ALB's `X-Amzn-Trace-Id` and W3C trace context. Pure.
 
+use std::ops::Range;
+
 use super::headers::push_field;
 use crate::http1::field::{Field, Kind, is, kind};
 
@@ -66,9 +68,17 @@ fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
 /// - Without it, and with a large head: `Root=…`.
 /// - With a `Self`, which another load balancer set: that part is replaced.
 /// - With a `Root`: `Self=…` comes before it. Neither: `Root=…` does. All other parts are kept.
-pub fn push_trace_id(out: &mut Vec<u8>, sent: Option<&[u8]>, head: usize, seed: Seed) {
+///
+/// Tells where its value stands.
+pub fn push_trace_id(
+    out: &mut Vec<u8>,
+    sent: Option<&[u8]>,
+    head: usize,
+    seed: Seed,
+) -> Range<usize> {
     out.extend_from_slice(TRACE_ID.as_bytes());
     out.extend_from_slice(b": ");
+    let begin = out.len();
     let sent = sent.filter(|sent| !sent.is_empty() && head <= KEPT_MAX);
     match sent {
         None => {
@@ -102,7 +112,9 @@ pub fn push_trace_id(out: &mut Vec<u8>, sent: Option<&[u8]>, head: usize, seed: 
             out.extend_from_slice(sent);
         }
     }
+    let end = out.len();
     out.extend_from_slice(b"\r\n");
+    begin..end
 }
 
 /// The trace identifier in a head that was written for a target.

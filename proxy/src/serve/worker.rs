@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::crowd::{ConnectionLimits, Place};
 use super::{connection, desks::Desks, listener, timers::TICK, timers::Timers};
 use crate::app::dropped;
-use crate::clock;
+use crate::clock::{self, Wall};
 use crate::control::controller::Event;
 use crate::control::ids::{GroupId, ListenerId};
 use crate::control::run::Message;
@@ -139,6 +139,8 @@ pub(crate) struct Worker {
     cookies_expire: Cell<[u8; clock::HTTP_DATE_LEN]>,
     /// Seconds since 1970-01-01, at most a second old.
     epoch: Cell<u32>,
+    /// The wall clock as of the latest tick.
+    wall: Cell<Wall>,
     rng: RefCell<SmallRng>,
 }
 
@@ -154,6 +156,12 @@ impl Worker {
     /// The date as responses state it.
     pub(crate) fn date(&self) -> [u8; clock::HTTP_DATE_LEN] {
         self.date.get()
+    }
+
+    /// The wall clock at a moment of now, in microseconds since 1970-01-01. A clock that was set
+    /// meanwhile is seen with the next tick.
+    pub(crate) fn wall_micros(&self, now: Instant) -> u64 {
+        self.wall.get().micros(now)
     }
 
     /// When a browser drops a cookie that is set now, as a date.
@@ -298,6 +306,7 @@ pub(crate) fn run(
         date: Cell::new(clock::http_date(clock::wall())),
         cookies_expire: Cell::new(clock::http_date(clock::wall() + COOKIE_LIFE)),
         epoch: Cell::new(clock::epoch(clock::wall())),
+        wall: Cell::new(Wall::read()),
         timers: Timers::new(),
         handshakes: Rc::default(),
         metrics: Arc::clone(&peers[index].metrics),
@@ -335,6 +344,7 @@ async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
             },
             _ = tick.tick() => {
                 worker.timers.tick();
+                worker.wall.set(Wall::read());
                 worker.recorder.flush();
                 since_sweep += TICK;
                 if since_sweep >= SWEEP {

@@ -1,74 +1,138 @@
 //! Figures of targets. A target that is gone has none.
 //!
 //! They are most of the text, and there may be ten thousand of them: their lines are written in
-//! place and not by the library. What tells one target from another is written once, and copied into
-//! each of its lines.
-
-use std::net::SocketAddr;
+//! place and not by the library, some at a time and not before they are wanted. What tells one
+//! target from another is written once, and copied into each of its lines.
 
 use super::TargetFigures;
 use crate::observe::counters::{CLASSES, Row, TARGET_TIMES, Times, in_seconds};
 use crate::observe::text;
 use crate::upstream::endpoint::Endpoint;
 
-/// Room for the lines of a target, so that the text is not copied again and again while it grows.
-/// What is not used of it is never touched.
-const ROOM: usize = 3 * 1024;
+/// More than the lines of one name have for one target, so that a piece does not grow beyond its
+/// room.
+const ROOM: usize = 8 * 1024;
 
-pub(super) fn write(targets: &[TargetFigures], out: &mut Vec<u8>) {
-    out.reserve(targets.len() * ROOM);
-    let labels = Labels::of(targets);
-    let each = || {
-        let endpoints = targets.iter().map(|target| &*target.endpoint);
-        endpoints.zip(labels.iter())
-    };
-    head(
-        out,
-        "target_requests counter",
-        "Requests that a target was given",
-    );
-    for (endpoint, labels) in each() {
-        let name = "target_requests_total";
-        line(out, name, labels, b"", endpoint.requests());
-    }
-    head(
-        out,
-        "target_failures counter",
-        "Requests that failed at a target: no connection, or no response",
-    );
-    for (endpoint, labels) in each() {
-        let count = endpoint.failures();
-        if count > 0 {
-            line(out, "target_failures_total", labels, b"", count);
-        }
-    }
-    head(
-        out,
-        "target_responses counter",
-        "Responses of a target, by class of status",
-    );
-    let codes = CLASSES.map(|class| format!(",code=\"{class}\""));
-    for (endpoint, labels) in each() {
-        for (code, count) in codes.iter().zip(responses(endpoint)) {
+/// The series of one name.
+struct Family {
+    head: &'static str,
+    write: fn(&Endpoint, &[u8], &Ends, &mut Vec<u8>),
+}
+
+/// All of them, in the order in which they are written: what one name has stays together
+/// (OpenMetrics, "MetricFamily").
+const FAMILIES: [Family; 5] = [
+    Family {
+        head: "# HELP longshore_target_requests Requests that a target was given\n\
+               # TYPE longshore_target_requests counter\n",
+        write: |endpoint, labels, _, out| {
+            let begin = b"longshore_target_requests_total{";
+            line(out, begin, labels, b"} ", endpoint.requests());
+        },
+    },
+    Family {
+        head: "# HELP longshore_target_failures Requests that failed at a target: no connection, or no response\n\
+               # TYPE longshore_target_failures counter\n",
+        write: |endpoint, labels, _, out| {
+            let count = endpoint.failures();
             if count > 0 {
-                let name = "target_responses_total";
-                line(out, name, labels, code.as_bytes(), count);
+                let begin = b"longshore_target_failures_total{";
+                line(out, begin, labels, b"} ", count);
             }
+        },
+    },
+    Family {
+        head: "# HELP longshore_target_responses Responses of a target, by class of status\n\
+               # TYPE longshore_target_responses counter\n",
+        write: |endpoint, labels, ends, out| {
+            for (end, count) in ends.codes.iter().zip(responses(endpoint)) {
+                if count > 0 {
+                    let begin = b"longshore_target_responses_total{";
+                    line(out, begin, labels, end.as_bytes(), count);
+                }
+            }
+        },
+    },
+    Family {
+        head: "# HELP longshore_target_in_flight Requests at a target\n\
+               # TYPE longshore_target_in_flight gauge\n",
+        write: |endpoint, labels, _, out| {
+            let begin = b"longshore_target_in_flight{";
+            line(out, begin, labels, b"} ", endpoint.in_flight());
+        },
+    },
+    Family {
+        head: "# HELP longshore_target_response_seconds From the first byte that went to a target to the head of its response\n\
+               # TYPE longshore_target_response_seconds histogram\n",
+        write: write_times,
+    },
+];
+
+/// What stands behind the labels of a target in its lines.
+#[derive(Debug)]
+struct Ends {
+    codes: [String; CLASSES.len()],
+    bounds: [String; TARGET_TIMES.len()],
+}
+
+/// All lines of targets, as far as they were not written yet.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    targets: Vec<TargetFigures>,
+    /// The labels of those that had their first line, one behind the other, and their ends.
+    labels: Vec<u8>,
+    places: Vec<usize>,
+    ends: Ends,
+    /// What comes next.
+    family: usize,
+    target: usize,
+}
+
+impl Lines {
+    pub(super) fn new(targets: Vec<TargetFigures>) -> Self {
+        Self {
+            labels: Vec::new(),
+            places: Vec::with_capacity(targets.len()),
+            targets,
+            ends: Ends {
+                codes: CLASSES.map(|class| format!(",code=\"{class}\"}} ")),
+                bounds: TARGET_TIMES.map(|bound| format!(",le=\"{:?}\"}} ", in_seconds(bound))),
+            },
+            family: 0,
+            target: 0,
         }
     }
-    head(out, "target_in_flight gauge", "Requests at a target");
-    for (endpoint, labels) in each() {
-        line(out, "target_in_flight", labels, b"", endpoint.in_flight());
-    }
-    head(
-        out,
-        "target_response_seconds histogram",
-        "From the first byte that went to a target to the head of its response",
-    );
-    let bounds = TARGET_TIMES.map(|bound| format!(",le=\"{:?}\"", in_seconds(bound)));
-    for (endpoint, labels) in each() {
-        let times = Times::sum(endpoint.figures().map(|side| &side.time));
-        write_times(out, labels, &bounds, &times);
+
+    /// The next lines: at least so many bytes of them, unless it is the end. Nothing behind that.
+    pub(crate) fn write(&mut self, least: usize) -> Vec<u8> {
+        if self.family > FAMILIES.len() {
+            return Vec::new();
+        }
+        let mut out = Vec::with_capacity(least + ROOM);
+        while out.len() < least {
+            let Some(family) = FAMILIES.get(self.family) else {
+                out.extend_from_slice(b"# EOF\n");
+                self.family += 1;
+                break;
+            };
+            if self.target == 0 {
+                out.extend_from_slice(family.head.as_bytes());
+            }
+            let Some(target) = self.targets.get(self.target) else {
+                (self.family, self.target) = (self.family + 1, 0);
+                continue;
+            };
+            if self.target == self.places.len() {
+                write_labels(target, &mut self.labels);
+                self.places.push(self.labels.len());
+            }
+            let before = self.target.checked_sub(1);
+            let begin = before.map_or(0, |before| self.places[before]);
+            let labels = &self.labels[begin..self.places[self.target]];
+            (family.write)(&target.endpoint, labels, &self.ends, &mut out);
+            self.target += 1;
+        }
+        out
     }
 }
 
@@ -84,94 +148,47 @@ fn responses(endpoint: &Endpoint) -> [u64; CLASSES.len()] {
 }
 
 /// A histogram, unless nothing is in it.
-fn write_times(
-    out: &mut Vec<u8>,
-    labels: &[u8],
-    bounds: &[String; TARGET_TIMES.len()],
-    times: &Times<{ TARGET_TIMES.len() }>,
-) {
+fn write_times(endpoint: &Endpoint, labels: &[u8], ends: &Ends, out: &mut Vec<u8>) {
+    let times = Times::sum(endpoint.figures().map(|side| &side.time));
     let all = times.count();
     if all == 0 {
         return;
     }
-    begin(out, "target_response_seconds_sum", labels, b"");
+    out.extend_from_slice(b"longshore_target_response_seconds_sum{");
+    out.extend_from_slice(labels);
+    out.extend_from_slice(b"} ");
     text::seconds(std::time::Duration::from_micros(times.micros), out);
     out.push(b'\n');
-    line(out, "target_response_seconds_count", labels, b"", all);
+    let begin = b"longshore_target_response_seconds_count{";
+    line(out, begin, labels, b"} ", all);
+    let begin = b"longshore_target_response_seconds_bucket{";
     let mut below = 0;
-    for (bound, count) in bounds.iter().zip(times.buckets) {
+    for (end, count) in ends.bounds.iter().zip(times.buckets) {
         below += count;
-        let name = "target_response_seconds_bucket";
-        line(out, name, labels, bound.as_bytes(), below);
+        line(out, begin, labels, end.as_bytes(), below);
     }
-    let name = "target_response_seconds_bucket";
-    line(out, name, labels, b",le=\"+Inf\"", all);
+    line(out, begin, labels, b",le=\"+Inf\"} ", all);
 }
 
-/// What stands before the lines of one name. `named`: the name and its kind.
-fn head(out: &mut Vec<u8>, named: &str, help: &str) {
-    let name = named.split(' ').next().unwrap_or(named);
-    for part in [
-        "# HELP longshore_",
-        name,
-        " ",
-        help,
-        "\n# TYPE longshore_",
-        named,
-        "\n",
-    ] {
-        out.extend_from_slice(part.as_bytes());
-    }
-}
-
-fn line(out: &mut Vec<u8>, name: &str, labels: &[u8], more: &[u8], value: u64) {
-    begin(out, name, labels, more);
+fn line(out: &mut Vec<u8>, begin: &[u8], labels: &[u8], end: &[u8], value: u64) {
+    out.extend_from_slice(begin);
+    out.extend_from_slice(labels);
+    out.extend_from_slice(end);
     text::number(value, out);
     out.push(b'\n');
 }
 
-/// A line up to its value.
-fn begin(out: &mut Vec<u8>, name: &str, labels: &[u8], more: &[u8]) {
-    out.extend_from_slice(b"longshore_");
-    out.extend_from_slice(name.as_bytes());
-    out.push(b'{');
-    out.extend_from_slice(labels);
-    out.extend_from_slice(more);
-    out.extend_from_slice(b"} ");
-}
-
-/// The labels of each target, one behind the other.
-struct Labels {
-    text: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Labels {
-    fn of(targets: &[TargetFigures]) -> Self {
-        let mut text = Vec::new();
-        let mut ends = Vec::with_capacity(targets.len());
-        for target in targets {
-            let endpoint = &target.endpoint;
-            text.extend_from_slice(b"target_group=\"");
-            escape(&endpoint.group, &mut text);
-            text.extend_from_slice(b"\",target=\"");
-            escape(&endpoint.key.to_string(), &mut text);
-            text.extend_from_slice(b"\",address=\"");
-            let address: SocketAddr = endpoint.address;
-            text::socket(address, &mut text);
-            text.extend_from_slice(b"\",zone=\"");
-            escape(target.zone.as_deref().unwrap_or_default(), &mut text);
-            text.push(b'"');
-            ends.push(text.len());
-        }
-        Self { text, ends }
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        let begins = std::iter::once(0).chain(self.ends.iter().copied());
-        let places = begins.zip(self.ends.iter().copied());
-        places.map(|(begin, end)| &self.text[begin..end])
-    }
+fn write_labels(target: &TargetFigures, out: &mut Vec<u8>) {
+    let endpoint = &target.endpoint;
+    out.extend_from_slice(b"target_group=\"");
+    escape(&endpoint.group, out);
+    out.extend_from_slice(b"\",target=\"");
+    escape(&endpoint.name, out);
+    out.extend_from_slice(b"\",address=\"");
+    text::socket(endpoint.address, out);
+    out.extend_from_slice(b"\",zone=\"");
+    escape(target.zone.as_deref().unwrap_or_default(), out);
+    out.push(b'"');
 }
 
 /// The value of a label (OpenMetrics, "escaped-string"): sources name targets as they like.
