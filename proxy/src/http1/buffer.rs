@@ -162,7 +162,8 @@ impl Buffers {
     /// Takes a vector of [`Self::output`] back.
     pub(crate) fn put_output(&self, mut output: Vec<u8>) {
         let mut kept = self.output.borrow_mut();
-        if kept.len() < OUTPUT_KEPT && output.capacity() <= OUTPUT_KEPT_SIZE {
+        let fits = (1..=OUTPUT_KEPT_SIZE).contains(&output.capacity());
+        if fits && kept.len() < OUTPUT_KEPT {
             output.clear();
             kept.push(output);
         }

@@ -223,7 +223,12 @@ pub(crate) fn poll_ask(
             }
         }));
     }
-    if upload.is_over() && link.poll_gone(buffers, cx).is_ready() {
+    let gone = match upload.is_over() {
+        true => link.poll_gone(buffers, cx),
+        // The target may not take what is left of the request for long.
+        false => link.poll_reset(cx),
+    };
+    if gone.is_ready() {
         return Poll::Ready(Err(AttemptError::ClientGone));
     }
     client
@@ -538,7 +543,11 @@ pub(crate) async fn relay(
         if downloaded && (uploaded || close) {
             return Poll::Ready(Ok(()));
         }
-        if uploaded && !link.is_pending() && link.poll_gone(buffers, cx).is_ready() {
+        let gone = match uploaded && !link.is_pending() {
+            true => link.poll_gone(buffers, cx),
+            false => link.poll_reset(cx),
+        };
+        if gone.is_ready() {
             return Poll::Ready(Err(RelayError::Client));
         }
         let quiet = std::task::ready!(client.poll_quiet(lease.endpoint(), limits.idle, cx));

@@ -107,6 +107,15 @@ impl Link {
         Poll::Ready(Ok(()))
     }
 
+    /// Ready when the client has reset its stream of HTTP/2. Of other clients that is known when they
+    /// are read from.
+    pub(crate) fn poll_reset(&self, cx: &Context<'_>) -> Poll<()> {
+        match &self.wire.stream {
+            Stream::Http2(stream) => stream.poll_gone(cx).map(drop),
+            _ => Poll::Pending,
+        }
+    }
+
     /// Ready when the client has gone. What it sends meanwhile is kept for later, up to a buffer.
     pub(crate) fn poll_gone(&mut self, buffers: &Buffers, cx: &mut Context<'_>) -> Poll<()> {
         // Nothing can come that would be kept.

@@ -84,10 +84,11 @@ pub(crate) async fn serve(client: &Client, stream: Stream, before: Buffer) {
     let mut streams = FuturesUnordered::new();
     let mut serving = Serving::new(client, &connection);
     poll_fn(|cx| serving.poll(&mut streams, guarded, cx)).await;
-    // Streams that are left see that the connection is over. Meanwhile the client reads the last
-    // words. The time being over is an end like another.
+    // Streams that are left were reset, and see it. Meanwhile the client reads the last words. The
+    // time being over is an end like another.
     let farewell = tokio::time::timeout(FAREWELL, poll_fn(|cx| connection.poll_farewell(cx)));
-    let (farewell, ()) = tokio::join!(farewell, streams.map(drop).collect::<()>());
+    let streams = tokio::time::timeout(FAREWELL, streams.map(drop).collect::<()>());
+    let (farewell, _) = tokio::join!(farewell, streams);
     if let Ok(Err(error)) = farewell {
         tracing::debug!(%error, "a connection did not end well");
     }
@@ -135,12 +136,20 @@ impl<'c> Serving<'c> {
     ) -> Poll<()> {
         // What streams say now is looked at below in any case.
         self.connection.awake();
+        let mut accepted = 0;
         loop {
             while let Poll::Ready(Some(_)) = streams.poll_next_unpin(cx) {}
             match self.connection.poll_event(cx) {
                 Poll::Ready(Some(Event::Request(opened))) => {
                     let (open, stream, head) = self.accept(opened);
                     streams.push(exchange(open, stream, head));
+                    accepted += 1;
+                    if accepted >= STREAMS_MAX {
+                        // Those that are answered here end at once: others on this thread are to
+                        // have their turn.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
                 }
                 Poll::Ready(Some(Event::Malformed(why))) => {
                     self.client.worker.metrics.http2_malformed.add(1);
@@ -163,7 +172,8 @@ impl<'c> Serving<'c> {
     fn begins(&self) -> bool {
         let connection = self.connection;
         let sound = connection.abuse().is_none() && !connection.is_ending();
-        self.end == End::Open && !connection.has_begun() && sound
+        let stays = self.end == End::Open && !self.client.worker.is_draining();
+        stays && !connection.has_begun() && sound
     }
 
     /// What a new stream is made of.

@@ -25,9 +25,9 @@ const CONTENT_MAX: usize = 4 * RECORD;
 /// More than what records of that much content take beside it, with an update of keys and an alert.
 const AROUND: usize = 2 * 1024;
 
-/// The most that may wait for more: rustls takes messages of a handshake up to 64 KiB, in records
-/// with their frames.
-const REST_MAX: usize = 96 * 1024;
+/// The most that may wait for more: as much as rustls keeps with buffers of its own, for a message
+/// of a handshake in records with their frames.
+const REST_MAX: usize = 0xFFFF;
 
 thread_local! {
     /// What was read and is being understood.
@@ -48,6 +48,9 @@ pub(crate) struct Session {
     kept: Kept,
     /// What came and waits for more.
     rest: Vec<u8>,
+    /// What came was wrong. rustls has noted places in it and must not be asked any more: it would
+    /// look for them in what comes next.
+    failed: bool,
 }
 
 /// What stays with a connection until somebody takes it.
@@ -100,6 +103,7 @@ impl Session {
             tls,
             kept: Kept::default(),
             rest: Vec::new(),
+            failed: false,
         };
         // A client speaks first.
         session.take_queued();
@@ -159,13 +163,17 @@ impl Session {
     /// what does not fit there is kept, as are answers. Tells how many bytes were read.
     ///
     /// # Errors
-    /// If that fails, or if what came is wrong. Then [`Self::output`] says so to the other side.
+    /// If that fails, or if what came is wrong. Then [`Self::output`] says so to the other side, and
+    /// nothing can be received or sealed any more.
     pub(super) fn receive(
         &mut self,
         most: usize,
         read: impl FnOnce(&mut [u8]) -> Poll<io::Result<usize>>,
         room: Option<&mut ReadBuf<'_>>,
     ) -> Poll<io::Result<usize>> {
+        if self.failed {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        }
         CAME.with_borrow_mut(|space| {
             let before = self.rest.len();
             let end = before + most;
@@ -190,17 +198,18 @@ impl Session {
             let used = match self.understand(came, room) {
                 Ok(used) => used,
                 Err(error) => {
-                    // The alert.
-                    self.take_queued();
+                    self.fail();
                     return Poll::Ready(Err(error));
                 }
             };
             let rest = &came[used..];
             if rest.len() > REST_MAX {
+                self.fail();
                 let error = "a message without an end";
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
             }
             self.rest.clear();
+            self.rest.reserve_exact(rest.len());
             self.rest.extend_from_slice(rest);
             Poll::Ready(Ok(count))
         })
@@ -266,8 +275,18 @@ impl Session {
         }
     }
 
+    /// What came was wrong: nothing more than the alert that says so.
+    fn fail(&mut self) {
+        self.take_queued();
+        self.rest = Vec::new();
+        self.failed = true;
+    }
+
     /// Says something, as bytes at the beginning of `out`. Tells how many.
     fn say(&mut self, say: &Say<'_>, out: &mut Vec<u8>) -> io::Result<usize> {
+        if self.failed {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         let most = match say {
             Say::Nothing | Say::End => AROUND,
             Say::Content(first, second) => AROUND + first.len() + second.len(),
@@ -284,7 +303,10 @@ impl Session {
                 Ok(Step::On) => {}
                 Ok(Step::Said(count)) => break Ok(count),
                 Ok(Step::Waits) => break Err(io::ErrorKind::NotConnected.into()),
-                Err(error) => break Err(error),
+                Err(error) => {
+                    self.fail();
+                    return Err(error);
+                }
             }
         };
         rest.drain(..used);

@@ -182,6 +182,29 @@ fn what_was_changed_on_the_way_is_an_error_and_the_other_side_is_told() {
 }
 
 #[test]
+fn a_session_that_met_something_wrong_says_and_understands_nothing_any_more() {
+    for version in [&TLS12, &TLS13] {
+        for (mut session, hello) in [(server(version), 1), (client(version), 2)] {
+            flush(&mut session, &mut Vec::new());
+            // A hello of 100 bytes of which 4 are there, and content in the middle of it: rustls has
+            // noted where the first begins.
+            let mut wrong = vec![22, 3, 3, 0, 8, hello, 0, 0, 100, 3, 3, 0, 0];
+            wrong.extend_from_slice(&[23, 3, 3, 0, 1, 0]);
+            let heard = hear(&mut session, &mut wrong, 20_000, None);
+            assert!(matches!(heard, Poll::Ready(Err(_))), "{heard:?}");
+            let said = session.output().len();
+            session.end();
+            assert_eq!(session.output().len(), said);
+            let sealed = session.seal(b"content", b"", |_| panic!("it is written"));
+            assert!(sealed.is_err());
+            let heard = hear(&mut session, &mut b"more".to_vec(), 20_000, None);
+            assert!(matches!(heard, Poll::Ready(Err(_))), "{heard:?}");
+            assert_eq!(session.rest.capacity(), 0);
+        }
+    }
+}
+
+#[test]
 fn the_end_is_announced_once_and_what_comes_after_it_counts_for_nothing() {
     for version in [&TLS12, &TLS13] {
         let (mut client, mut server) = (client(version), server(version));

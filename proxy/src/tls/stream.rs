@@ -15,8 +15,11 @@ use tokio::net::TcpStream;
 
 use super::session::Session;
 
-/// The most that is read from the socket at once: a record with its frame.
-const READ: usize = 16 * 1024;
+/// What a record has beside its content, at most (RFC 8446 §5.2).
+const FRAME: usize = 5 + 256;
+
+/// The most that is read from the socket at once: the largest record.
+const READ: usize = 16 * 1024 + FRAME;
 
 /// The most records without content that are read in one look at an idle connection.
 const LOOK: usize = 16;
@@ -93,8 +96,9 @@ impl TlsStream {
                 return Poll::Ready(Ok(()));
             }
             // The content of what is read fits into the room, but for that of a record that was half
-            // read before.
-            let count = READ.min(room.remaining());
+            // read before, and the last bytes of small ones. A whole record as large as the room is
+            // read at once.
+            let count = READ.min(room.remaining() + FRAME);
             let before = room.filled().len();
             if std::task::ready!(self.poll_receive(count, Some(room), cx))? == 0 {
                 // RFC 8446 §6.1: without a word at the end, what came may have been cut short.
