@@ -13,6 +13,7 @@ pub(crate) mod head;
 pub mod hpack;
 pub(crate) mod inbound;
 pub(crate) mod outbound;
+mod staged;
 pub(crate) mod watch;
 
 /// What a client sends first when it knows that we speak HTTP/2 (RFC 9113 §3.4).

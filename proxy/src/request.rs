@@ -405,7 +405,8 @@ async fn unless_gone<T>(
         if let Poll::Ready(done) = future.as_mut().poll(cx) {
             return Poll::Ready(Some(done));
         }
-        link.poll_gone(&client.worker.buffers, cx).map(|()| None)
+        link.poll_gone(true, &client.worker.buffers, cx)
+            .map(|()| None)
     })
     .await
 }

@@ -13,6 +13,7 @@ use h2::{RecvStream, SendStream};
 use tokio::io::ReadBuf;
 
 use super::head::{Content, Framing, push_trailers, trailers};
+use super::staged::Staged;
 use super::watch::Sends;
 use crate::http1::chunked::{Part, push_size};
 
@@ -30,9 +31,7 @@ pub(crate) struct Receiver {
     /// How it ended, behind what was gathered.
     failed: Option<h2::Error>,
     /// Bytes of HTTP/1.1 that go before the rest of the content.
-    staged: Vec<u8>,
-    /// How much of `staged` was taken.
-    taken: usize,
+    staged: Staged,
     state: Coming,
 }
 
@@ -52,8 +51,7 @@ impl Receiver {
             content: Bytes::new(),
             gathered: Vec::new(),
             failed: None,
-            staged: head,
-            taken: 0,
+            staged: head.into(),
             state: match framing {
                 Framing::None => Coming::Over,
                 Framing::Length | Framing::Chunked => Coming::Content,
@@ -63,7 +61,7 @@ impl Receiver {
 
     /// Nothing more comes, and all was read.
     pub(crate) fn is_over(&self) -> bool {
-        self.state == Coming::Over && self.taken == self.staged.len()
+        self.state == Coming::Over && self.staged.is_given()
     }
 
     /// Reads into the room what is there. Ready with nothing when it is over.
@@ -77,11 +75,7 @@ impl Receiver {
     ) -> Poll<Result<(), h2::Error>> {
         let start = room.filled().len();
         while room.remaining() > 0 {
-            if self.taken < self.staged.len() {
-                let rest = &self.staged[self.taken..];
-                let count = rest.len().min(room.remaining());
-                room.put_slice(&rest[..count]);
-                self.taken += count;
+            if self.staged.give(room) {
                 continue;
             }
             if !self.content.is_empty() {
@@ -91,7 +85,8 @@ impl Receiver {
                 // Fails only if more is released than came.
                 self.body.flow_control().release_capacity(count)?;
                 if self.content.is_empty() && self.framing == Framing::Chunked {
-                    self.stage(|staged| staged.extend_from_slice(b"\r\n"));
+                    self.staged
+                        .write(|staged| staged.extend_from_slice(b"\r\n"));
                 }
                 continue;
             }
@@ -114,7 +109,8 @@ impl Receiver {
                     Poll::Ready(Ok(trailers)) => {
                         self.state = Coming::Over;
                         if self.framing == Framing::Chunked {
-                            self.stage(|staged| push_trailers(staged, trailers.as_ref()));
+                            self.staged
+                                .write(|staged| push_trailers(staged, trailers.as_ref()));
                         }
                     }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -127,7 +123,8 @@ impl Receiver {
     }
 
     /// Takes over what came, while nobody reads it: as bytes, of which there are no more than the
-    /// window. The library keeps some 250 bytes for each frame, and a frame may hold one. Gives no window.
+    /// window. The library keeps some 250 bytes for each frame, and a frame may hold one. Gives no
+    /// window.
     pub(crate) fn gather(&mut self, cx: &mut Context<'_>) {
         while self.state == Coming::Content && self.failed.is_none() {
             match self.body.poll_data(cx) {
@@ -142,15 +139,9 @@ impl Receiver {
     /// What is read next.
     fn begin(&mut self, content: Bytes) {
         if !content.is_empty() && self.framing == Framing::Chunked {
-            self.stage(|staged| push_size(staged, content.len()));
+            self.staged.write(|staged| push_size(staged, content.len()));
         }
         self.content = content;
-    }
-
-    fn stage(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.staged.clear();
-        self.taken = 0;
-        write(&mut self.staged);
     }
 }
 

@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::engine::Opened;
 use super::fields::trailer;
 use super::head::{Content, Framing};
+use super::staged::Staged;
 use crate::http1::chunked::{Chunks, Part, push_size};
 use crate::http1::field::{Kind, kind_of, length};
 use crate::http1::head::Written;
@@ -21,9 +22,8 @@ pub(crate) struct Inbound {
     connection: Rc<Connection>,
     id: u32,
     framing: Framing,
-    /// Bytes of HTTP/1.1 that are read before content, and how much of them was.
-    staged: Vec<u8>,
-    taken: usize,
+    /// Bytes of HTTP/1.1 that are read before content.
+    staged: Staged,
     /// What is left of the chunk that is being read.
     chunk: usize,
     /// Nothing comes behind what is staged.
@@ -62,8 +62,7 @@ impl Inbound {
             connection: Rc::clone(connection),
             id,
             framing: request.framing,
-            staged: Vec::new(),
-            taken: 0,
+            staged: Staged::default(),
             chunk: 0,
             read: request.framing == Framing::None,
             sending: None,
@@ -97,7 +96,7 @@ impl Inbound {
 
     /// Nothing of the request is left to be read.
     pub(crate) fn is_read(&self) -> bool {
-        self.read && self.taken == self.staged.len() && !self.switched
+        self.read && self.staged.is_given() && !self.switched
     }
 
     /// See [`crate::http1::stream::Stream::end_with`].
@@ -112,11 +111,7 @@ impl Inbound {
     ) -> Poll<io::Result<()>> {
         let before = room.filled().len();
         while room.remaining() > 0 {
-            if self.taken < self.staged.len() {
-                let rest = &self.staged[self.taken..];
-                let count = rest.len().min(room.remaining());
-                room.put_slice(&rest[..count]);
-                self.taken += count;
+            if self.staged.give(room) {
                 continue;
             }
             if self.read || !self.read_content(room, cx) {
@@ -148,7 +143,7 @@ impl Inbound {
             drop(engine);
             self.read = true;
             if chunked {
-                self.stage(|staged| {
+                self.staged.write(|staged| {
                     staged.extend_from_slice(b"0\r\n");
                     staged.extend_from_slice(&trailers);
                     staged.extend_from_slice(b"\r\n");
@@ -160,7 +155,7 @@ impl Inbound {
             let size = content.len();
             drop(engine);
             self.chunk = size;
-            self.stage(|staged| push_size(staged, size));
+            self.staged.write(|staged| push_size(staged, size));
             return true;
         }
         let most = if chunked { self.chunk } else { content.len() };
@@ -171,16 +166,11 @@ impl Inbound {
         if chunked {
             self.chunk -= count;
             if self.chunk == 0 {
-                self.stage(|staged| staged.extend_from_slice(b"\r\n"));
+                self.staged
+                    .write(|staged| staged.extend_from_slice(b"\r\n"));
             }
         }
         true
-    }
-
-    fn stage(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.staged.clear();
-        self.taken = 0;
-        write(&mut self.staged);
     }
 
     /// Ready when the client has reset the stream, or its connection is gone.

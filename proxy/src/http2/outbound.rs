@@ -15,6 +15,7 @@ use tokio::io::ReadBuf;
 
 use super::flow::{Receiver, Sender, gone};
 use super::head::{push_response, request};
+use super::staged::Staged;
 use super::watch::Sends;
 use crate::http1::head::{RequestHead, room};
 
@@ -31,9 +32,8 @@ pub(crate) struct Outbound {
     response: Option<ResponseFuture>,
     /// Of the request.
     sender: Option<Sender>,
-    /// Interim responses that were not read, and how much of them was.
-    interim: Vec<u8>,
-    taken: usize,
+    /// The interim response that is read next.
+    interim: Staged,
     /// Of the response.
     receiver: Option<Receiver>,
     /// Ends with it: its place on the connection.
@@ -61,8 +61,7 @@ impl Outbound {
             to_head: false,
             response: None,
             sender: None,
-            interim: Vec::new(),
-            taken: 0,
+            interim: Staged::default(),
             receiver: None,
             _place: place,
         }
@@ -75,11 +74,7 @@ impl Outbound {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         loop {
-            if self.taken < self.interim.len() {
-                let rest = &self.interim[self.taken..];
-                let count = rest.len().min(room.remaining());
-                room.put_slice(&rest[..count]);
-                self.taken += count;
+            if self.interim.give(room) {
                 return Poll::Ready(Ok(()));
             }
             if let Some(receiver) = &mut self.receiver {
@@ -91,10 +86,9 @@ impl Outbound {
             };
             if let Poll::Ready(Some(interim)) = response.poll_informational(cx) {
                 let interim = interim.map_err(gone)?;
-                self.interim.clear();
-                self.taken = 0;
                 let (status, fields) = (interim.status(), interim.headers());
-                push_response(&mut self.interim, status, fields, true, self.to_head)
+                self.interim
+                    .write(|out| push_response(out, status, fields, true, self.to_head))
                     .map_err(io::Error::other)?;
                 continue;
             }
@@ -113,9 +107,7 @@ impl Outbound {
 
     fn begin(&mut self, response: Response<RecvStream>) -> io::Result<Receiver> {
         let (parts, body) = response.into_parts();
-        let mut head = std::mem::take(&mut self.interim);
-        head.clear();
-        self.taken = 0;
+        let mut head = self.interim.take();
         let ended = body.is_end_stream();
         let framing = push_response(&mut head, parts.status, &parts.headers, ended, self.to_head)
             .map_err(io::Error::other)?;

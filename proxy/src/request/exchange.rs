@@ -223,12 +223,8 @@ pub(crate) fn poll_ask(
             }
         }));
     }
-    let gone = match upload.is_over() {
-        true => link.poll_gone(buffers, cx),
-        // The target may not take what is left of the request for long.
-        false => link.poll_reset(cx),
-    };
-    if gone.is_ready() {
+    // The target may not take what is left of the request for long.
+    if link.poll_gone(upload.is_over(), buffers, cx).is_ready() {
         return Poll::Ready(Err(AttemptError::ClientGone));
     }
     client
@@ -543,11 +539,8 @@ pub(crate) async fn relay(
         if downloaded && (uploaded || close) {
             return Poll::Ready(Ok(()));
         }
-        let gone = match uploaded && !link.is_pending() {
-            true => link.poll_gone(buffers, cx),
-            false => link.poll_reset(cx),
-        };
-        if gone.is_ready() {
+        let may_read = uploaded && !link.is_pending();
+        if link.poll_gone(may_read, buffers, cx).is_ready() {
             return Poll::Ready(Err(RelayError::Client));
         }
         let quiet = std::task::ready!(client.poll_quiet(lease.endpoint(), limits.idle, cx));

@@ -107,23 +107,22 @@ impl Link {
         Poll::Ready(Ok(()))
     }
 
-    /// Ready when the client has reset its stream of HTTP/2. Of other clients that is known when they
-    /// are read from.
-    pub(crate) fn poll_reset(&self, cx: &Context<'_>) -> Poll<()> {
+    /// Ready when the client has gone. If it `may_read`, what the client sends meanwhile is kept for
+    /// later, up to a buffer; else only that a stream of HTTP/2 was reset is seen.
+    pub(crate) fn poll_gone(
+        &mut self,
+        may_read: bool,
+        buffers: &Buffers,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
         match &self.wire.stream {
-            Stream::Http2(stream) => stream.poll_gone(cx).map(drop),
-            _ => Poll::Pending,
-        }
-    }
-
-    /// Ready when the client has gone. What it sends meanwhile is kept for later, up to a buffer.
-    pub(crate) fn poll_gone(&mut self, buffers: &Buffers, cx: &mut Context<'_>) -> Poll<()> {
-        // Nothing can come that would be kept.
-        if let Stream::Http2(stream) = &self.wire.stream
-            && stream.is_read()
-        {
-            buffers.release(&mut self.wire.input);
-            return stream.poll_gone(cx).map(drop);
+            // Of such a one nothing can come that would be kept.
+            Stream::Http2(stream) if !may_read || stream.is_read() => {
+                buffers.release(&mut self.wire.input);
+                return stream.poll_gone(cx).map(drop);
+            }
+            _ if !may_read => return Poll::Pending,
+            _ => {}
         }
         while buffers.reserve(&mut self.wire.input, 1) {
             match std::task::ready!(self.wire.poll_fill(buffers, 1, cx)) {
