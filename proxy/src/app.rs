@@ -432,7 +432,7 @@ impl Balancer {
         let admin = self.config.admin.as_ref();
         let keep = admin.map_or(0, |admin| admin.recent_requests.get());
         for worker in &*self.workers {
-            order(worker, Order::Record(logs.settings(keep))).await?;
+            order(worker, Order::Record(Box::new(logs.settings(keep)))).await?;
         }
         self.send(Message::RecordChecks(logs.checks())).await?;
         self.logs = logs;

@@ -43,7 +43,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// of its own.
 const COOKIE_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What a worker is told to do.
+/// What a worker is told to do. Small, because they wait in blocks of 32.
 #[derive(Debug)]
 pub(crate) enum Order {
     /// Accept from this socket. The sender is dropped when it is closed.
@@ -53,7 +53,7 @@ pub(crate) enum Order {
     /// Serve a connection that another worker accepted.
     Serve(ListenerId, TcpStream, SocketAddr),
     /// Note that of requests from now on.
-    Record(Settings),
+    Record(Box<Settings>),
     /// Tell what is known of the latest requests: of a trace or a connection, or of any, at most so
     /// many.
     Recall(
@@ -405,7 +405,7 @@ fn obey(worker: &Rc<Worker>, accepting: &mut Accepting, order: Order) {
             Ok(stream) => worker.serve(id, stream, peer),
             Err(error) => tracing::error!(%error, "a connection from another worker is lost"),
         },
-        Order::Record(settings) => worker.recorder.set(settings),
+        Order::Record(settings) => worker.recorder.set(*settings),
         Order::Recall(about, most, reply) => {
             // Whoever is gone does not want to know any more.
             drop(reply.send(worker.recorder.recall(about.as_deref(), most)));
