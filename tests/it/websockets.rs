@@ -79,19 +79,6 @@ fn text(content: &str) -> Frame {
     }
 }
 
-/// The value of a metric without labels.
-async fn metric(balancer: &Running, name: &str) -> u64 {
-    let admin = balancer.balancer.admin_address().expect("it has one");
-    let got = Wire::connect(admin).await.get("/metrics").await.text();
-    let line = got
-        .lines()
-        .find(|line| line.starts_with(&format!("{name} ")));
-    let value = line.and_then(|line| line.rsplit(' ').next());
-    value
-        .and_then(|value| value.parse().ok())
-        .expect("a number")
-}
-
 #[tokio::test]
 async fn a_websocket_passes_whole_in_both_directions_and_counts_while_it_is_open() {
     let log = Log::default();
@@ -124,7 +111,7 @@ async fn a_websocket_passes_whole_in_both_directions_and_counts_while_it_is_open
     ] {
         assert_eq!(asked.get(name), Some(value), "{asked:?}");
     }
-    assert_eq!(metric(&balancer, "longshore_tunnels_open").await, 1);
+    assert_eq!(balancer.metric("longshore_tunnels_open").await, 1);
     assert_eq!(balancer.group().await.targets[0].in_flight, 1);
     for size in [0, 1, 125, 126, 65_535, 65_536, 3_000_000] {
         let content = vec![b'x'; size];
@@ -144,13 +131,13 @@ async fn a_websocket_passes_whole_in_both_directions_and_counts_while_it_is_open
         (balancer.group().await.targets[0].in_flight == 0).then_some(())
     })
     .await;
-    assert_eq!(metric(&balancer, "longshore_tunnels_open").await, 0);
-    assert_eq!(metric(&balancer, "longshore_tunnels_total").await, 1);
+    assert_eq!(balancer.metric("longshore_tunnels_open").await, 0);
+    assert_eq!(balancer.metric("longshore_tunnels_total").await, 1);
     assert_eq!(
-        metric(&balancer, "longshore_responses_cut_short_total").await,
+        balancer.metric("longshore_responses_cut_short_total").await,
         0
     );
-    assert_eq!(metric(&balancer, "longshore_client_aborts_total").await, 0);
+    assert_eq!(balancer.metric("longshore_client_aborts_total").await, 0);
 }
 
 #[tokio::test]
@@ -365,7 +352,7 @@ async fn a_target_that_ends_without_a_word_is_a_close_for_the_client() {
     assert_eq!(next(&mut client).await.status(), Some(1001));
     assert!(within("the end", client.rest()).await.is_empty());
     eventually("it counts as cut short", async || {
-        (metric(&balancer, "longshore_responses_cut_short_total").await == 1).then_some(())
+        (balancer.metric("longshore_responses_cut_short_total").await == 1).then_some(())
     })
     .await;
 }

@@ -144,6 +144,40 @@ async fn a_client_that_resets_its_websocket_ends_the_targets_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reset_of_a_client_that_has_said_all_ends_the_websocket_though_its_target_is_silent() {
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let tell = std::sync::Arc::new(std::sync::Mutex::new(Some(tell)));
+    let origin = Origin::raw(move |mut wire| {
+        let tell = std::sync::Arc::clone(&tell);
+        async move {
+            if read(&mut wire).await.is_some() {
+                wire.send(websocket::AGREED).await;
+                // The client has said all, and this side says nothing for as long as it may.
+                let rest = wire.rest().await;
+                if let Some(tell) = tell.lock().expect("whole").take() {
+                    tell.send(rest).expect("somebody waits");
+                }
+                std::future::pending::<()>().await;
+            }
+        }
+    })
+    .await;
+    let group = "health_check: {enabled: false}";
+    let top = "admin: {address: '127.0.0.1:2'}";
+    let running = start(&fixed(&[origin.address], group, top)).await;
+    let open = async || running.metric("longshore_tunnels_open").await;
+    let mut client = connect(running.address()).await;
+    let (response, mut stream) = ask(&mut client, "websocket").await;
+    assert_eq!(response.status(), 200);
+    let all = frame(TEXT, true, b"all");
+    stream.send_data(all.clone().into(), true).expect("open");
+    assert_eq!(within("the end", told).await.expect("told"), all);
+    assert_eq!(open().await, 1);
+    stream.send_reset(Reason::CANCEL);
+    eventually("it is over", async || (open().await == 0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_websocket_or_has_no_target_for_one_is_answered() {
     let origin = Origin::ok("no").await;
     let running = before(&origin, "").await;

@@ -9,6 +9,7 @@ use longshore_discovery::ecs::Aws;
 
 use crate::certificates::Folder;
 use crate::origin::Origin;
+use crate::wire::Wire;
 
 /// Reads a configuration. Its listeners' ports become 0, which a file may not say.
 #[must_use]
@@ -111,6 +112,18 @@ impl Running {
             .into_iter()
             .filter(|target| target.state == state)
             .collect()
+    }
+
+    /// The value of a metric without labels. It must have an admin server.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let admin = self.balancer.admin_address().expect("it has one");
+        let text = Wire::connect(admin).await.get("/metrics").await.text();
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value
+            .and_then(|value| value.parse().ok())
+            .expect("a number")
     }
 
     /// Waits until that many targets of the first group are in a state.

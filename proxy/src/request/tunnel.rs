@@ -41,6 +41,9 @@ pub(super) trait End {
     fn poll_send(&mut self, data: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>>;
     /// Says that no more comes from here.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// Ready when one that has said all does not listen any more either. A stream of HTTP/2 can be
+    /// reset then; that a socket was is seen by who writes into it.
+    fn poll_gone(&mut self, buffers: &Buffers, cx: &mut Context<'_>) -> Poll<()>;
 }
 
 impl End for Wire {
@@ -67,6 +70,10 @@ impl End for Wire {
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_shutdown(cx)
+    }
+
+    fn poll_gone(&mut self, _: &Buffers, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
     }
 }
 
@@ -98,6 +105,10 @@ impl End for Link {
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.wire.poll_shutdown(cx)
+    }
+
+    fn poll_gone(&mut self, buffers: &Buffers, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll_gone(false, buffers, cx)
     }
 }
 
@@ -411,6 +422,9 @@ impl<N: End, F: End> Tunnel<'_, N, F> {
             // What it has sent before is still to be read.
             Poll::Ready(Err(Fault::To(_))) => self.up.told = true,
             Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        if self.up.ended && self.near.poll_gone(buffers, cx).is_ready() {
+            return Some(self.first.unwrap_or(Ended::ClientGone));
         }
         if self.up.frames.are_closed() || self.up.ended {
             self.first.get_or_insert(Ended::Closed);
