@@ -11,6 +11,7 @@ pub mod counters;
 pub(crate) mod dashboard;
 pub(crate) mod guard;
 pub mod journal;
+mod kept;
 pub mod ledger;
 pub(crate) mod log_writer;
 pub mod metrics;

@@ -238,17 +238,3 @@ fn a_line_of_json_is_json_whatever_happened() {
     assert_eq!(value["rule"], "default");
     assert_eq!(value["classification_reason"], "BadUri");
 }
-
-#[test]
-fn a_note_that_is_kept_has_a_bound_and_is_found_by_its_trace() {
-    let mut kept = note();
-    assert!(kept.is_about("1-58337281-1d84f3d73c47ec4e58577259"));
-    assert!(kept.is_about("TID_0000000000000000000000001234abcd"));
-    assert!(!kept.is_about("1-58337281-2") && !kept.is_about(""));
-    kept.url = kept.put(&[b'x'; 100_000]);
-    kept.shrink();
-    assert!(kept.part(kept.url).is_empty(), "it was cut off");
-    assert!(kept.is_about("58337281"));
-    kept.clear();
-    assert!(!kept.is_about("58337281") && kept.tried.is_empty());
-}

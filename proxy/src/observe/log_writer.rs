@@ -147,17 +147,19 @@ impl LogHandle {
 }
 
 impl LogSide {
-    /// Adds a line. It is written again, with more room, if there was too little.
-    pub(crate) fn add(&mut self, mut write: impl for<'r> FnMut(Room<'r>) -> Room<'r>) {
+    /// Adds a line, and gives it as it is. It is written again, with more room, if there was too
+    /// little.
+    pub(crate) fn add(&mut self, mut write: impl for<'r> FnMut(Room<'r>) -> Room<'r>) -> &[u8] {
+        if self.filled >= BATCH {
+            self.flush();
+        }
+        let begin = self.filled;
         loop {
-            let room = self.bytes.get_mut(self.filled..).unwrap_or_default();
+            let room = self.bytes.get_mut(begin..).unwrap_or_default();
             if let Some(left) = write(Room::new(room)).left() {
                 self.filled = self.bytes.len() - left;
                 self.lines += 1;
-                if self.filled >= BATCH {
-                    self.flush();
-                }
-                return;
+                return &self.bytes[begin..self.filled];
             }
             self.make_room();
         }

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use super::text;
 
-/// The most text that is kept of a request for later: what is longer is cut.
-const KEPT_TEXT: usize = 2 * 1024;
+/// The most that is kept of one part, in bytes, of a request that is long.
+const KEPT_PART: u32 = 512;
+
+/// The storage that is kept for the text of the next request. Most take an eighth of it.
+const STORAGE: usize = 4 * 1024;
 
 /// The longest text of one part (ALB cuts user agents at 8 KiB).
 const PART_MAX: usize = 8 * 1024;
@@ -97,6 +100,7 @@ impl Note {
             std::mem::take(&mut self.tried),
         );
         text.clear();
+        text.shrink_to(STORAGE);
         tried.clear();
         *self = Self {
             text,
@@ -134,25 +138,22 @@ impl Note {
         self.text.get(begin..end).unwrap_or_default()
     }
 
-    /// Cuts what nobody keeps for long.
-    pub(crate) fn shrink(&mut self) {
-        if self.text.len() > KEPT_TEXT {
-            self.text.truncate(KEPT_TEXT);
+    /// Cuts each of its texts to what is kept of it.
+    pub(crate) fn shorten(&mut self) {
+        let tried = self.tried.iter_mut().map(|tried| &mut tried.target);
+        for part in tried.chain([
+            &mut self.listener,
+            &mut self.method,
+            &mut self.url,
+            &mut self.user_agent,
+            &mut self.trace,
+            &mut self.group,
+            &mut self.redirect,
+            &mut self.host,
+            &mut self.server_name,
+        ]) {
+            part.1 = part.1.min(part.0.saturating_add(KEPT_PART));
         }
-        if self.text.capacity() > 2 * KEPT_TEXT {
-            self.text.shrink_to(KEPT_TEXT);
-        }
-    }
-
-    /// Whether somebody asks for it by this: a trace identifier or a part of it, or a connection.
-    pub(crate) fn is_about(&self, id: &str) -> bool {
-        let number = id.strip_prefix("TID_").filter(|hex| hex.len() == 32);
-        if let Some(number) = number {
-            return u64::from_str_radix(number, 16) == Ok(self.connection);
-        }
-        let trace = self.part(self.trace);
-        let id = id.as_bytes();
-        !id.is_empty() && trace.windows(id.len()).any(|part| part == id)
     }
 }
 

@@ -2,11 +2,11 @@
 //! somebody can ask what became of a request.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 
 use longshore_config::LogFormat;
 
 use super::access_log;
+use super::kept::Kept;
 use super::log_writer::LogSide;
 use super::note::Note;
 use super::room::Room;
@@ -27,10 +27,10 @@ pub(crate) struct Settings {
 pub(crate) struct Recorder {
     is_on: Cell<bool>,
     settings: RefCell<Settings>,
-    well: RefCell<VecDeque<Box<Note>>>,
+    well: RefCell<Kept>,
     /// Answers of our own that are errors, statuses from 500 on, retries, and what was cut short:
     /// kept apart, so that a busy minute does not wash them away.
-    badly: RefCell<VecDeque<Box<Note>>>,
+    badly: RefCell<Kept>,
     #[allow(
         clippy::vec_box,
         reason = "they come and go as boxes, and stay where they are"
@@ -38,24 +38,23 @@ pub(crate) struct Recorder {
     spare: RefCell<Vec<Box<Note>>>,
     /// That of the latest line.
     second: RefCell<Second>,
+    /// Room for a line that is in no log.
+    line: RefCell<Vec<u8>>,
 }
 
 /// Empty notes that are kept for the next requests, at the most: as many as are at work at a time
 /// in a worker that is not overloaded.
 const SPARE_MAX: usize = 256;
 
-/// Room for a line about a request that is kept. Most take a part of it.
+/// The longest line of the log that is kept as it is, in bytes. Of what is longer texts are cut.
 const KEPT_LINE: usize = 8 * 1024;
 
 impl Recorder {
     /// From now on it notes that.
     pub(crate) fn set(&self, settings: Settings) {
         self.is_on.set(settings.log.is_some() || settings.keep > 0);
-        for ring in [&self.well, &self.badly] {
-            let mut ring = ring.borrow_mut();
-            while ring.len() > settings.keep {
-                ring.pop_front();
-            }
+        for kept in [&self.well, &self.badly] {
+            kept.borrow_mut().keep(settings.keep);
         }
         self.settings.replace(settings);
     }
@@ -69,23 +68,31 @@ impl Recorder {
 
     /// Takes the note of a request that is over.
     pub(crate) fn take(&self, mut note: Box<Note>, badly: bool) {
-        let mut settings = self.settings.borrow_mut();
-        if let Some((format, log)) = &mut settings.log {
-            let second = &mut self.second.borrow_mut();
-            match format {
-                LogFormat::Alb => log.add(|room| access_log::alb(&note, second, room)),
-                LogFormat::Json => log.add(|room| access_log::json(&note, second, room)),
+        let settings = &mut *self.settings.borrow_mut();
+        let second = &mut self.second.borrow_mut();
+        let line = match &mut settings.log {
+            Some((LogFormat::Json, log)) => {
+                Some(log.add(|room| access_log::json(&note, second, room)))
             }
+            Some((LogFormat::Alb, log)) => {
+                log.add(|room| access_log::alb(&note, second, room));
+                None
+            }
+            None => None,
+        };
+        if settings.keep > 0 {
+            let kept = if badly { &self.badly } else { &self.well };
+            let mut bytes = self.line.borrow_mut();
+            let line = match line.filter(|line| line.len() <= KEPT_LINE) {
+                Some(line) => line,
+                None => {
+                    note.shorten();
+                    json(&note, second, &mut bytes)
+                }
+            };
+            kept.borrow_mut().push(line, settings.keep);
         }
-        note.shrink();
-        let ring = if badly { &self.badly } else { &self.well };
-        let mut ring = ring.borrow_mut();
-        ring.push_back(note);
-        if ring.len() > settings.keep
-            && let Some(note) = ring.pop_front()
-        {
-            self.give_back(note);
-        }
+        self.give_back(note);
     }
 
     /// Takes a note that nothing came of.
@@ -117,44 +124,90 @@ impl Recorder {
 
     /// The latest requests first, at most so many: those of a trace or a connection, or any.
     pub(crate) fn recall(&self, about: Option<&str>, most: usize) -> Vec<serde_json::Value> {
-        let (well, badly) = (self.well.borrow(), self.badly.borrow());
-        let mut found: Vec<&Note> = well
-            .iter()
-            .chain(badly.iter())
-            .map(|note| &**note)
-            .filter(|note| about.is_none_or(|id| note.is_about(id)))
-            .collect();
-        found.sort_by_key(|note| std::cmp::Reverse(note.ended));
+        let about = about.map(About::new);
+        let part = about.as_ref().map_or("", About::part);
+        let mut found = Vec::new();
+        for kept in [&self.well, &self.badly] {
+            let kept = kept.borrow();
+            // They are JSON, as tests show.
+            let lines = kept.with(part.as_bytes());
+            let lines = lines.filter_map(|line| serde_json::from_slice(&line).ok());
+            let lines = lines.filter(|line| about.as_ref().is_none_or(|about| about.is_of(line)));
+            found.extend(lines.take(most));
+        }
+        // As texts they have the order of the moments.
+        found.sort_by(|one, other| other["time"].as_str().cmp(&one["time"].as_str()));
         found.truncate(most);
-        let mut bytes = vec![0; KEPT_LINE];
-        let shown = found.into_iter().filter_map(|note| {
-            let second = &mut self.second.borrow_mut();
-            let line = loop {
-                let room = access_log::json(note, second, Room::new(&mut bytes));
-                match room.left() {
-                    Some(left) => break &bytes[..bytes.len() - left],
-                    None => bytes.resize(2 * bytes.len(), 0),
-                }
-            };
-            // It is JSON, as tests show.
-            serde_json::from_slice(line).ok()
-        });
-        shown.collect()
+        found
+    }
+}
+
+/// What a request is asked for by.
+enum About {
+    /// Its connection, as the log writes it.
+    Connection(String),
+    /// Its trace identifier, or a part of it.
+    Trace(String),
+}
+
+impl About {
+    fn new(id: &str) -> Self {
+        let number = id.strip_prefix("TID_").filter(|hex| hex.len() == 32);
+        match number {
+            Some(hex) => Self::Connection(format!("TID_{}", hex.to_ascii_lowercase())),
+            None => Self::Trace(id.to_owned()),
+        }
+    }
+
+    /// What stands in its line, as far as nothing of it is written otherwise there.
+    fn part(&self) -> &str {
+        let (Self::Connection(id) | Self::Trace(id)) = self;
+        let plain = |character: char| matches!(character, ' '..='~') && !"\"\\".contains(character);
+        id.split(|character| !plain(character))
+            .next()
+            .unwrap_or_default()
+    }
+
+    fn is_of(&self, line: &serde_json::Value) -> bool {
+        match self {
+            Self::Connection(id) => line["connection"] == **id,
+            Self::Trace(id) => {
+                let trace = line["trace_id"].as_str().unwrap_or_default();
+                !id.is_empty() && trace.contains(id)
+            }
+        }
+    }
+}
+
+/// A line about a request that fits into these bytes, which grow until it does.
+fn json<'b>(note: &Note, second: &mut Second, bytes: &'b mut Vec<u8>) -> &'b [u8] {
+    loop {
+        let room = access_log::json(note, second, Room::new(bytes));
+        if let Some(left) = room.left() {
+            let filled = bytes.len() - left;
+            return &bytes[..filled];
+        }
+        bytes.resize((2 * bytes.len()).max(KEPT_LINE), 0);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Recorder, Settings};
+    use super::{KEPT_LINE, Recorder, Settings};
 
-    #[test]
-    fn what_went_badly_is_not_washed_away_by_what_went_well() {
+    fn keeping(count: usize) -> Recorder {
         let recorder = Recorder::default();
         assert!(recorder.begin().is_none(), "nobody wants any");
         recorder.set(Settings {
-            keep: 3,
+            keep: count,
             ..Settings::default()
         });
+        recorder
+    }
+
+    #[test]
+    fn what_went_badly_is_not_washed_away_by_what_went_well() {
+        let recorder = keeping(3);
         for number in 0..20_u64 {
             let mut note = recorder.begin().expect("it is on");
             note.ended = number;
@@ -166,8 +219,55 @@ mod tests {
         let latest = recorder.recall(None, 10);
         assert_eq!(latest.len(), 4);
         assert_eq!(latest[0]["trace_id"], "Root=1-00000019");
+        assert_eq!(latest[3]["trace_id"], "Root=1-00000004");
         assert_eq!(recorder.recall(None, 2).len(), 2);
         recorder.set(Settings::default());
         assert!(recorder.recall(None, 10).is_empty());
+    }
+
+    #[test]
+    fn a_request_is_found_by_its_trace_or_a_part_of_it_or_its_connection() {
+        let recorder = keeping(10);
+        for (number, trace) in ["Root=1-58337281-1d84", "Root=1-5833;\"x\"=\\\u{e4}", ""]
+            .into_iter()
+            .enumerate()
+        {
+            let mut note = recorder.begin().expect("it is on");
+            note.connection = 0x1234_ABC0 + number as u64;
+            note.trace = note.put(trace.as_bytes());
+            // Neither is the URL a trace.
+            note.url = note.put(b"/Root=1-58337281-1d84");
+            recorder.take(note, false);
+        }
+        for (id, found) in [
+            ("1-58337281-1d84", 1),
+            ("1-5833", 2),
+            ("\"x\"=\\", 1),
+            ("\u{e4}", 1),
+            ("1-58337282", 0),
+            ("", 0),
+            ("TID_0000000000000000000000001234abc2", 1),
+            ("TID_0000000000000000000000001234ABC1", 1),
+            ("TID_0000000000000000000000001234abcd", 0),
+        ] {
+            assert_eq!(recorder.recall(Some(id), 10).len(), found, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_long_request_is_kept_with_its_texts_cut() {
+        let recorder = keeping(10);
+        let mut note = recorder.begin().expect("it is on");
+        note.url = note.put(&[0x01; KEPT_LINE]);
+        note.trace = note.put(b"Root=1-58337281");
+        recorder.take(note, false);
+        let found = recorder.recall(Some("58337281"), 1);
+        assert_eq!(found[0]["url"], "\u{1}".repeat(512));
+        let next = recorder.begin().expect("it is on");
+        assert!(
+            next.text.capacity() <= KEPT_LINE,
+            "{}",
+            next.text.capacity()
+        );
     }
 }
