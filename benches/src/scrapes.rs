@@ -23,6 +23,8 @@ const ROUNDS: usize = 9;
 const SHARES: [(usize, &str); 4] = [(500, "p50"), (900, "p90"), (990, "p99"), (999, "p99.9")];
 /// Prometheus asks each 15 s as a rule.
 const SCRAPE_EVERY: Duration = Duration::from_secs(1);
+/// More bytes than a scrape has.
+const ROOM: usize = 24 * 1024 * 1024;
 
 fn main() -> ExitCode {
     let Some(program) = std::env::args_os().nth(1) else {
@@ -49,39 +51,35 @@ fn run(program: &Path) -> io::Result<()> {
     // Of each kind its rounds, each by its shares.
     let mut rows = ["left alone", "one scrape a second"].map(|name| (name, Vec::new()));
     let (mut scrapes, mut bytes) = (Vec::new(), 0);
+    // Prometheus is on another machine as a rule: what it does with a text must not take time from
+    // the clients here. So texts get room that is there already, and are looked at after a round.
+    let mut rooms = vec![vec![1; ROOM]; 1 + usize::try_from(ROUND.as_secs()).unwrap_or(0)];
     for turn in 0..=ROUNDS {
         // Whose turn is first changes, so that what grows or fades with time touches both alike.
         for kind in [turn % 2, 1 - turn % 2] {
             let done = Arc::new(AtomicBool::new(false));
             let scraper = (kind == 1).then(|| {
-                let done = Arc::clone(&done);
-                thread::spawn(move || -> io::Result<Vec<(Duration, usize)>> {
-                    let mut all = Vec::new();
-                    while !done.load(Ordering::Relaxed) {
-                        all.push(scrape(admin)?);
-                        thread::sleep(SCRAPE_EVERY);
-                    }
-                    Ok(all)
-                })
+                let (done, rooms) = (Arc::clone(&done), std::mem::take(&mut rooms));
+                thread::spawn(move || scrape_until(&done, admin, rooms))
             });
             let mut times = round(proxy.address)?;
             times.sort_unstable();
             done.store(true, Ordering::Relaxed);
-            let scraped = match scraper {
-                Some(scraper) => scraper
-                    .join()
-                    .map_err(|_| io::Error::other("the scraper panicked"))??,
-                None => Vec::new(),
-            };
+            let mut took = Vec::new();
+            if let Some(scraper) = scraper {
+                let scraped = scraper.join();
+                (took, rooms) = scraped.map_err(|_| io::Error::other("the scraper panicked"))??;
+                for text in &rooms[..took.len()] {
+                    look_at(text)?;
+                    bytes = bytes.max(text.len());
+                }
+            }
             // The first round warms up.
             if turn > 0 {
                 rows[kind]
                     .1
                     .push(SHARES.map(|(share, _)| millis(&times, share)));
-                bytes = scraped
-                    .iter()
-                    .fold(bytes, |most, (_, size)| most.max(*size));
-                scrapes.extend(scraped.into_iter().map(|(took, _)| took));
+                scrapes.extend(took);
             }
         }
     }
@@ -115,8 +113,27 @@ fn print_rounds(rows: &[(&str, Vec<[f64; SHARES.len()]>)]) {
     }
 }
 
-/// Scrapes once: how long it took from connecting to the last byte, and how many there were.
-fn scrape(admin: SocketAddr) -> io::Result<(Duration, usize)> {
+/// Scrapes once in a while until it is told to end, each time into the next of the rooms: how long
+/// each took, and the rooms.
+fn scrape_until(
+    done: &AtomicBool,
+    admin: SocketAddr,
+    mut rooms: Vec<Vec<u8>>,
+) -> io::Result<(Vec<Duration>, Vec<Vec<u8>>)> {
+    let mut all = Vec::new();
+    for text in &mut rooms {
+        if done.load(Ordering::Relaxed) {
+            break;
+        }
+        all.push(scrape(admin, text)?);
+        thread::sleep(SCRAPE_EVERY);
+    }
+    Ok((all, rooms))
+}
+
+/// Scrapes once: how long it took from connecting to the last byte.
+fn scrape(admin: SocketAddr, text: &mut Vec<u8>) -> io::Result<Duration> {
+    text.clear();
     let began = Instant::now();
     let mut stream = TcpStream::connect(admin)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -125,9 +142,13 @@ fn scrape(admin: SocketAddr) -> io::Result<(Duration, usize)> {
         stream,
         "GET /metrics HTTP/1.0\r\nhost: {admin}\r\nconnection: close\r\n\r\n"
     )?;
-    let mut text = Vec::new();
-    stream.read_to_end(&mut text)?;
-    let took = began.elapsed();
+    stream.read_to_end(text)?;
+    Ok(began.elapsed())
+}
+
+/// # Errors
+/// The text of a scrape is not whole.
+fn look_at(text: &[u8]) -> io::Result<()> {
     let is_good = text.starts_with(b"HTTP/1.0 200") || text.starts_with(b"HTTP/1.1 200");
     if !(is_good && text.ends_with(b"# EOF\n")) {
         return Err(io::Error::other("a scrape that is not whole"));
@@ -138,5 +159,5 @@ fn scrape(admin: SocketAddr) -> io::Result<(Duration, usize)> {
     if found.count() != TARGETS as usize {
         return Err(io::Error::other("a scrape without all targets"));
     }
-    Ok((took, text.len()))
+    Ok(())
 }

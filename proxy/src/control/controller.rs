@@ -105,7 +105,7 @@ pub struct Controller {
     /// Where this process listens: no target can be there.
     pub(super) own_addresses: BTreeSet<SocketAddr>,
     /// Groups as requests see them, as of the latest snapshot.
-    published: BTreeMap<GroupId, Arc<TargetGroup>>,
+    pub(super) published: BTreeMap<GroupId, Arc<TargetGroup>>,
     /// Groups whose part of the snapshot is out of date.
     pub(super) stale: BTreeSet<GroupId>,
     pub(super) changed: bool,

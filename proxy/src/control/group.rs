@@ -393,20 +393,6 @@ impl Group {
         self.budget.set(part + 1_000 * config.min_per_second.get());
     }
 
-    /// The group's usable targets with a verdict, for figures.
-    pub(super) fn count(&self, state: State) -> u64 {
-        let members = self.members.iter().filter(|member| member.usable);
-        members
-            .filter(|member| member.health.state() == state)
-            .count() as u64
-    }
-
-    /// Its targets that can get no request at all, for figures.
-    pub(super) fn unused(&self) -> u64 {
-        let members = self.members.iter().filter(|member| !member.usable);
-        (members.count() + self.superseded.len()) as u64
-    }
-
     /// How long ago the source answered, in this process or before a restart.
     pub(super) fn age(&self, now: Instant) -> Option<Duration> {
         self.source.age(now)

@@ -269,24 +269,28 @@ impl Controller {
     /// The figures for a scrape.
     pub(super) fn figures(&self, now: Instant) -> Vec<GroupFigures> {
         self.groups
-            .values()
-            .map(|group| GroupFigures {
-                name: group.name.to_string(),
-                initial: group.count(State::Initial),
-                healthy: group.count(State::Healthy),
-                unhealthy: group.count(State::Unhealthy),
-                draining: group.draining.len() as u64,
-                unused: group.unused(),
-                fail_open: group.route(self.zone.as_deref(), &self.away).0.fail_open,
-                checks: group.counts,
-                unhealthy_routing: group.unhealthy_routing.sum(),
-                ejected: group.ejected(),
-                waiting: group.admission.waiting() as u64,
-                in_flight: group.endpoints().map(|(it, _)| it.in_flight()).sum(),
-                ledger: Arc::clone(&group.ledger),
-                ejections: group.ejections,
-                discovery_failures: group.source.failures,
-                discovery_age: group.age(now).map_or(0.0, |age| age.as_secs_f64()),
+            .iter()
+            .map(|(id, group)| {
+                let published = self.published.get(id);
+                let numbers = group.numbers();
+                GroupFigures {
+                    name: group.name.to_string(),
+                    initial: numbers.initial,
+                    healthy: numbers.healthy,
+                    unhealthy: numbers.unhealthy,
+                    draining: group.draining.len() as u64,
+                    unused: numbers.unused,
+                    fail_open: published.is_some_and(|it| it.unhealthy_routing.is_some()),
+                    checks: group.counts,
+                    unhealthy_routing: group.unhealthy_routing.sum(),
+                    ejected: numbers.ejected,
+                    waiting: group.admission.waiting() as u64,
+                    in_flight: numbers.in_flight,
+                    ledger: Arc::clone(&group.ledger),
+                    ejections: group.ejections,
+                    discovery_failures: group.source.failures,
+                    discovery_age: group.age(now).map_or(0.0, |age| age.as_secs_f64()),
+                }
             })
             .collect()
     }
@@ -392,21 +396,30 @@ impl Member {
     }
 }
 
+/// How many targets of a group are what, for a scrape.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// Usable and not checked yet.
+    initial: u64,
+    healthy: u64,
+    unhealthy: u64,
+    /// They can get no request at all.
+    unused: u64,
+    /// Out or on trial because of their requests.
+    ejected: u64,
+    /// Requests at all of them, and at those that drain.
+    in_flight: u64,
+}
+
 impl Group {
     fn registered(&self) -> impl Iterator<Item = (&Arc<Endpoint>, &Target)> {
         let members = self.members.iter();
         members.map(|member| (&member.endpoint, &member.target))
     }
 
-    /// Its registered targets, and those that drain.
-    fn endpoints(&self) -> impl Iterator<Item = (&Arc<Endpoint>, &Target)> {
-        let draining = self.draining.iter();
-        let draining = draining.map(|draining| (&draining.endpoint, &draining.target));
-        self.registered().chain(draining)
-    }
-
-    /// The same, one that left and came back only once: its figures are one series. Those that are
-    /// registered are all different, and only they may be many.
+    /// Its registered targets, and those that drain; one that left and came back only once, as its
+    /// figures are one series. Those that are registered are all different, and only they may be
+    /// many.
     fn series(&self) -> impl Iterator<Item = (&Arc<Endpoint>, &Target)> {
         let mut seen = BTreeSet::new();
         let draining = self.draining.iter().filter(move |draining| {
@@ -419,10 +432,26 @@ impl Group {
         self.registered().chain(draining)
     }
 
-    /// How many targets are out or on trial.
-    fn ejected(&self) -> u64 {
-        let members = self.members.iter();
-        members.filter(|member| !member.outlier.is_in()).count() as u64
+    /// How many targets are what. There may be thousands, and the control half does nothing else
+    /// meanwhile: each is looked at once.
+    fn numbers(&self) -> Numbers {
+        let mut numbers = Numbers {
+            unused: self.superseded.len() as u64,
+            ..Numbers::default()
+        };
+        for member in self.members.iter() {
+            *match (member.usable, member.health.state()) {
+                (false, _) => &mut numbers.unused,
+                (true, State::Initial) => &mut numbers.initial,
+                (true, State::Healthy) => &mut numbers.healthy,
+                (true, State::Unhealthy) => &mut numbers.unhealthy,
+            } += 1;
+            numbers.ejected += u64::from(!member.outlier.is_in());
+            numbers.in_flight += member.endpoint.in_flight();
+        }
+        let draining = self.draining.iter();
+        numbers.in_flight += draining.map(|it| it.endpoint.in_flight()).sum::<u64>();
+        numbers
     }
 }
 
