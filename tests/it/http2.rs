@@ -1,5 +1,6 @@
 //! HTTP/2 from clients: what passes, what does not, and how it ends.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -278,6 +279,50 @@ async fn a_client_that_resets_its_stream_frees_the_target_and_its_connection_goe
         .await
         .expect("a response");
     assert_eq!(body, b"ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_its_target_does_not_take_ends_with_its_client() {
+    let origin = Origin::raw(|mut wire: Wire| async move {
+        // The head and no more, for as long as it may.
+        within("a request", wire.head()).await.expect("a request");
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let running = before(&origin, "").await;
+    let in_flight = async || running.group().await.targets[0].in_flight;
+    for resets in [true, false] {
+        let socket = TcpStream::connect(running.address()).await;
+        let (client, connection) = h2::client::handshake(socket.expect("connected"))
+            .await
+            .expect("HTTP/2");
+        let driver = tokio::spawn(connection);
+        let mut client: SendRequest<Bytes> = client.ready().await.expect("ready");
+        let upload = request(Method::POST, "/upload");
+        let (response, mut stream) = client.send_request(upload, false).expect("sent");
+        // Until nobody on the way has room for more.
+        let stuck = Duration::from_millis(500);
+        loop {
+            stream.reserve_capacity(64 * 1024);
+            let room = poll_fn(|cx| stream.poll_capacity(cx));
+            let Ok(room) = tokio::time::timeout(stuck, room).await else {
+                break;
+            };
+            let room = room.expect("open").expect("open");
+            stream.send_data(vec![0; room].into(), false).expect("open");
+        }
+        assert_eq!(in_flight().await, 1);
+        if resets {
+            stream.send_reset(Reason::CANCEL);
+        } else {
+            driver.abort();
+        }
+        eventually("the target is free", async || {
+            (in_flight().await == 0).then_some(())
+        })
+        .await;
+        drop(response);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
