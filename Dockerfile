@@ -6,8 +6,7 @@ COPY . .
 # The caches make the next build short. They are no part of the image, hence the copy.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --locked --profile dist -p longshore \
-    && cp target/dist/longshore /usr/local/bin/longshore
+    packaging/pgo/build /usr/local/bin/longshore
 
 # --- image ---------------------------------------------------------------------
 # The C library, the certificates for the AWS API, and nothing else: no shell, no package manager.
