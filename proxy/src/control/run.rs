@@ -136,7 +136,7 @@ pub(crate) async fn run(
         // What has come meanwhile goes into the same snapshot: with thousands of targets, one
         // snapshot for each verdict would be work that grows with the square.
         let mut replies = Vec::new();
-        let (mut viewers, mut changes) = (Vec::new(), Vec::new());
+        let (mut viewers, mut scrapers, mut changes) = (Vec::new(), Vec::new(), Vec::new());
         // Each message that is received is applied: the burst ends before the next is taken.
         let burst = std::iter::once(first)
             .chain(std::iter::from_fn(|| inbox.try_recv().ok()))
@@ -180,18 +180,7 @@ pub(crate) async fn run(
                     check_log = side;
                 }
                 Message::Written(reply) => drop(reply.send(controller.written())),
-                Message::Figures(reply) => {
-                    drop(reply.send(Figures {
-                        generation: controller.generation(),
-                        listeners: controller.ledgers(),
-                        groups: controller.figures(now),
-                        targets: controller.target_figures(),
-                        api_calls: hands.api_calls(),
-                        checks: controller.checks_running(),
-                        queues: hands.feeds.figures(),
-                        certificates: controller.certificate_figures(),
-                    }));
-                }
+                Message::Figures(reply) => scrapers.push(reply),
             }
         }
         match controller.snapshot() {
@@ -206,6 +195,18 @@ pub(crate) async fn run(
         }
         for reply in viewers {
             drop(reply.send(controller.view(clock::now())));
+        }
+        for reply in scrapers {
+            drop(reply.send(Figures {
+                generation: controller.generation(),
+                listeners: controller.ledgers(),
+                groups: controller.figures(clock::now()),
+                targets: controller.target_figures(),
+                api_calls: hands.api_calls(),
+                checks: controller.checks_running(),
+                queues: hands.feeds.figures(),
+                certificates: controller.certificate_figures(),
+            }));
         }
         if controller.is_settled() {
             for reply in settled.drain(..) {

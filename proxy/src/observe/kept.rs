@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 
-use memchr::memmem;
-
 /// How long a line is that counts for one, in bytes. Most have half of it.
 const LINE: usize = 2 * 1024;
 
@@ -18,21 +16,29 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Keeps a line, and of those before as many as there is room for: `most` with this one, or
-    /// fewer that are long. A line that is longer than all room is not kept.
+    /// fewer that are long.
     pub(super) fn push(&mut self, line: &[u8], most: usize) {
-        self.shorten(
-            most.saturating_sub(1),
-            (most * LINE).saturating_sub(line.len()),
-        );
-        if line.len() <= most * LINE {
-            self.text.extend(line);
-            self.lengths.push_back(line.len());
+        let room = most * LINE;
+        self.shorten(most.saturating_sub(1), room.saturating_sub(line.len()));
+        if most == 0 {
+            return;
         }
+        // It grows as a vector does, but not beyond its room: it goes through all of its memory.
+        if self.text.capacity() - self.text.len() < line.len() {
+            let length = (2 * self.text.capacity())
+                .min(room)
+                .max(self.text.len() + line.len());
+            self.text.reserve_exact(length - self.text.len());
+        }
+        self.text.extend(line);
+        self.lengths.push_back(line.len());
     }
 
-    /// Keeps the latest, at most so many.
+    /// Keeps the latest, at most so many, and the memory that they want.
     pub(super) fn keep(&mut self, most: usize) {
         self.shorten(most, most * LINE);
+        self.text.shrink_to(most * LINE);
+        self.lengths.shrink_to(most);
     }
 
     fn shorten(&mut self, most: usize, bytes: usize) {
@@ -43,26 +49,14 @@ impl Kept {
         }
     }
 
-    /// Those in which this stands, the latest first.
-    pub(super) fn with(&self, part: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-        let finder = memmem::Finder::new(part).into_owned();
-        let mut end = self.text.len();
-        let lines = self.lengths.iter().rev().map(move |length| {
-            end -= length;
-            self.bytes(end, *length)
-        });
-        lines.filter(move |line| finder.find(line).is_some())
-    }
-
-    /// So many bytes from a place on.
-    fn bytes(&self, begin: usize, length: usize) -> Vec<u8> {
-        let (front, back) = self.text.as_slices();
-        let mut bytes = Vec::with_capacity(length);
-        let of_front = front.get(begin..).unwrap_or_default();
-        bytes.extend_from_slice(&of_front[..length.min(of_front.len())]);
-        let begin = begin.saturating_sub(front.len());
-        bytes.extend_from_slice(&back[begin..][..length - bytes.len()]);
-        bytes
+    /// All of them.
+    pub(super) fn latest_first(&mut self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &*self.text.make_contiguous();
+        self.lengths.iter().rev().map(move |length| {
+            let (before, line) = rest.split_at(rest.len() - length);
+            rest = before;
+            line
+        })
     }
 }
 
@@ -79,30 +73,35 @@ mod tests {
         let mut kept = Kept::default();
         for number in 0..1_000 {
             kept.push(&line(number), 7);
-            let found: Vec<_> = kept.with(b"").collect();
-            let first = (number + 1).saturating_sub(7);
-            let expected: Vec<_> = (first..=number).rev().map(line).collect();
-            assert_eq!(found, expected);
+            // Looking at them all puts them in order: now and then, so that they also wrap around.
+            if number % 100 == 99 {
+                let found: Vec<_> = kept.latest_first().map(<[u8]>::to_vec).collect();
+                let expected: Vec<_> = (number - 6..=number).rev().map(line).collect();
+                assert_eq!(found, expected);
+            }
         }
-        let found: Vec<_> = kept.with(b"995:").collect();
-        assert_eq!(found, [line(995)]);
+        assert!(kept.text.capacity() <= 7 * LINE);
         kept.keep(2);
-        assert_eq!(kept.with(b"").count(), 2);
+        assert_eq!(kept.latest_first().count(), 2);
         kept.push(&line(1), 0);
-        assert!(kept.text.is_empty() && kept.lengths.is_empty());
+        assert_eq!(kept.latest_first().count(), 0);
+        kept.keep(0);
+        assert_eq!((kept.text.capacity(), kept.lengths.capacity()), (0, 0));
     }
 
     #[test]
-    fn long_lines_are_fewer_and_too_long_ones_are_none() {
+    fn long_lines_are_fewer_and_the_latest_is_always_there() {
         let mut kept = Kept::default();
         for number in 0..50_u8 {
             kept.push(&[number; 3 * LINE], 10);
         }
-        let found: Vec<_> = kept.with(b"").map(|line| line[0]).collect();
+        let found: Vec<_> = kept.latest_first().map(|line| line[0]).collect();
         assert_eq!(found, [49, 48, 47]);
+        assert!(kept.text.capacity() <= 10 * LINE);
         kept.push(&[b'x'; 11 * LINE], 10);
-        assert_eq!(kept.with(b"").count(), 0);
+        assert_eq!(kept.latest_first().count(), 1);
         kept.push(b"short\n", 10);
-        assert_eq!(kept.with(b"short").count(), 1);
+        let found: Vec<_> = kept.latest_first().collect();
+        assert_eq!(found, [b"short\n"]);
     }
 }

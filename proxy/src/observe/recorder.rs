@@ -4,6 +4,7 @@
 use std::cell::{Cell, RefCell};
 
 use longshore_config::LogFormat;
+use memchr::memmem;
 
 use super::access_log;
 use super::kept::Kept;
@@ -47,7 +48,7 @@ pub(crate) struct Recorder {
 const SPARE_MAX: usize = 256;
 
 /// The longest line of the log that is kept as it is, in bytes. Of what is longer texts are cut.
-const KEPT_LINE: usize = 8 * 1024;
+const KEPT_LINE: usize = 4 * 1024;
 
 impl Recorder {
     /// From now on it notes that.
@@ -81,15 +82,19 @@ impl Recorder {
             None => None,
         };
         if settings.keep > 0 {
-            let kept = if badly { &self.badly } else { &self.well };
             let mut bytes = self.line.borrow_mut();
             let line = match line.filter(|line| line.len() <= KEPT_LINE) {
                 Some(line) => line,
                 None => {
-                    note.shorten();
-                    json(&note, second, &mut bytes)
+                    let mut length = json(&note, second, &mut bytes);
+                    if length > KEPT_LINE {
+                        note.shorten();
+                        length = json(&note, second, &mut bytes);
+                    }
+                    &bytes[..length]
                 }
             };
+            let kept = if badly { &self.badly } else { &self.well };
             kept.borrow_mut().push(line, settings.keep);
         }
         self.give_back(note);
@@ -125,14 +130,14 @@ impl Recorder {
     /// The latest requests first, at most so many: those of a trace or a connection, or any.
     pub(crate) fn recall(&self, about: Option<&str>, most: usize) -> Vec<serde_json::Value> {
         let about = about.map(About::new);
-        let part = about.as_ref().map_or("", About::part);
         let mut found = Vec::new();
         for kept in [&self.well, &self.badly] {
-            let kept = kept.borrow();
+            let mut kept = kept.borrow_mut();
+            let lines = kept.latest_first();
+            let lines = lines.filter(|line| about.as_ref().is_none_or(|about| about.may_be(line)));
             // They are JSON, as tests show.
-            let lines = kept.with(part.as_bytes());
-            let lines = lines.filter_map(|line| serde_json::from_slice(&line).ok());
-            let lines = lines.filter(|line| about.as_ref().is_none_or(|about| about.is_of(line)));
+            let lines = lines.filter_map(|line| serde_json::from_slice(line).ok());
+            let lines = lines.filter(|line| about.as_ref().is_none_or(|about| about.is(line)));
             found.extend(lines.take(most));
         }
         // As texts they have the order of the moments.
@@ -159,16 +164,27 @@ impl About {
         }
     }
 
-    /// What stands in its line, as far as nothing of it is written otherwise there.
-    fn part(&self) -> &str {
-        let (Self::Connection(id) | Self::Trace(id)) = self;
-        let plain = |character: char| matches!(character, ' '..='~') && !"\"\\".contains(character);
-        id.split(|character| !plain(character))
-            .next()
-            .unwrap_or_default()
+    /// Whether a line is worth being read: there may be many.
+    fn may_be(&self, line: &[u8]) -> bool {
+        // Quotes in texts have a backslash before them, so this is the field.
+        let Some(begin) = memmem::find(line, b",\"trace_id\":\"") else {
+            return matches!(self, Self::Connection(_));
+        };
+        let rest = &line[begin..];
+        match self {
+            Self::Connection(id) => memmem::find(rest, id.as_bytes()).is_some(),
+            Self::Trace(id) => {
+                // As far as nothing of it is written otherwise there.
+                let is_plain = |one: char| matches!(one, ' '..='~') && !"\"\\".contains(one);
+                let part = id.split(|one| !is_plain(one)).next().unwrap_or_default();
+                let end = memmem::find(rest, b"\",\"connection\":");
+                let trace = &rest[..end.unwrap_or(rest.len())];
+                !id.is_empty() && memmem::find(trace, part.as_bytes()).is_some()
+            }
+        }
     }
 
-    fn is_of(&self, line: &serde_json::Value) -> bool {
+    fn is(&self, line: &serde_json::Value) -> bool {
         match self {
             Self::Connection(id) => line["connection"] == **id,
             Self::Trace(id) => {
@@ -179,13 +195,12 @@ impl About {
     }
 }
 
-/// A line about a request that fits into these bytes, which grow until it does.
-fn json<'b>(note: &Note, second: &mut Second, bytes: &'b mut Vec<u8>) -> &'b [u8] {
+/// Writes a line about a request into these bytes, which grow until it fits: how long it is.
+fn json(note: &Note, second: &mut Second, bytes: &mut Vec<u8>) -> usize {
     loop {
         let room = access_log::json(note, second, Room::new(bytes));
         if let Some(left) = room.left() {
-            let filled = bytes.len() - left;
-            return &bytes[..filled];
+            return bytes.len() - left;
         }
         bytes.resize((2 * bytes.len()).max(KEPT_LINE), 0);
     }
@@ -263,6 +278,13 @@ mod tests {
         recorder.take(note, false);
         let found = recorder.recall(Some("58337281"), 1);
         assert_eq!(found[0]["url"], "\u{1}".repeat(512));
+        // One that is not that long is whole.
+        let mut note = recorder.begin().expect("it is on");
+        note.url = note.put(&[b'x'; 2_000]);
+        note.trace = note.put(b"Root=1-58337282");
+        recorder.take(note, false);
+        let found = recorder.recall(Some("58337282"), 1);
+        assert_eq!(found[0]["url"], "x".repeat(2_000));
         let next = recorder.begin().expect("it is on");
         assert!(
             next.text.capacity() <= KEPT_LINE,

@@ -41,8 +41,8 @@ pub(super) trait End {
     fn poll_send(&mut self, data: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>>;
     /// Says that no more comes from here.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-    /// Ready when one that has said all does not listen any more either. A stream of HTTP/2 can be
-    /// reset then; that a socket was is seen by who writes into it.
+    /// Ready when it does not listen any more, nor says anything, though nothing is read from it. A
+    /// stream of HTTP/2 is reset then; that a socket was is seen by who reads or writes.
     fn poll_gone(&mut self, buffers: &Buffers, cx: &mut Context<'_>) -> Poll<()>;
 }
 
@@ -414,6 +414,7 @@ impl<N: End, F: End> Tunnel<'_, N, F> {
         let up = self
             .up
             .poll(self.near, self.far, buffers, masked, moved(0), cx);
+        let waits = up.is_pending();
         match up {
             Poll::Ready(Err(Fault::From(error))) => {
                 tracing::debug!(%error, peer = %client.peer, "a tunnel lost its client");
@@ -423,7 +424,8 @@ impl<N: End, F: End> Tunnel<'_, N, F> {
             Poll::Ready(Err(Fault::To(_))) => self.up.told = true,
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
-        if self.up.ended && self.near.poll_gone(buffers, cx).is_ready() {
+        // Where nothing is read, as it has said all, or more than the target takes.
+        if (waits || self.up.ended) && self.near.poll_gone(buffers, cx).is_ready() {
             return Some(self.first.unwrap_or(Ended::ClientGone));
         }
         if self.up.frames.are_closed() || self.up.ended {
