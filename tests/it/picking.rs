@@ -131,9 +131,9 @@ async fn all_requests_of_one_address_reach_one_target_and_another_when_it_is_gon
 async fn a_zone_of_its_own_is_preferred_and_its_failure_spills_over() {
     let origins = origins(4).await;
     for (mode, wanted) in [
-        ("use_load_balancer_configuration", [20, 20, 0, 0]),
-        ("false", [20, 20, 0, 0]),
-        ("true", [10, 10, 10, 10]),
+        ("use_load_balancer_configuration", [10, 10, 0, 0]),
+        ("false", [10, 10, 0, 0]),
+        ("true", [5, 5, 5, 5]),
     ] {
         let group = format!("{OFF}\nload_balancing_cross_zone_enabled: {mode}");
         let top = "runtime: {workers: 2, zone: a}";
@@ -144,7 +144,7 @@ async fn a_zone_of_its_own_is_preferred_and_its_failure_spills_over() {
         }
         let balancer = balancer::start(&text).await;
         let before = counts(&origins);
-        one_each(&balancer, 40).await;
+        one_each(&balancer, 20).await;
         let after = counts(&origins);
         let grown: Vec<usize> = after.iter().zip(&before).map(|(a, b)| a - b).collect();
         assert_eq!(grown, wanted, "{mode}");
