@@ -119,18 +119,14 @@ async fn a_websocket_over_http2_reaches_a_target_and_ends_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_resets_its_websocket_ends_the_targets_connection() {
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let tell = std::sync::Mutex::new(Some(tell));
-    let tell = std::sync::Arc::new(tell);
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let origin = Origin::raw(move |mut wire| {
-        let tell = std::sync::Arc::clone(&tell);
+        let tell = tell.clone();
         async move {
             if read(&mut wire).await.is_some() {
                 wire.send(websocket::AGREED).await;
                 let ended = websocket::read(&mut wire).await.is_err();
-                if let Some(tell) = tell.lock().expect("whole").take() {
-                    tell.send(ended).expect("somebody waits");
-                }
+                tell.send(ended).expect("somebody waits");
             }
         }
     })
@@ -140,23 +136,20 @@ async fn a_client_that_resets_its_websocket_ends_the_targets_connection() {
     let (response, mut stream) = ask(&mut client, "websocket").await;
     assert_eq!(response.status(), 200);
     stream.send_reset(Reason::CANCEL);
-    assert!(within("the end", told).await.expect("told"));
+    assert!(within("the end", told.recv()).await.expect("told"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_of_a_client_that_has_said_all_ends_the_websocket_though_its_target_is_silent() {
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let tell = std::sync::Arc::new(std::sync::Mutex::new(Some(tell)));
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let origin = Origin::raw(move |mut wire| {
-        let tell = std::sync::Arc::clone(&tell);
+        let tell = tell.clone();
         async move {
             if read(&mut wire).await.is_some() {
                 wire.send(websocket::AGREED).await;
                 // The client has said all, and this side says nothing for as long as it may.
                 let rest = wire.rest().await;
-                if let Some(tell) = tell.lock().expect("whole").take() {
-                    tell.send(rest).expect("somebody waits");
-                }
+                tell.send(rest).expect("somebody waits");
                 std::future::pending::<()>().await;
             }
         }
@@ -171,7 +164,7 @@ async fn a_reset_of_a_client_that_has_said_all_ends_the_websocket_though_its_tar
     assert_eq!(response.status(), 200);
     let all = frame(TEXT, true, b"all");
     stream.send_data(all.clone().into(), true).expect("open");
-    assert_eq!(within("the end", told).await.expect("told"), all);
+    assert_eq!(within("the end", told.recv()).await.expect("told"), all);
     assert_eq!(open().await, 1);
     stream.send_reset(Reason::CANCEL);
     eventually("it is over", async || (open().await == 0).then_some(())).await;

@@ -166,31 +166,30 @@ impl About {
 
     /// Whether a line is worth being read: there may be many.
     fn may_be(&self, line: &[u8]) -> bool {
-        // Quotes in texts have a backslash before them, so this is the field.
-        let Some(begin) = memmem::find(line, b",\"trace_id\":\"") else {
-            return matches!(self, Self::Connection(_));
-        };
-        let rest = &line[begin..];
         match self {
-            Self::Connection(id) => memmem::find(rest, id.as_bytes()).is_some(),
+            Self::Connection(id) => memmem::find(line, id.as_bytes()).is_some(),
+            Self::Trace(id) if id.is_empty() => false,
             Self::Trace(id) => {
+                // Quotes in texts have a backslash before them, so this is the field.
+                const KEY: &[u8] = b",\"trace_id\":\"";
+                let Some(begin) = memmem::find(line, KEY) else {
+                    return false;
+                };
+                let trace = &line[begin + KEY.len()..];
+                let end = memmem::find(trace, b"\",\"connection\":");
                 // As far as nothing of it is written otherwise there.
                 let is_plain = |one: char| matches!(one, ' '..='~') && !"\"\\".contains(one);
                 let part = id.split(|one| !is_plain(one)).next().unwrap_or_default();
-                let end = memmem::find(rest, b"\",\"connection\":");
-                let trace = &rest[..end.unwrap_or(rest.len())];
-                !id.is_empty() && memmem::find(trace, part.as_bytes()).is_some()
+                memmem::find(&trace[..end.unwrap_or(trace.len())], part.as_bytes()).is_some()
             }
         }
     }
 
+    /// Whether a line that may be is about it.
     fn is(&self, line: &serde_json::Value) -> bool {
         match self {
             Self::Connection(id) => line["connection"] == **id,
-            Self::Trace(id) => {
-                let trace = line["trace_id"].as_str().unwrap_or_default();
-                !id.is_empty() && trace.contains(id)
-            }
+            Self::Trace(id) => line["trace_id"].as_str().is_some_and(|it| it.contains(id)),
         }
     }
 }
