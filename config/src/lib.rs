@@ -192,9 +192,9 @@ pub struct Admin {
     /// Names by which the server is called besides addresses and `localhost`.
     #[serde(default)]
     pub allowed_hosts: Vec<String>,
-    /// How many of the latest requests each worker keeps for `longshore explain`, and as many of
-    /// those that went badly (default 500, 0 to 100,000), in at most 2 KiB for each; of those that
-    /// are longer fewer are kept.
+    /// How many of the latest requests that went badly each worker keeps for `longshore explain`,
+    /// and a fifth as many of the others (default 500, 0 to 100,000), in at most 2 KiB for each; of
+    /// those that are longer fewer are kept.
     #[serde(default = "recent_requests")]
     pub recent_requests: Ranged<0, 100_000>,
 }

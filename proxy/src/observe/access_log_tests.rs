@@ -149,7 +149,7 @@ fn what_did_not_come_to_pass_is_a_dash_or_minus_one() {
 }
 
 #[test]
-fn a_line_of_json_has_the_attempts_and_times() {
+fn a_line_of_json_has_the_attempts_and_times_and_nothing_that_is_empty() {
     let mut out = Vec::new();
     let mut note = note();
     let target = note.put(b"t2");
@@ -183,7 +183,6 @@ fn a_line_of_json_has_the_attempts_and_times() {
             {
                 "target": "t2",
                 "address": "10.0.0.2:81",
-                "status": null,
                 "failure": "connect_failed",
                 "seconds": seconds(1.0),
             },
@@ -191,16 +190,11 @@ fn a_line_of_json_has_the_attempts_and_times() {
                 "target": "t1/web:80",
                 "address": "10.0.0.1:80",
                 "status": 200,
-                "failure": null,
                 "seconds": 0.048,
             },
         ],
         "status": 200,
         "target_status": 200,
-        "reason": null,
-        "classification": null,
-        "classification_reason": null,
-        "redirect_url": null,
         "received_bytes": 34,
         "sent_bytes": 366,
         "whole": true,
@@ -213,7 +207,6 @@ fn a_line_of_json_has_the_attempts_and_times() {
         },
         "tls_protocol": "TLSv1.2",
         "tls_cipher": "ECDHE-RSA-AES128-GCM-SHA256",
-        "server_name": null,
     });
     assert_eq!(value, expected);
 }
@@ -227,7 +220,7 @@ fn a_line_of_json_is_json_whatever_happened() {
     };
     let value = read(&Note::default());
     assert_eq!(value["attempts"], serde_json::json!([]));
-    assert_eq!(value["client"], serde_json::Value::Null);
+    assert_eq!(value.get("client"), None);
     let mut odd = note();
     odd.url = odd.put(b"/\xFF\"\\\x00");
     odd.rule = Some(None);

@@ -19,9 +19,14 @@ pub(crate) struct Settings {
     pub(crate) log: Option<(LogFormat, LogSide)>,
     /// The log of connections.
     pub(crate) connections: Option<LogSide>,
-    /// How many requests are kept of either kind: those that ended well, and the others.
+    /// How many requests are kept of those that went badly, and as many as [`WELL`] says of the
+    /// others.
     pub(crate) keep: usize,
 }
+
+/// For how many that may be kept one is that went well. Those come all the time, and where they are
+/// kept has to stay in the processor's caches; the others are what is asked for.
+const WELL: usize = 5;
 
 /// A worker's notes.
 #[derive(Debug, Default)]
@@ -54,10 +59,15 @@ impl Recorder {
     /// From now on it notes that.
     pub(crate) fn set(&self, settings: Settings) {
         self.is_on.set(settings.log.is_some() || settings.keep > 0);
-        for kept in [&self.well, &self.badly] {
-            kept.borrow_mut().keep(settings.keep);
+        for (kept, most) in self.kept(settings.keep) {
+            kept.borrow_mut().keep(most);
         }
         self.settings.replace(settings);
+    }
+
+    /// Where requests are kept that went well, and badly, with how many of them.
+    fn kept(&self, keep: usize) -> [(&RefCell<Kept>, usize); 2] {
+        [(&self.well, keep.div_ceil(WELL)), (&self.badly, keep)]
     }
 
     /// An empty note for a request. None if nobody wants any.
@@ -94,8 +104,8 @@ impl Recorder {
                     &bytes[..length]
                 }
             };
-            let kept = if badly { &self.badly } else { &self.well };
-            kept.borrow_mut().push(line, settings.keep);
+            let (kept, most) = self.kept(settings.keep)[usize::from(badly)];
+            kept.borrow_mut().push(line, most);
         }
         self.give_back(note);
     }
@@ -131,7 +141,7 @@ impl Recorder {
     pub(crate) fn recall(&self, about: Option<&str>, most: usize) -> Vec<serde_json::Value> {
         let about = about.map(About::new);
         let mut found = Vec::new();
-        for kept in [&self.well, &self.badly] {
+        for (kept, _) in self.kept(0) {
             let mut kept = kept.borrow_mut();
             let lines = kept.latest_first();
             let lines = lines.filter(|line| about.as_ref().is_none_or(|about| about.may_be(line)));
@@ -221,7 +231,8 @@ mod tests {
 
     #[test]
     fn what_went_badly_is_not_washed_away_by_what_went_well() {
-        let recorder = keeping(3);
+        // A fifth of those that go well.
+        let recorder = keeping(15);
         for number in 0..20_u64 {
             let mut note = recorder.begin().expect("it is on");
             note.ended = number;
@@ -241,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_request_is_found_by_its_trace_or_a_part_of_it_or_its_connection() {
-        let recorder = keeping(10);
+        let recorder = keeping(15);
         for (number, trace) in ["Root=1-58337281-1d84", "Root=1-5833;\"x\"=\\\u{e4}", ""]
             .into_iter()
             .enumerate()
@@ -270,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_long_request_is_kept_with_its_texts_cut() {
-        let recorder = keeping(10);
+        let recorder = keeping(15);
         let mut note = recorder.begin().expect("it is on");
         note.url = note.put(&[0x01; KEPT_LINE]);
         note.trace = note.put(b"Root=1-58337281");
