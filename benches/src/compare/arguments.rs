@@ -14,7 +14,7 @@ pub(crate) const USAGE: &str = "\
 usage: benches/compare [OPTION…]
   --rows NAME,…          what to measure (h1-small); all for all
   --proxies NAME,…       who (longshore,nginx,haproxy,envoy,direct); there are also
-                         traefik, caddy and floor; all for all
+                         traefik, caddy, pingora and floor; all for all
   --rounds N             interleaved rounds (5)
   --seconds N            length of each timed interval (4)
   --warmup N             seconds before each, not counted; 0 for none (1)

@@ -6,6 +6,7 @@ mod floor;
 mod haproxy;
 mod longshore;
 mod nginx;
+mod pingora;
 mod traefik;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -150,6 +151,7 @@ pub(crate) const KINDS: &[&Kind] = &[
     &envoy::KIND,
     &traefik::KIND,
     &caddy::KIND,
+    &pingora::KIND,
     &floor::KIND,
 ];
 
