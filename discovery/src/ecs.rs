@@ -15,6 +15,7 @@ mod feed;
 pub mod known;
 mod labelled;
 mod lookup;
+mod machines;
 mod pace;
 pub mod port;
 pub mod range;

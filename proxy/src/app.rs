@@ -34,6 +34,9 @@ use crate::tls::listener::Fault;
 /// target that hangs, or a source that is down, must not keep the process from serving the rest.
 const FIRST_LOOK_LIMIT: Duration = Duration::from_secs(3);
 
+/// How long workers may take to let go of what the drain timeout has ended.
+const END_LIMIT: Duration = Duration::from_secs(1);
+
 /// Reloads that wait, at the most.
 const RELOADS_MAX: usize = 4;
 
@@ -98,7 +101,7 @@ pub struct Balancer {
     threads: Vec<JoinHandle<io::Result<()>>>,
     control_thread: JoinHandle<io::Result<()>>,
     /// The threads end with it, at once.
-    _wanted: watch::Sender<()>,
+    wanted: watch::Sender<()>,
     listening: BTreeMap<ListenerId, Listening>,
     /// Sockets of listeners that a reload took away, until they are closed.
     closing: Vec<oneshot::Receiver<()>>,
@@ -242,7 +245,7 @@ impl Balancer {
             workers,
             threads,
             control_thread,
-            _wanted: wanted,
+            wanted,
             listening: BTreeMap::new(),
             closing: Vec::new(),
             next_listener: 0,
@@ -396,16 +399,19 @@ impl Balancer {
             drop(worker.orders.send(Order::Drain).await);
         }
         let threads = self.threads;
-        let finished = async {
+        let finished = async || {
             while !threads.iter().all(JoinHandle::is_finished) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
         let limit = self.config.runtime.drain_timeout.get();
-        let complete = tokio::time::timeout(limit, finished).await.is_ok();
+        let complete = tokio::time::timeout(limit, finished()).await.is_ok();
         // The control task lets go of its log; if it is gone, it has none.
         drop(self.control.send(Message::RecordChecks(None)).await);
-        self.logs.end(complete).await;
+        // What is left ends here, and its lines are written with those that wait.
+        drop(self.wanted);
+        let ended = tokio::time::timeout(END_LIMIT, finished()).await.is_ok();
+        self.logs.end(ended).await;
         drop(self.workers);
         drop(self.control_thread);
         complete

@@ -138,7 +138,7 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
         terms: route.terms.as_deref(),
         ..*inbound
     };
-    let mut attempts = Attempts::default();
+    let mut attempts = Attempts::new(retry.attempts);
     // Where it waits while all targets are at work.
     let mut queued: Option<Queued> = None;
     loop {
@@ -160,6 +160,8 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
                     None => return Next::Close,
                     Some(Ok(())) => continue,
                     Some(Err(reason)) => {
+                        // Its client may take its time with the answer, and others wait behind it.
+                        drop(queued.take());
                         return refuse(client, link, outcome, &inbound, upload, reason).await;
                     }
                 }
@@ -175,6 +177,7 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
                 continue;
             }
             Choice::Answer(reason) => {
+                drop(queued.take());
                 return refuse(client, link, outcome, &inbound, upload, reason).await;
             }
         };
@@ -363,7 +366,9 @@ fn pooled(
     }
     let now = client.worker.timers.now();
     let pool = &client.worker.pool;
-    pool.take(lease.local(), !inbound.replayable, now)
+    // What may not be sent once more must not meet one that its target has closed.
+    let verify = !inbound.replayable || attempts.is_at_the_last();
+    pool.take(lease.local(), verify, now)
 }
 
 /// A new connection to the target.

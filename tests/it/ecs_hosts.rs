@@ -6,9 +6,10 @@ use std::sync::Arc;
 use longshore_discovery::ecs::api::EcsApi as _;
 use longshore_discovery::ecs::{Aws, SdkApi};
 use longshore_emulator::{Fault, Host, LaunchType, TaskDefinition, Times};
+use longshore_tests::balancer::config;
 use longshore_tests::cluster::Cluster;
 use longshore_tests::eventually;
-use longshore_tests::services::{balance, group, reached, refused, serve};
+use longshore_tests::services::{balance, file, group, reached, refused, serve};
 
 /// A service of ECS Anywhere on two machines.
 async fn anywhere(cluster: &Cluster) {
@@ -135,6 +136,28 @@ async fn tasks_in_other_zones_are_found_while_a_zone_is_disrupted() {
     assert_eq!(problems.len(), 2, "{problems:?}");
     cluster.ecs.faults().clear();
     reached(&balancer, "web", 4).await;
+}
+
+#[tokio::test]
+async fn a_source_that_begins_anew_while_hosts_cannot_be_asked_for_keeps_its_targets() {
+    let cluster = Cluster::start().await;
+    cluster.service("web", 3).await;
+    let mut balancer = balance(&cluster, &[("web", "")]).await;
+    reached(&balancer, "web", 3).await;
+    let faults = cluster.ecs.faults();
+    for operation in ["DescribeContainerInstances", "DescribeInstances"] {
+        faults.fail(operation, Fault::ServerError, Times::UntilCleared);
+    }
+    let text = file(&[("web", "")]).replace("poll_interval: 1s", "poll_interval: 500ms");
+    let before = cluster.calls(&["ListTasks"]);
+    let changed = config(&text);
+    balancer.balancer.reload(changed).await.expect("reloaded");
+    eventually("it has looked several times", async || {
+        (cluster.calls(&["ListTasks"]) >= before + 4).then_some(())
+    })
+    .await;
+    assert_eq!(balancer.targets("healthy").await.len(), 3);
+    assert_eq!(group(&balancer, "web").await.discovery, "fresh");
 }
 
 #[tokio::test]

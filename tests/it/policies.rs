@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use longshore_tests::balancer::{Running, fixed, start};
+use longshore_tests::balancer::{self, Running, fixed, start};
 use longshore_tests::jar::Jar;
 use longshore_tests::origin::{Origin, read, response};
 use longshore_tests::websocket;
@@ -242,8 +242,16 @@ async fn gate(name: &'static str) -> Gate {
                 seen.lock().expect("not poisoned").push(request);
                 let now = working.fetch_add(1, Ordering::SeqCst) + 1;
                 most.fetch_max(now, Ordering::SeqCst);
-                open.acquire().await.expect("open").forget();
+                let mut byte = [0];
+                let told = tokio::select! {
+                    permit = open.acquire() => { permit.expect("open").forget(); true }
+                    // Nobody waits any more.
+                    _ = wire.stream.peek(&mut byte) => false,
+                };
                 working.fetch_sub(1, Ordering::SeqCst);
+                if !told {
+                    return;
+                }
                 wire.send(response(200, name)).await;
             }
         }
@@ -355,6 +363,31 @@ async fn who_finds_the_queue_full_or_waits_too_long_is_told_why() {
     assert!(begun.elapsed() >= Duration::from_secs(3));
     gates[0].open.add_permits(1);
     assert_eq!(working.await.expect("an answer").0, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_was_told_that_it_waited_too_long_is_in_nobodys_way() {
+    let gates = [gate("a").await];
+    let keys = "target_control: {max_concurrent_requests: 1, queue_timeout: 1s}";
+    let balancer = controlled(&gates, keys, 1).await;
+    let address = balancer.address();
+    let working = tokio::spawn(async move { ask(address, GET).await.0 });
+    eventually("it works", async || {
+        (gates[0].working.load(Ordering::SeqCst) == 1).then_some(())
+    })
+    .await;
+    // It has its answer, and owes its body, which is waited for.
+    let mut slow = Wire::connect(address).await;
+    slow.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
+        .await;
+    let answer = within("an answer", slow.response()).await;
+    assert_eq!(answer.reason(), Some("queue_timeout"));
+    gates[0].open.add_permits(2);
+    assert_eq!(within("the first", working).await.expect("an answer"), 200);
+    assert_eq!(ask(address, GET).await.0, 200);
+    slow.send("0123456789").await;
+    gates[0].open.add_permits(1);
+    assert_eq!(slow.get("/").await.status(), 200);
 }
 
 #[tokio::test]
@@ -573,4 +606,50 @@ async fn a_client_that_leaves_while_two_targets_work_ends_both() {
         ([one.open(), two.open()] == [0, 0]).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_second_target_may_leave_while_both_work_and_the_first_one_serves() {
+    let gates = [gate("one").await, gate("two").await];
+    let keys = group("retry: {hedge_after: 200ms}\nderegistration_delay: 0");
+    let addresses = [gates[0].origin.address, gates[1].origin.address];
+    let top = "runtime: {workers: 1}";
+    let mut balancer = start(&fixed(&addresses, &keys, top)).await;
+    let address = balancer.address();
+    let asked = tokio::spawn(async move { ask(address, GET).await });
+    let works = |index: usize| gates[index].working.load(Ordering::SeqCst) == 1;
+    let first = eventually("one is asked", async || (0..2).find(|it| works(*it))).await;
+    let second = 1 - first;
+    eventually("so is the other", async || works(second).then_some(())).await;
+    let without = balancer::config(&fixed(&addresses[first..=first], &keys, top));
+    balancer.balancer.reload(without).await.expect("reloaded");
+    eventually("what it worked at is over", async || {
+        (gates[second].origin.open() == 0).then_some(())
+    })
+    .await;
+    // The worker goes on, and so does the first.
+    gates[first].open.add_permits(2);
+    let (status, _, text) = within("an answer", asked).await.expect("no panic");
+    assert_eq!((status, &*text), (200, ["one", "two"][first]));
+    assert_eq!(ask(address, GET).await.0, 200);
+}
+
+#[tokio::test]
+async fn no_more_targets_see_a_request_than_may_whichever_answered_first() {
+    let slow = mute().await;
+    let bad = Origin::http(|_| response(503, "busy")).await;
+    let good = Origin::ok("good").await;
+    let keys = group("retry: {hedge_after: 20ms, attempts: 2, on: [503]}");
+    let targets = [&slow, &bad, &good];
+    let addresses = targets.map(|target| target.address);
+    let balancer = start(&fixed(&addresses, &keys, ADMIN)).await;
+    let seen = || targets.iter().map(|it| it.seen().len()).sum::<usize>();
+    let mut statuses = Vec::new();
+    for _ in 0..6 {
+        let before = seen();
+        statuses.push(ask(balancer.address(), GET).await.0);
+        assert!(seen() - before <= 2, "{statuses:?}");
+    }
+    assert!(statuses.contains(&200), "{statuses:?}");
+    assert!(metric(&balancer, "hedges_won").await > 0);
 }

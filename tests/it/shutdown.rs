@@ -57,7 +57,12 @@ async fn the_drain_timeout_ends_what_does_not_finish() {
         wire.rest().await;
     })
     .await;
-    let config = config(&origin, "500ms");
+    let log = TempFile::new("");
+    let text = std::fs::read_to_string(config(&origin, "500ms").path()).expect("there");
+    let config = TempFile::new(&format!(
+        "load_balancer: {{access_logs: {{path: '{}', format: json}}}}\n{text}",
+        log.path().display()
+    ));
     let (mut process, address) = Process::run(&config);
     let mut client = Wire::connect(address).await;
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -68,6 +73,13 @@ async fn the_drain_timeout_ends_what_does_not_finish() {
     process.signal("TERM");
     process.wait_for_line("drain timeout");
     assert!(process.wait().success());
+    // It is in the log as one without an answer.
+    let lines = std::fs::read_to_string(log.path()).expect("there");
+    let line: serde_json::Value = serde_json::from_str(&lines).expect("one line");
+    assert_eq!(
+        (&line["status"], &line["whole"]),
+        (&460.into(), &false.into())
+    );
 }
 
 #[tokio::test]

@@ -1,12 +1,16 @@
 //! Targets with TLS. The targets are balancers with an HTTPS listener before a plain target.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use longshore_tests::balancer::{self, Running};
 use longshore_tests::certificates::{Folder, Key, run};
 use longshore_tests::origin::Origin;
 use longshore_tests::process::free_port;
 use longshore_tests::wire::Wire;
+use longshore_tests::{eventually, within};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 
 fn made() -> Folder {
     let folder = Folder::default();
@@ -107,6 +111,48 @@ async fn a_failed_handshake_is_tried_elsewhere_also_for_a_post() {
             .await;
         assert_eq!(wire.response().await.text(), "hello");
     }
+}
+
+#[tokio::test]
+async fn a_target_that_leaves_during_a_handshake_gets_no_request() {
+    let folder = made();
+    let (left, leaving) = balancer::https(&folder, "app", "mode: 'off'").await;
+    let (stays, staying) = balancer::https(&folder, "app", "mode: 'off'").await;
+    let (behind, open) = (left.address(), Arc::new(Semaphore::new(0)));
+    let gate = Arc::clone(&open);
+    // Before the one that leaves: nothing passes until it may.
+    let relay = Origin::raw(move |mut wire| {
+        let gate = Arc::clone(&gate);
+        async move {
+            let mut target = TcpStream::connect(behind).await.expect("it listens");
+            gate.acquire().await.expect("open").forget();
+            // The other side ends as it likes.
+            drop(tokio::io::copy_bidirectional(&mut wire.stream, &mut target).await);
+        }
+    })
+    .await;
+    let keys = "protocol: HTTPS\nhealth_check: {enabled: false}\nderegistration_delay: 0";
+    let both = [relay.address, stays.address()];
+    let mut running = balancer::start(&balancer::fixed(&both, keys, "")).await;
+    let post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\nhi";
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        let mut wire = Wire::connect(running.address()).await;
+        wire.send(post).await;
+        asked.push(wire);
+    }
+    eventually("one shakes hands", async || {
+        (relay.connections() == 1).then_some(())
+    })
+    .await;
+    let without = balancer::config(&balancer::fixed(&both[1..], keys, ""));
+    running.balancer.reload(without).await.expect("reloaded");
+    open.add_permits(1);
+    for mut wire in asked {
+        let answer = within("an answer", wire.response()).await;
+        assert_eq!((answer.status(), answer.reason()), (200, None));
+    }
+    assert_eq!((leaving.seen().len(), staying.seen().len()), (0, 2));
 }
 
 #[tokio::test]

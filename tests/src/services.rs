@@ -26,6 +26,14 @@ pub async fn serve(cluster: &Cluster, name: &str, count: usize, definition: Task
 
 /// A balancer with a listener and a group for each service, which has more keys for `ecs`.
 pub async fn balance(cluster: &Cluster, services: &[(&str, &str)]) -> Running {
+    let aws = Aws::Emulator {
+        endpoint: cluster.ecs.endpoint_url(),
+    };
+    balancer::start_with(&file(services), aws).await
+}
+
+/// The file of [`balance`].
+pub fn file(services: &[(&str, &str)]) -> String {
     let mut text = "listeners:\n".to_owned();
     for (index, (name, _)) in services.iter().enumerate() {
         text.push_str(&format!(
@@ -42,10 +50,7 @@ pub async fn balance(cluster: &Cluster, services: &[(&str, &str)]) -> Running {
              health_check: {{path: /health, interval: 1, timeout: 1}}\n"
         ));
     }
-    let aws = Aws::Emulator {
-        endpoint: cluster.ecs.endpoint_url(),
-    };
-    balancer::start_with(&text, aws).await
+    text
 }
 
 /// What operators see of a group.

@@ -42,6 +42,14 @@ pub trait EcsApi: Send + Sync {
         since: Instant,
     ) -> impl Future<Output = Result<(Service, Instant), ApiError>> + Send;
 
+    /// Those of these container instances whose addresses were learnt before, by whomever, and do not
+    /// change. No call.
+    fn known_hosts(&self, arns: &[Arc<str>]) -> Vec<Host>;
+
+    /// Waits until the budget has room for a call. To be done before each of the two below, which
+    /// have a time limit.
+    fn turn(&self) -> impl Future<Output = ()> + Send;
+
     /// `DescribeContainerInstances` of at most [`BATCH`] ARNs, and the addresses of their
     /// machines. Fails only if the container instances are not described: what goes wrong with
     /// a machine concerns that machine.

@@ -9,10 +9,11 @@ use tokio::time::timeout_at;
 use super::aim::Aim;
 use super::api::{BATCH, Definition, EcsApi, Hosts};
 use super::book::Book;
+use super::now;
 
-/// The longest that all questions of one kind may take in one look: the targets that are known are
-/// not sent before they end.
-const LIMIT: Duration = Duration::from_secs(12);
+/// The longest that all questions of one kind may take in one look, without the waits for their
+/// turns: the targets that are known are not sent before they end.
+pub(super) const LIMIT: Duration = Duration::from_secs(12);
 
 /// The most task definitions in one look: each is a call. A service has two during a deployment,
 /// and more only if deployments overlap.
@@ -52,10 +53,20 @@ pub(super) fn hosts(book: &Book, now: Instant) -> Vec<Question> {
 }
 
 impl Question {
-    /// Asks it. Questions of one kind that began together end together. The book is not needed
+    /// Asks it, within what is left of the time for all of its kind. The book is not needed
     /// meanwhile, so that events can change it.
-    pub(super) async fn ask(self, api: &impl EcsApi, cluster: &str, began: Instant) -> Answer {
-        let end = tokio::time::Instant::from_std(began + LIMIT);
+    pub(super) async fn ask(self, api: &impl EcsApi, cluster: &str, left: &mut Duration) -> Answer {
+        // Not within the time: with many groups, or after AWS has complained, all would spend theirs
+        // here, and no host would ever be known.
+        api.turn().await;
+        let began = now();
+        let end = tokio::time::Instant::from_std(began + *left);
+        let answer = self.answer(api, cluster, end).await;
+        *left = left.saturating_sub(now().saturating_duration_since(began));
+        answer
+    }
+
+    async fn answer(self, api: &impl EcsApi, cluster: &str, end: tokio::time::Instant) -> Answer {
         match self {
             Self::Definition(arn) => {
                 let answer = match timeout_at(end, api.describe_definition(&arn)).await {

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use longshore_config::{EcsDiscovery, Span};
 
-use super::{DEFINITIONS, definitions, hosts};
+use super::{DEFINITIONS, LIMIT, definitions, hosts};
 use crate::ecs::api::{
-    ApiError, Container, Definition, Described, EcsApi, ErrorKind, Hosts, MappedPorts, PortMapping,
-    Service, Task,
+    ApiError, Container, Definition, Described, EcsApi, ErrorKind, Host, Hosts, MappedPorts,
+    PortMapping, Service, Task,
 };
 use crate::ecs::book::Book;
 use crate::ecs::now;
@@ -61,6 +61,15 @@ impl EcsApi for Denying {
         Err(denied("DescribeContainerInstances"))
     }
 
+    fn known_hosts(&self, _: &[Arc<str>]) -> Vec<Host> {
+        Vec::new()
+    }
+
+    async fn turn(&self) {
+        // As long as it takes when many wait.
+        tokio::time::sleep(2 * LIMIT).await;
+    }
+
     async fn describe_definition(&self, arn: &str) -> Result<Definition, ApiError> {
         self.note(arn.to_owned());
         if arn == "d0" {
@@ -85,8 +94,9 @@ async fn look_up(api: &Denying, spec: &EcsDiscovery, book: &mut Book) {
     let began = now();
     let mut questions = definitions(spec, book, began);
     questions.extend(hosts(book, began));
+    let mut left = LIMIT;
     for question in questions {
-        let answer = question.ask(api, &spec.cluster, began).await;
+        let answer = question.ask(api, &spec.cluster, &mut left).await;
         answer.tell(book, now());
     }
 }

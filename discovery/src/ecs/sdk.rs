@@ -13,9 +13,10 @@ use aws_config::{BehaviorVersion, Region as AwsRegion, SdkConfig};
 use aws_sdk_ecs::error::{DisplayErrorContext, ProvideErrorMetadata};
 use aws_sdk_ecs::types::DesiredStatus;
 
-use super::api::{ApiError, BATCH, Definition, Described, EcsApi, ErrorKind, Hosts, Service};
+use super::api::{ApiError, BATCH, Definition, Described, EcsApi, ErrorKind, Host, Hosts, Service};
 use super::budget::{Budget, Limit};
 use super::desk::Desk;
+use super::machines::Machines;
 use super::now;
 use hosts::Asked;
 pub(super) use queue::SdkQueue;
@@ -62,6 +63,7 @@ impl Aws {
                 Self::Emulator { .. } => Budget::of(EMULATOR_RATE),
             },
             desk: Desk::default(),
+            machines: Machines::default(),
         }
     }
 
@@ -91,11 +93,13 @@ impl Aws {
     }
 }
 
-/// What the groups of one region share: the limits of the account, and answers about services.
+/// What the groups of one region share: the limits of the account, answers about services, and the
+/// addresses of hosts.
 #[derive(Debug, Default)]
 pub struct Region {
     budget: Budget,
     desk: Desk,
+    machines: Machines,
 }
 
 impl Region {
@@ -125,11 +129,6 @@ impl SdkApi {
             ssm: aws_sdk_ssm::Client::new(&config),
             shared,
         }
-    }
-
-    /// Waits for its turn to make a call.
-    async fn turn(&self) {
-        self.shared.budget.take(Limit::Tasks, now()).await;
     }
 
     /// What became of a call that failed.
@@ -244,8 +243,15 @@ impl EcsApi for SdkApi {
         desk.ask(cluster, service, since, call).await
     }
 
+    async fn turn(&self) {
+        self.shared.budget.take(Limit::Tasks, now()).await;
+    }
+
+    fn known_hosts(&self, arns: &[Arc<str>]) -> Vec<Host> {
+        self.shared.machines.of(arns)
+    }
+
     async fn describe_hosts(&self, cluster: &str, arns: &[Arc<str>]) -> Result<Hosts, ApiError> {
-        self.turn().await;
         let answer = self
             .ecs
             .describe_container_instances()
@@ -259,11 +265,12 @@ impl EcsApi for SdkApi {
         }
         let machines = answer.container_instances().iter();
         let machines: Vec<Asked<'_>> = machines.filter_map(Asked::read).collect();
-        Ok(self.addresses(&machines).await)
+        let answer = self.addresses(&machines).await;
+        self.shared.machines.note(&answer.found);
+        Ok(answer)
     }
 
     async fn describe_definition(&self, arn: &str) -> Result<Definition, ApiError> {
-        self.turn().await;
         let answer = self
             .ecs
             .describe_task_definition()

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::aim::Aim;
-use super::api::{self, ApiError, EcsApi, ErrorKind};
+use super::api::{self, ApiError, EcsApi, ErrorKind, Hosts};
 use super::book::Book;
 use super::feed::Subscription;
 use super::lookup::{self, Question};
@@ -228,23 +228,24 @@ impl<A: Aim> Watch<A> {
         for _ in 0..rounds {
             let began = now();
             let questions = lookup::definitions(&self.aim, &self.book, began);
-            self.ask(api, questions, began).await?;
+            self.ask(api, questions).await?;
         }
-        // Their time begins now.
-        let began = now();
-        let questions = lookup::hosts(&self.book, began);
-        self.ask(api, questions, began).await
+        let found = api.known_hosts(&self.book.unknown_hosts(now()));
+        let known = Hosts {
+            found,
+            ..Hosts::default()
+        };
+        self.book.found_hosts(known, now());
+        // They have a time of their own.
+        let questions = lookup::hosts(&self.book, now());
+        self.ask(api, questions).await
     }
 
-    async fn ask(
-        &mut self,
-        api: &impl EcsApi,
-        questions: Vec<Question>,
-        began: Instant,
-    ) -> Result<(), Ended> {
+    async fn ask(&mut self, api: &impl EcsApi, questions: Vec<Question>) -> Result<(), Ended> {
         let cluster = self.aim.place().cluster.clone();
+        let mut left = lookup::LIMIT;
         for question in questions {
-            let answer = self.during(question.ask(api, &cluster, began)).await?;
+            let answer = self.during(question.ask(api, &cluster, &mut left)).await?;
             answer.tell(&mut self.book, now());
         }
         Ok(())

@@ -88,8 +88,8 @@ impl Logs {
             .chain(&self.checks)
     }
 
-    /// Waits for the last lines, if whoever writes them has ended.
-    pub(super) async fn end(self, complete: bool) {
+    /// Waits for the last lines, if whoever writes them has ended; says so if they are lost.
+    pub(super) async fn end(self, ended: bool) {
         let access = self.access.map(|(_, log)| log);
         let all = access
             .into_iter()
@@ -97,12 +97,13 @@ impl Logs {
             .chain(self.checks);
         let threads: Vec<JoinHandle<()>> = all.map(|log| log.thread).collect();
         let written = async {
-            while complete && !threads.iter().all(JoinHandle::is_finished) {
+            while !threads.iter().all(JoinHandle::is_finished) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         // A disk that does not take the last lines does not keep the process.
-        if tokio::time::timeout(LOG_LIMIT, written).await.is_err() {
+        let may_be_lost = !ended && !threads.is_empty();
+        if may_be_lost || tokio::time::timeout(LOG_LIMIT, written).await.is_err() {
             tracing::warn!("the last lines of a log are lost");
         }
     }

@@ -375,7 +375,8 @@ impl Hands {
                 let event = Event::Remembered(id, remembered.targets, remembered.age);
                 outbox.send(Message::Event(event)).await.unwrap_or_default();
             }
-            let (keep, kept) = watch::channel(Vec::new());
+            let (keep, kept) = watch::channel(None);
+            let source = watch_over(id, source, outbox.clone());
             tokio::join!(source, tell(id, inbox, keep, outbox), save(place, kept));
         });
         self.sources.insert(id, Task(task));
@@ -415,22 +416,61 @@ impl Hands {
     }
 }
 
-/// Hands on what a source says, and its newest set to be kept if it differs from the one before.
+/// Runs a source, and tells of it if a fault in it has ended it: its targets would count as fresh.
+async fn watch_over(
+    id: GroupId,
+    source: impl Future<Output = ()> + Send + 'static,
+    outbox: mpsc::Sender<Message>,
+) {
+    let mut source = Task(tokio::spawn(source));
+    if let Err(ended) = (&mut source.0).await
+        && ended.is_panic()
+    {
+        let error =
+            "the source has ended by a fault of its own; a restart begins it anew".to_owned();
+        let update = Update::Failed {
+            error,
+            at: clock::now(),
+        };
+        let event = Event::Discovered(id, update);
+        // If the control task is gone, there is nobody to be told.
+        outbox.send(Message::Event(event)).await.unwrap_or_default();
+    }
+}
+
+/// After this time a set that a look has shown once more is kept once more: the age of what is kept
+/// says when it was known to be true.
+const KEEP_AGAIN: Duration = Duration::from_secs(600);
+
+/// Hands on what a source says, and its newest set to be kept if it differs from the one before, or
+/// if that has become old. None was kept before the first.
 async fn tell(
     id: GroupId,
     mut updates: mpsc::Receiver<Update>,
-    keep: watch::Sender<Vec<Target>>,
+    keep: watch::Sender<Option<Vec<Target>>>,
     outbox: mpsc::Sender<Message>,
 ) {
+    let mut looked_at = None;
     while let Some(update) = updates.recv().await {
         if let Update::Set { targets, .. } | Update::Changed { targets, .. } = &update {
+            let look = match &update {
+                Update::Set { at, .. } => Some(*at),
+                _ => None,
+            };
+            let is_old = look.is_some_and(|at| {
+                looked_at.is_none_or(|before| at.saturating_duration_since(before) >= KEEP_AGAIN)
+            });
             keep.send_if_modified(|kept| {
-                let same = kept.len() == targets.len()
-                    && kept.iter().zip(targets).all(|(a, b)| a.same_place(b));
-                if !same {
-                    kept.clone_from(targets);
+                let same = kept.as_ref().is_some_and(|kept: &Vec<Target>| {
+                    kept.len() == targets.len()
+                        && kept.iter().zip(targets).all(|(a, b)| a.same_place(b))
+                });
+                if same && !is_old {
+                    return false;
                 }
-                !same
+                looked_at = look.or(looked_at);
+                *kept = Some(targets.clone());
+                true
             });
         }
         let event = Event::Discovered(id, update);
@@ -501,12 +541,15 @@ async fn load(place: Place) -> Option<Remembered> {
 }
 
 /// Writes a group's set to disk as it changes.
-async fn save(place: Option<Place>, mut kept: watch::Receiver<Vec<Target>>) {
+async fn save(place: Option<Place>, mut kept: watch::Receiver<Option<Vec<Target>>>) {
     let Some(place) = place else {
         return;
     };
     while kept.changed().await.is_ok() {
-        let (place, targets) = (place.clone(), kept.borrow_and_update().clone());
+        let Some(targets) = kept.borrow_and_update().clone() else {
+            continue;
+        };
+        let place = place.clone();
         let written = tokio::task::spawn_blocking(move || place.save(&targets, clock::wall()));
         if let Ok(Err(error)) = written.await {
             tracing::warn!(%error, "the targets are not kept for a restart");
@@ -514,3 +557,7 @@ async fn save(place: Option<Place>, mut kept: watch::Receiver<Vec<Target>>) {
         tokio::time::sleep(SAVE_SPACING).await;
     }
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

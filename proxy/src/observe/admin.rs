@@ -253,6 +253,10 @@ async fn events(Query(numbers): Query<BTreeMap<String, u64>>) -> Json<Events> {
 /// How long the workers have to tell of their requests. One that is busier than that is left out.
 const RECALL_LIMIT: Duration = Duration::from_secs(2);
 
+/// The most requests in one answer: each is read by the worker that served it, beside those that it
+/// serves.
+const RECALL_MAX: usize = 1_000;
+
 /// The latest requests. `trace`: those whose trace identifier has this in it, or of that
 /// connection; `limit`: at most so many.
 async fn requests(
@@ -261,7 +265,7 @@ async fn requests(
 ) -> Json<Vec<serde_json::Value>> {
     let about = asked.get("trace").cloned();
     let limit = asked.get("limit").and_then(|limit| limit.parse().ok());
-    let most: usize = limit.unwrap_or(100);
+    let most = limit.unwrap_or(100).min(RECALL_MAX);
     let mut found = Vec::new();
     for worker in &*admin.workers {
         let (reply, answer) = oneshot::channel();

@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 
 use super::room::Room;
 
-/// Batches that wait for the writer, at the most: with [`BATCH`] bytes each, 16 MiB.
+/// Batches that wait for the writer, at the most: with [`BATCH`] bytes each, 16 MiB. Beside them each
+/// worker keeps one that it could not hand over.
 const QUEUE_MAX: usize = 64;
 
 /// What a worker gathers before it hands it over, in bytes, unless time does it before. With a
@@ -174,6 +175,12 @@ impl LogSide {
     }
 
     #[cold]
+    fn lose(&self, lines: u64) {
+        let lost = &self.handle.counts.queue_full;
+        lost.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    #[cold]
     fn make_room(&mut self) {
         if self.bytes.is_empty() {
             let spent = self.spent.try_recv();
@@ -184,7 +191,8 @@ impl LogSide {
         }
     }
 
-    /// Hands over what was gathered. If there is no room, it is lost.
+    /// Hands over what was gathered. If the queue has no room, it stays for the next time, and is
+    /// lost only when there is as much as one worker may gather.
     pub(crate) fn flush(&mut self) {
         if self.lines == 0 {
             return;
@@ -198,9 +206,12 @@ impl LogSide {
         };
         let refused = self.handle.queue.try_send(batch);
         if let Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) = refused {
-            let lost = &self.handle.counts.queue_full;
-            lost.fetch_add(lines, Ordering::Relaxed);
             self.bytes = batch.bytes;
+            if batch.filled < BATCH {
+                (self.filled, self.lines) = (batch.filled, lines);
+            } else {
+                self.lose(lines);
+            }
         }
     }
 }
@@ -208,6 +219,7 @@ impl LogSide {
 impl Drop for LogSide {
     fn drop(&mut self) {
         self.flush();
+        self.lose(self.lines);
     }
 }
 
@@ -313,6 +325,39 @@ mod tests {
     use std::sync::Arc;
 
     use super::{BATCH, Counts, LogHandle};
+
+    #[test]
+    fn lines_are_lost_only_when_the_queue_and_the_room_of_their_worker_are_full() {
+        let counts = Arc::new(Counts::default());
+        let (queue, batches) = std::sync::mpsc::sync_channel(1);
+        let handle = LogHandle {
+            queue,
+            reopen: Arc::default(),
+            counts: Arc::clone(&counts),
+        };
+        let mut side = handle.side();
+        let mut add = |length: usize| {
+            side.add_text(&vec![b'x'; length]);
+            side.flush();
+        };
+        let lost = || counts.get()[1].1;
+        // The first is in the queue, and the others wait for it to be taken.
+        for _ in 0..100 {
+            add(100);
+        }
+        assert_eq!(batches.try_recv().map(|batch| batch.lines), Ok(1));
+        add(100);
+        assert_eq!(lost(), 0);
+        assert_eq!(batches.try_recv().map(|batch| batch.lines), Ok(100));
+        for _ in 0..4 {
+            add(BATCH / 2);
+        }
+        // One is in the queue, two were given up, and one waits.
+        assert_eq!(lost(), 2);
+        drop(side);
+        assert_eq!(lost(), 3);
+        assert_eq!(batches.try_recv().map(|batch| batch.lines), Ok(1));
+    }
 
     #[test]
     fn lines_of_any_length_come_whole_and_in_their_order() {

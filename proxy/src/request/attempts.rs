@@ -10,11 +10,14 @@ use crate::upstream::lease::Lease;
 
 /// How often one request waits for a target. The second time means that what was confirmed in the
 /// first was lost again.
-const WAITS_MAX: usize = 2;
+const WAITS_MAX: u32 = 2;
 
 /// What the attempts of one request have shown.
 #[derive(Default)]
 pub(crate) struct Attempts {
+    /// How many targets may see the request.
+    most: u32,
+    waits: u32,
     count: usize,
     /// How often the request may have reached a target that did not answer.
     lost: usize,
@@ -24,7 +27,6 @@ pub(crate) struct Attempts {
     tried: Vec<u64>,
     /// An attempt found out after connecting that its target is in doubt.
     doubtful: bool,
-    waits: usize,
     trusting: bool,
     fresh: bool,
     second_chance: bool,
@@ -36,6 +38,19 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
+    /// None so far, of a request that so many targets may see.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            most: u32::try_from(most).unwrap_or(u32::MAX),
+            ..Self::default()
+        }
+    }
+
+    /// Whether no target may see the request after the next one that does.
+    pub(crate) fn is_at_the_last(&self) -> bool {
+        self.lost + 1 >= self.most as usize
+    }
+
     /// Whether nothing was tried yet, nor waited for.
     pub(crate) fn is_first(&self) -> bool {
         self.count == 0 && self.waits == 0
@@ -126,6 +141,11 @@ impl Attempts {
     /// Notes a target that still has time to answer while another one is asked too.
     pub(crate) fn note_hedged(&mut self, lease: &Lease) {
         self.tried.push(lease.endpoint().id);
+    }
+
+    /// Notes that another target answered before one that may have seen the request as well.
+    pub(crate) fn note_overtaken(&mut self) {
+        self.lost += 1;
     }
 
     /// Whether the latest attempt at an endpoint met a connection that it had closed meanwhile, idle

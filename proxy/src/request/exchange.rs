@@ -269,7 +269,11 @@ fn poll_head(
     loop {
         // Interim responses. If the client is gone, a later step finds out.
         let flushed = link.poll_flush(cx);
-        if !connection.wire.input.is_empty() && flushed.is_ready() {
+        if !connection.wire.input.is_empty() {
+            // More than the client takes is not read: it would not say anything about the target.
+            if flushed.is_pending() {
+                return Poll::Pending;
+            }
             match take_head(client, link, connection, inbound, close) {
                 Ok(Taken::Response(response)) => return Poll::Ready(Ok(response)),
                 Ok(Taken::Interim) => {

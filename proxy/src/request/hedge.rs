@@ -192,6 +192,9 @@ impl Hedged<'_> {
         upload: &mut Upload,
         cx: &mut std::task::Context<'_>,
     ) -> Poll<Result<Response, AttemptError>> {
+        // Two share what wakes their client's task. It has to hear of the end of the one that is
+        // looked at, and of the winner's in what follows.
+        self.client.hear_of(runner.lease.local());
         exchange::poll_ask(
             self.client,
             link,
@@ -230,13 +233,11 @@ impl Hedged<'_> {
         };
         match answer {
             Ok(_) | Err(AttemptError::ClientGone) => {
+                attempts.note_overtaken();
                 other.connection.ended_by_us();
                 if !is_first {
                     self.client.worker.metrics.hedges_won.add(1);
                     outcome.overtaken(&winner.lease, winner.since);
-                    // Its target's end is to be heard of from here on.
-                    let idle = self.limits.idle;
-                    self.client.attempt_begins(winner.lease.local(), idle);
                     std::mem::swap(upload, &mut copy);
                 }
                 self.client.worker.buffers.put_output(copy.take_output());

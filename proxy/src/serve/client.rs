@@ -272,6 +272,11 @@ impl Client {
         self.slot.watch(local);
     }
 
+    /// From here on that target's end is heard of, in place of another's.
+    pub(crate) fn hear_of(&self, local: &Rc<Local>) {
+        self.slot.watch(local);
+    }
+
     /// All of a request, from here on, has so long.
     pub(crate) fn limit_request(&self, total: Option<Duration>) {
         if let Some(total) = total {
@@ -358,7 +363,8 @@ impl Client {
     }
 
     /// Ready when nothing has moved for `idle`, when a deadline has passed, or when the endpoint's
-    /// deregistration delay is over.
+    /// deregistration delay is over. It is the one of which [`Self::attempt_begins`] or
+    /// [`Self::hear_of`] was told last: another one's end would be looked at again and again.
     pub(crate) fn poll_quiet(
         &self,
         endpoint: &Endpoint,

@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use super::endpoint::Loss;
@@ -49,7 +48,11 @@ pub(crate) async fn connect(
     loop {
         let step = left.min(RETIRED_LOOK);
         if let Ok(opened) = tokio::time::timeout(step, &mut opened).await {
-            return opened;
+            // It may have left during a handshake, or while an HTTP/2 connection began.
+            return match opened {
+                Ok(_) if local.endpoint().is_retired() => Err(AttemptError::Doubtful),
+                opened => opened,
+            };
         }
         left = left.saturating_sub(step);
         if left.is_zero() || local.endpoint().is_retired() {
@@ -65,14 +68,7 @@ async fn open(
     header: Option<&[u8]>,
 ) -> Result<Box<Connection>, AttemptError> {
     let endpoint = local.endpoint();
-    let connected = async {
-        let mut stream = TcpStream::connect(endpoint.address).await?;
-        if let Some(header) = header {
-            stream.write_all(header).await?;
-        }
-        Ok::<_, io::Error>(stream)
-    };
-    let socket = match connected.await {
+    let socket = match TcpStream::connect(endpoint.address).await {
         Ok(socket) => socket,
         Err(error) => {
             if error.kind() == io::ErrorKind::ConnectionRefused {
@@ -81,15 +77,34 @@ async fn open(
             return Err(AttemptError::Connect(error));
         }
     };
-    let Some(tls) = &endpoint.tls else {
-        return pool.adopt(local, Stream::Plain(socket), trusting);
+    let stream = match &endpoint.tls {
+        None => Stream::Plain(socket),
+        Some(tls) => {
+            let begun = tls.connection(endpoint.address.ip());
+            let stream = TlsStream::new(socket, begun.map_err(AttemptError::Tls)?);
+            Stream::Tls(Box::new(stream))
+        }
     };
-    let begun = tls.connection(endpoint.address.ip());
-    let stream = TlsStream::new(socket, begun.map_err(AttemptError::Tls)?);
-    // Before a byte is sent: whoever has the port now need not know whom we look for.
-    let mut connection = pool.adopt(local, Stream::Tls(Box::new(stream)), trusting)?;
-    poll_fn(|cx| connection.wire.stream.poll_handshake(cx))
-        .await
-        .map_err(AttemptError::Tls)?;
+    // Before a byte is sent: whoever has the port now need not know whom we look for, nor for whom.
+    let mut connection = pool.adopt(local, stream, trusting)?;
+    if let Some(header) = header {
+        begin(&connection, header).map_err(AttemptError::Connect)?;
+    }
+    if endpoint.tls.is_some() {
+        poll_fn(|cx| connection.wire.stream.poll_handshake(cx))
+            .await
+            .map_err(AttemptError::Tls)?;
+    }
     Ok(connection)
+}
+
+/// Sends what a connection that was just made begins with, below TLS. Nothing was sent on it, so
+/// that there is room for all of it.
+fn begin(connection: &Connection, header: &[u8]) -> io::Result<()> {
+    let socket = connection.wire.stream.socket();
+    let socket = socket.ok_or(io::ErrorKind::Unsupported)?;
+    if socket.send(header)? < header.len() {
+        return Err(io::ErrorKind::WriteZero.into());
+    }
+    Ok(())
 }

@@ -1,0 +1,84 @@
+use std::time::Duration;
+
+use longshore_discovery::{Target, TargetKey, Update};
+use tokio::sync::{mpsc, watch};
+
+use super::{Event, KEEP_AGAIN, Message, tell, watch_over};
+use crate::clock;
+use crate::control::ids::GroupId;
+
+fn targets(ports: &[u16]) -> Vec<Target> {
+    let target = |port: &u16| Target {
+        key: TargetKey {
+            task: "task".into(),
+            container: "web".into(),
+            port: 80,
+        },
+        address: ([10, 0, 0, 1], *port).into(),
+        zone: None,
+        weight: 1,
+        instance: None,
+        shared_port: false,
+        started_at: None,
+        protocol_version: None,
+        claim: None,
+        confirmed_at: clock::now(),
+    };
+    ports.iter().map(target).collect()
+}
+
+#[tokio::test]
+async fn a_set_is_kept_when_it_is_another_or_old_also_if_the_first_is_empty() {
+    let (keep, mut kept) = watch::channel(None);
+    let (updates, inbox) = mpsc::channel(1);
+    let (outbox, mut messages) = mpsc::channel(1);
+    tokio::spawn(tell(GroupId(0), inbox, keep, outbox));
+    let begin = clock::now();
+    let second = Duration::from_secs(1);
+    let old = KEEP_AGAIN;
+    for (ports, after, is_kept) in [
+        (&[][..], Duration::ZERO, true),
+        (&[], second, false),
+        (&[1], 2 * second, true),
+        (&[1], old, false),
+        (&[1], old + 2 * second, true),
+        (&[1], 2 * old, false),
+        (&[2], 2 * old, true),
+        (&[], 2 * old, true),
+    ] {
+        let set = Update::Set {
+            targets: targets(ports),
+            problems: Vec::new(),
+            at: begin + after,
+        };
+        updates.send(set).await.expect("it listens");
+        messages.recv().await.expect("handed on");
+        assert_eq!(
+            kept.has_changed().expect("there"),
+            is_kept,
+            "{ports:?} {after:?}"
+        );
+        if is_kept {
+            let kept = kept.borrow_and_update();
+            assert_eq!(kept.as_ref().map(Vec::len), Some(ports.len()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_a_fault_has_ended_has_failed() {
+    let (outbox, mut messages) = mpsc::channel(1);
+    let faulty = async { panic!("a fault") };
+    watch_over(GroupId(3), faulty, outbox.clone()).await;
+    let told = messages.try_recv();
+    let Ok(Message::Event(Event::Discovered(GroupId(3), Update::Failed { error, .. }))) = told
+    else {
+        panic!("it was told of");
+    };
+    assert!(error.contains("a fault of its own"), "{error}");
+    watch_over(GroupId(3), async {}, outbox).await;
+    assert!(
+        messages.try_recv().is_err(),
+        "one that nobody wants any more"
+    );
+}
