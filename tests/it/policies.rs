@@ -639,13 +639,18 @@ async fn no_more_targets_see_a_request_than_may_whichever_answered_first() {
     let slow = mute().await;
     let bad = Origin::http(|_| response(503, "busy")).await;
     let good = Origin::ok("good").await;
-    let keys = group("retry: {hedge_after: 20ms, attempts: 2, on: [503]}");
+    // With the bad one first the slow one is the last that may be asked, and alone.
+    let keys = group(
+        "load_balancing_algorithm_type: weighted_random
+retry: {hedge_after: 20ms, attempts: 2, on: [503]}
+timeouts: {response_header: 200ms}",
+    );
     let targets = [&slow, &bad, &good];
     let addresses = targets.map(|target| target.address);
     let balancer = start(&fixed(&addresses, &keys, ADMIN)).await;
     let seen = || targets.iter().map(|it| it.seen().len()).sum::<usize>();
     let mut statuses = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..30 {
         let before = seen();
         statuses.push(ask(balancer.address(), GET).await.0);
         assert!(seen() - before <= 2, "{statuses:?}");
