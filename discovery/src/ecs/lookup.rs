@@ -56,6 +56,12 @@ impl Question {
     /// Asks it, within what is left of the time for all of its kind. The book is not needed
     /// meanwhile, so that events can change it.
     pub(super) async fn ask(self, api: &impl EcsApi, cluster: &str, left: &mut Duration) -> Answer {
+        if left.is_zero() {
+            return match self {
+                Self::Definition(arn) => Answer::Definition(arn, Err(late())),
+                Self::Hosts(arns) => Answer::Hosts(arns, Err(late())),
+            };
+        }
         // Not within the time: with many groups, or after AWS has complained, all would spend theirs
         // here, and no host would ever be known.
         api.turn().await;

@@ -1,10 +1,10 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use longshore_config::{EcsDiscovery, Span};
 
-use super::{DEFINITIONS, LIMIT, definitions, hosts};
+use super::{Answer, DEFINITIONS, LIMIT, Question, definitions, hosts};
 use crate::ecs::api::{
     ApiError, Container, Definition, Described, EcsApi, ErrorKind, Host, Hosts, MappedPorts,
     PortMapping, Service, Task,
@@ -16,6 +16,8 @@ use crate::ecs::now;
 #[derive(Default)]
 struct Denying {
     asked: Mutex<Vec<String>>,
+    /// How long it takes until there is room for a call.
+    turn: Duration,
 }
 
 impl Denying {
@@ -66,8 +68,7 @@ impl EcsApi for Denying {
     }
 
     async fn turn(&self) {
-        // As long as it takes when many wait.
-        tokio::time::sleep(2 * LIMIT).await;
+        tokio::time::sleep(self.turn).await;
     }
 
     async fn describe_definition(&self, arn: &str) -> Result<Definition, ApiError> {
@@ -177,4 +178,27 @@ async fn one_look_asks_for_few_definitions_and_the_next_for_the_others() {
     assert_eq!(api.asked().len(), DEFINITIONS + 1);
     look_up(&api, &spec(), &mut book).await;
     assert_eq!(api.asked(), ["d5", "d6"]);
+}
+
+#[tokio::test]
+async fn the_wait_for_a_turn_does_not_count_and_without_time_there_is_none() {
+    let api = Denying {
+        turn: Duration::from_millis(300),
+        ..Denying::default()
+    };
+    let ask = async |left: &mut Duration| {
+        let question = Question::Definition("d1".into());
+        let began = now();
+        let answer = question.ask(&api, "prod", left).await;
+        let Answer::Definition(_, answer) = answer else {
+            panic!("it was asked for a definition");
+        };
+        (answer.is_ok(), now() - began >= api.turn)
+    };
+    let mut left = Duration::from_millis(200);
+    assert_eq!(ask(&mut left).await, (true, true));
+    assert!(!left.is_zero(), "{left:?}");
+    assert_eq!(api.asked(), ["d1"]);
+    assert_eq!(ask(&mut Duration::ZERO).await, (false, false));
+    assert!(api.asked().is_empty());
 }
