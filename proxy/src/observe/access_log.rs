@@ -241,7 +241,7 @@ macro_rules! key {
     };
 }
 
-/// A line of JSON. What there is nothing to say of is left out: it was a quarter of most lines, and
+/// A line of JSON. What there is nothing to say of is left out: it was a fifth of most lines, and
 /// what a line costs depends on its length.
 pub(crate) fn json<'r>(note: &Note, second: &mut Second, room: Room<'r>) -> Room<'r> {
     let mut line = Json {
