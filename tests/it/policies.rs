@@ -334,6 +334,14 @@ async fn who_came_first_is_served_first() {
     }
 }
 
+/// Waits until a target works at a request.
+async fn wait_for_work(gate: &Gate) {
+    eventually("it works", async || {
+        (gate.working.load(Ordering::SeqCst) == 1).then_some(())
+    })
+    .await;
+}
+
 /// Waits until so many wait for a target.
 async fn wait_for_waiting(balancer: &Running, count: u64) {
     eventually(&format!("{count} wait"), async || {
@@ -349,10 +357,7 @@ async fn who_finds_the_queue_full_or_waits_too_long_is_told_why() {
     let balancer = controlled(&gates, keys, 1).await;
     let address = balancer.address();
     let working = tokio::spawn(async move { ask(address, GET).await });
-    eventually("it works", async || {
-        (gates[0].working.load(Ordering::SeqCst) == 1).then_some(())
-    })
-    .await;
+    wait_for_work(&gates[0]).await;
     let begun = Instant::now();
     let waiting = tokio::spawn(async move { ask(address, GET).await });
     wait_for_waiting(&balancer, 1).await;
@@ -372,10 +377,7 @@ async fn a_client_that_was_told_that_it_waited_too_long_is_in_nobodys_way() {
     let balancer = controlled(&gates, keys, 1).await;
     let address = balancer.address();
     let working = tokio::spawn(async move { ask(address, GET).await.0 });
-    eventually("it works", async || {
-        (gates[0].working.load(Ordering::SeqCst) == 1).then_some(())
-    })
-    .await;
+    wait_for_work(&gates[0]).await;
     // It has its answer, and owes its body, which is waited for.
     let mut slow = Wire::connect(address).await;
     slow.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n")
@@ -397,10 +399,7 @@ async fn a_client_that_leaves_the_queue_is_in_nobodys_way() {
     let balancer = controlled(&gates, keys, 2).await;
     let address = balancer.address();
     let working = tokio::spawn(async move { ask(address, GET).await.0 });
-    eventually("it works", async || {
-        (gates[0].working.load(Ordering::SeqCst) == 1).then_some(())
-    })
-    .await;
+    wait_for_work(&gates[0]).await;
     let mut leaving = Vec::new();
     for _ in 0..4 {
         let mut client = Wire::connect(address).await;
@@ -620,7 +619,7 @@ async fn the_second_target_may_leave_while_both_work_and_the_first_one_serves() 
     let works = |index: usize| gates[index].working.load(Ordering::SeqCst) == 1;
     let first = eventually("one is asked", async || (0..2).find(|it| works(*it))).await;
     let second = 1 - first;
-    eventually("so is the other", async || works(second).then_some(())).await;
+    wait_for_work(&gates[second]).await;
     let without = balancer::config(&fixed(&addresses[first..=first], &keys, top));
     balancer.balancer.reload(without).await.expect("reloaded");
     eventually("what it worked at is over", async || {

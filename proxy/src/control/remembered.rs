@@ -189,4 +189,4 @@ fn read_claim(claim: &Value) -> Option<Claim> {
 
 #[cfg(test)]
 #[path = "remembered_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -34,7 +34,7 @@ fn source(service: &str) -> Discovery {
     config.target_groups[0].discovery.clone().expect("a source")
 }
 
-fn target(id: u16) -> Target {
+pub(in crate::control) fn target(id: u16) -> Target {
     Target {
         key: TargetKey {
             task: format!("arn:task/{id}").into(),

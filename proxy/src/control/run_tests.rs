@@ -1,31 +1,12 @@
 use std::time::Duration;
 
-use longshore_discovery::{Target, TargetKey, Update};
+use longshore_discovery::Update;
 use tokio::sync::{mpsc, watch};
 
 use super::{Event, KEEP_AGAIN, Message, tell, watch_over};
 use crate::clock;
 use crate::control::ids::GroupId;
-
-fn targets(ports: &[u16]) -> Vec<Target> {
-    let target = |port: &u16| Target {
-        key: TargetKey {
-            task: "task".into(),
-            container: "web".into(),
-            port: 80,
-        },
-        address: ([10, 0, 0, 1], *port).into(),
-        zone: None,
-        weight: 1,
-        instance: None,
-        shared_port: false,
-        started_at: None,
-        protocol_version: None,
-        claim: None,
-        confirmed_at: clock::now(),
-    };
-    ports.iter().map(target).collect()
-}
+use crate::control::remembered::tests::target;
 
 #[tokio::test]
 async fn a_set_is_kept_when_it_is_another_or_old_also_if_the_first_is_empty() {
@@ -36,7 +17,7 @@ async fn a_set_is_kept_when_it_is_another_or_old_also_if_the_first_is_empty() {
     let begin = clock::now();
     let second = Duration::from_secs(1);
     let old = KEEP_AGAIN;
-    for (ports, after, is_kept) in [
+    for (ids, after, is_kept) in [
         (&[][..], Duration::ZERO, true),
         (&[], second, false),
         (&[1], 2 * second, true),
@@ -47,7 +28,7 @@ async fn a_set_is_kept_when_it_is_another_or_old_also_if_the_first_is_empty() {
         (&[], 2 * old, true),
     ] {
         let set = Update::Set {
-            targets: targets(ports),
+            targets: ids.iter().copied().map(target).collect(),
             problems: Vec::new(),
             at: begin + after,
         };
@@ -56,11 +37,11 @@ async fn a_set_is_kept_when_it_is_another_or_old_also_if_the_first_is_empty() {
         assert_eq!(
             kept.has_changed().expect("there"),
             is_kept,
-            "{ports:?} {after:?}"
+            "{ids:?} {after:?}"
         );
         if is_kept {
             let kept = kept.borrow_and_update();
-            assert_eq!(kept.as_ref().map(Vec::len), Some(ports.len()));
+            assert_eq!(kept.as_ref().map(Vec::len), Some(ids.len()));
         }
     }
 }
