@@ -16,18 +16,27 @@ pub const WEBSOCKET_ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// Prints what a program that makes load has counted, for the comparison to read.
 pub fn print_counts(latencies_us: &mut [u64], time: Duration, others: &[(&str, u64)]) {
     latencies_us.sort_unstable();
-    let done = latencies_us.len();
-    let at = |percent: usize| {
-        let rank = (done * percent).div_ceil(100).saturating_sub(1);
-        latencies_us.get(rank).copied().unwrap_or(0)
-    };
-    println!("done {done}");
+    let at = |share| percentile(latencies_us, share).unwrap_or(0);
+    println!("done {}", latencies_us.len());
     println!("seconds {}", time.as_secs_f64());
-    println!("p50 {}", at(50));
-    println!("p99 {}", at(99));
+    println!("p50 {}", at(0.5));
+    println!("p99 {}", at(0.99));
     for (name, count) in others {
         println!("{name} {count}");
     }
+}
+
+/// The value below which `share` (0 to 1) of the sorted values lie, by nearest rank.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a rank is far below 2^52 and never negative"
+)]
+#[must_use]
+pub fn percentile(sorted: &[u64], share: f64) -> Option<u64> {
+    let rank = (share * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied()
 }
 
 /// The body the origin answers at `/body/LEN`: letters in a fixed order, so that
@@ -109,7 +118,7 @@ pub fn origin_arguments(mut arguments: impl Iterator<Item = String>) -> Result<O
 
 #[cfg(test)]
 mod tests {
-    use super::{OriginPlan, body, grpc_message, origin_arguments};
+    use super::{OriginPlan, body, grpc_message, origin_arguments, percentile};
 
     #[test]
     fn a_body_has_the_asked_length_and_is_the_same_each_time() {
@@ -140,5 +149,14 @@ mod tests {
         assert!(of(&["--body"]).is_err());
         assert!(of(&["--body", "x"]).is_err());
         assert!(of(&["--port", "1"]).is_err());
+    }
+
+    #[test]
+    fn a_percentile_is_a_value_that_occurred() {
+        let values: Vec<u64> = (1..=100).collect();
+        assert_eq!(percentile(&values, 0.5), Some(50));
+        assert_eq!(percentile(&values, 0.99), Some(99));
+        assert_eq!(percentile(&[7], 0.99), Some(7));
+        assert_eq!(percentile(&[], 0.5), None);
     }
 }

@@ -22,8 +22,8 @@ usage: benches/compare [OPTION…]
   --longshore [LABEL=]PATH  a built binary; repeat to compare builds
   --cores P,L            core of the proxies, core of load and origin (0,1)
   --proxy-cores N        cores of each proxy, from core P on, and as many workers (1)
-  --latency              also p50, p99 and p99.9 at constant rates of 30, 60 and 90 %
-                         of what was reached, in rows of wrk without TLS
+  --latency PERCENT,…    also p50, p99 and p99.9 at constant rates of so much of what
+                         was reached, in rows of wrk without TLS; 30,60,90 is usual
   --idle N               also the memory of each of N idle connections, in h1-small
                          and h1-tls
   --strace               also count system calls per request, after the rounds
@@ -75,7 +75,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Command> 
             warmup: 1,
             connections: None,
             strace: false,
-            latency: false,
+            latency: Vec::new(),
             idle: 0,
             proxy_cores: 1,
             proxy_core: 0,
@@ -99,10 +99,6 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Command> 
                 plan.strace = true;
                 continue;
             }
-            "--latency" => {
-                plan.latency = true;
-                continue;
-            }
             _ => {}
         }
         let Some(value) = words.next() else {
@@ -116,6 +112,7 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Command> 
             "--warmup" => plan.warmup = within(&option, &value, 0, 600)? as u64,
             "--connections" => plan.connections = Some(within(&option, &value, 1, 4000)?),
             "--proxy-cores" => plan.proxy_cores = within(&option, &value, 1, 64)?,
+            "--latency" => plan.latency = shares(&value)?,
             "--idle" => plan.idle = within(&option, &value, 0, IDLE_MAX)?,
             "--cores" => (plan.proxy_core, plan.load_core) = cores(&value)?,
             "--longshore" => arguments.builds.push(build(&value)),
@@ -174,6 +171,15 @@ fn within(option: &str, value: &str, min: usize, max: usize) -> Result<usize> {
     }
 }
 
+/// Shares of saturation, in per cent.
+fn shares(list: &str) -> Result<Vec<u32>> {
+    let share = |text: &str| match text.parse() {
+        Ok(share) if (1..=100).contains(&share) => Ok(share),
+        _ => fail(format!("--latency {list}: per cents, as in 30,60,90")),
+    };
+    list.split(',').map(share).collect()
+}
+
 fn cores(value: &str) -> Result<(usize, usize)> {
     let Some((proxy, load)) = value.split_once(',') else {
         return fail(format!("--cores {value}: two numbers, as in 0,1"));
@@ -230,6 +236,12 @@ mod tests {
     }
 
     #[test]
+    fn latency_is_measured_at_shares_of_saturation() {
+        assert_eq!(run("--latency 30,60").unwrap().plan.latency, [30, 60]);
+        assert!(run("").unwrap().plan.latency.is_empty());
+    }
+
+    #[test]
     fn builds_have_labels() {
         let arguments = run("--longshore old=a/b --longshore c/d").unwrap();
         assert_eq!(
@@ -257,6 +269,8 @@ mod tests {
             "--rows h9",
             "--cores 1",
             "--cores 1,1",
+            "--latency 0",
+            "--latency 60,101",
             "--rounds",
             "--fast yes",
         ] {

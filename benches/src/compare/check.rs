@@ -50,7 +50,7 @@ pub(crate) fn started_in(started: &mut Started, row: &Row) -> Result<Option<f64>
         return Ok(None);
     }
     loop {
-        if http1(started.address, &row.path()).is_ok_and(|body| expect_body(&body, row).is_ok()) {
+        if http1(started.address, &row.path(), ANSWER).is_ok_and(|body| expect_body(&body, row).is_ok()) {
             return Ok(Some(started.since.elapsed().as_secs_f64() * 1e3));
         }
         started.process.expect_alive()?;
@@ -96,7 +96,7 @@ fn cookies(answer: &str) -> Option<String> {
 pub(crate) fn origin(address: SocketAddr, row: &Row, core: usize, directory: &Path) -> Result<()> {
     let path = row.path();
     let body = match row.target {
-        Target::Http1 => http1(address, &path)?,
+        Target::Http1 => http1(address, &path, ANSWER)?,
         Target::Grpc => Curl { directory, core }.call(address, Frontend::Http2, row, &path)?,
     };
     expect_body(&body, row)
@@ -110,7 +110,7 @@ fn once(started: &Started, row: &Row, targets: usize, core: usize) -> Result<()>
     let address = started.address;
     let ask = |path: &str| match (row.target, row.frontend) {
         (Target::Grpc, frontend) => curl.call(address, frontend, row, path),
-        (Target::Http1, Frontend::Http1) => http1(address, path),
+        (Target::Http1, Frontend::Http1) => http1(address, path, ANSWER),
         (Target::Http1, Frontend::Http2) => http2(started, path, core),
         (Target::Http1, Frontend::Http1Tls) => curl.get(address, "--http1.1", path),
         (Target::Http1, Frontend::Http2Tls) => curl.get(address, "--http2", path),
@@ -193,12 +193,12 @@ fn echoed(echo: &str, scheme: &str, port: u16, rewrites_loopback: bool) -> Resul
     }
 }
 
-/// The body of a 200 answer over HTTP/1.1.
-fn http1(address: SocketAddr, path: &str) -> Result<Vec<u8>> {
+/// The body of a 200 answer over HTTP/1.1, which comes within `limit`.
+pub(crate) fn http1(address: SocketAddr, path: &str, limit: Duration) -> Result<Vec<u8>> {
     let connected = TcpStream::connect_timeout(&address, ANSWER);
     let mut stream = connected.context(|| format!("cannot connect to {address}"))?;
     stream
-        .set_read_timeout(Some(ANSWER))
+        .set_read_timeout(Some(limit))
         .and_then(|()| {
             // No `Connection: close`, so that one seen at the origin is the proxy's.
             let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
@@ -213,7 +213,7 @@ fn http1(address: SocketAddr, path: &str) -> Result<Vec<u8>> {
             return Ok(body);
         }
         let too_much = received.len() as u64 > ANSWER_LIMIT;
-        if too_much || begin.elapsed() > ANSWER {
+        if too_much || begin.elapsed() > limit {
             return fail(format!("{path}: no complete answer"));
         }
         let count = stream.read(&mut chunk).context(|| path.to_owned())?;
@@ -232,7 +232,8 @@ fn complete(received: &[u8], path: &str) -> Result<Option<Vec<u8>>> {
     let head = String::from_utf8_lossy(&received[..end]);
     let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("200") {
-        return fail(format!("{path}: {status}"));
+        let why = String::from_utf8_lossy(&received[end + 4..]);
+        return fail(format!("{path}: {status}: {why}"));
     }
     let length = head
         .lines()

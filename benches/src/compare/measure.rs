@@ -26,8 +26,8 @@ pub(crate) struct Plan {
     /// In place of what each row says.
     pub(crate) connections: Option<usize>,
     pub(crate) strace: bool,
-    /// Latency at constant rates, after the rounds.
-    pub(crate) latency: bool,
+    /// Per cents of saturation at which latency is measured, after the rounds.
+    pub(crate) latency: Vec<u32>,
     /// Idle connections to measure the memory of; 0 for none.
     pub(crate) idle: usize,
     /// Cores of each proxy, from its first on, and as many workers.
@@ -170,8 +170,9 @@ pub(crate) fn row(
             outcome.samples.push(sample);
         }
     }
-    if plan.latency && row.suits_a_constant_rate() {
-        latencies(row, plan, &mut entrants, &mut outcomes)?;
+    if !plan.latency.is_empty() && row.suits_a_constant_rate() {
+        let origin = backend.address(row.target);
+        latencies(row, plan, &mut entrants, &mut outcomes, origin)?;
     }
     if plan.strace {
         for (entrant, outcome) in entrants.iter().zip(&mut outcomes) {
@@ -232,30 +233,54 @@ fn features(contestant: &Contestant, row: &Row) -> Vec<(String, Feature)> {
     features
 }
 
-/// Latency at shares of what each has reached, one share after the other, and in each all in turn.
+/// Latency at shares of what each has reached: in each round one share after the other, and in each
+/// all in turn.
 fn latencies(
     row: &Row,
     plan: &Plan,
     entrants: &mut [Entrant<'_>],
     outcomes: &mut [Outcome],
+    origin: SocketAddr,
 ) -> Result<()> {
-    for share in latency::SHARES {
-        for (entrant, outcome) in entrants.iter_mut().zip(&mut *outcomes) {
-            let reached = outcome
-                .samples
-                .iter()
-                .map(|one| one.load.requests_per_second);
-            let Some(saturation) = Spread::of(reached) else {
-                continue;
-            };
-            let load = entrant.load(row, plan, plan.seconds);
-            let measured = latency::at(&load, saturation.median, share)
-                .context(|| format!("{}: {}", row.name, outcome.label))?;
-            eprintln!(
-                "{}: {} at {share} %: {:.0} requests/s, p99 {:.0} µs",
-                row.name, outcome.label, measured.rate, measured.p99_us
-            );
-            outcome.latencies.push(measured);
+    for outcome in outcomes.iter_mut() {
+        let samples = outcome.samples.iter();
+        let Some(reached) = Spread::of(samples.map(|one| one.load.requests_per_second)) else {
+            continue;
+        };
+        let latency = |&share: &u32| Latency {
+            share,
+            rate: (reached.median * f64::from(share) / 100.0).max(1.0),
+            turns: Vec::new(),
+        };
+        outcome.latencies = plan.latency.iter().map(latency).collect();
+    }
+    for round in 0..plan.rounds {
+        for share in 0..plan.latency.len() {
+            for step in 0..entrants.len() {
+                let index = (round + step) % entrants.len();
+                let (entrant, outcome) = (&mut entrants[index], &mut outcomes[index]);
+                let Some(latency) = outcome.latencies.get_mut(share) else {
+                    continue;
+                };
+                let load = entrant.load(row, plan, plan.seconds);
+                let turn = latency::turn(&load, origin, latency.rate)
+                    .context(|| format!("{}: {}", row.name, outcome.label))?;
+                eprintln!(
+                    "{}: round {} of {}: {} at {} %: p99 {:.0} µs, {:.0} without it",
+                    row.name,
+                    round + 1,
+                    plan.rounds,
+                    outcome.label,
+                    latency.share,
+                    turn.times.p99,
+                    turn.direct.p99
+                );
+                latency.turns.push(turn);
+                if let Entrant::Proxy { started, .. } = entrant {
+                    started.process.expect_alive()?;
+                    empty_logs(started)?;
+                }
+            }
         }
     }
     Ok(())

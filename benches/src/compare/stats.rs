@@ -24,21 +24,9 @@ impl Spread {
     }
 }
 
-/// The value below which `share` (0 to 1) of the sorted values lie, by nearest rank.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a rank is far below 2^52 and never negative"
-)]
-pub(crate) fn percentile(sorted: &[u64], share: f64) -> Option<u64> {
-    let rank = (share * sorted.len() as f64).ceil() as usize;
-    sorted.get(rank.saturating_sub(1)).copied()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Spread, percentile};
+    use super::Spread;
 
     #[test]
     fn the_median_is_the_middle_or_between_the_two_middles() {
@@ -47,14 +35,5 @@ mod tests {
         let even = Spread::of([4.0, 1.0, 2.0, 3.0]).unwrap();
         assert_eq!((even.median, even.min, even.max), (2.5, 1.0, 4.0));
         assert_eq!(Spread::of([]), None);
-    }
-
-    #[test]
-    fn a_percentile_is_a_value_that_occurred() {
-        let values: Vec<u64> = (1..=100).collect();
-        assert_eq!(percentile(&values, 0.5), Some(50));
-        assert_eq!(percentile(&values, 0.99), Some(99));
-        assert_eq!(percentile(&[7], 0.99), Some(7));
-        assert_eq!(percentile(&[], 0.5), None);
     }
 }

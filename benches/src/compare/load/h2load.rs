@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use longshore_benches::percentile;
+
 use super::Report;
-use crate::stats::percentile;
 
 /// Latencies go to a file: what h2load prints has no percentiles.
 pub(super) fn arguments(

@@ -67,10 +67,15 @@ fn latency(latency: &Latency) -> Value {
     json!({
         "share_percent": latency.share,
         "requests_per_second": latency.rate,
-        "p50_us": latency.p50_us,
-        "p99_us": latency.p99_us,
-        "p99.9_us": latency.p999_us,
-        "late": latency.late,
+        "p50_us": spread(latency.spread(|times| times.p50)),
+        "p99_us": spread(latency.spread(|times| times.p99)),
+        "p99.9_us": spread(latency.spread(|times| times.p999)),
+        "p99_of_20_ms_us": spread(latency.spread(|times| times.part_p99)),
+        "added_p50_us": spread(latency.added(|times| times.p50)),
+        "added_p99_us": spread(latency.added(|times| times.p99)),
+        "added_p99.9_us": spread(latency.added(|times| times.p999)),
+        "added_p99_of_20_ms_us": spread(latency.added(|times| times.part_p99)),
+        "late": latency.late(),
     })
 }
 

@@ -109,21 +109,24 @@ fn latencies(text: &mut String, summaries: &[Summary<'_>]) {
         "p50 ms",
         "p99 ms",
         "p99.9 ms",
+        "p99 added ms",
+        "the same of 20 ms",
         "late",
     ];
     cells(text, header.iter());
     cells(text, header.iter().map(|_| "---"));
     for summary in summaries {
         for one in &summary.outcome.latencies {
-            let milliseconds = |us: f64| format!("{:.3}", us / 1e3);
             let shown = [
                 summary.outcome.label.clone(),
                 one.share.to_string(),
                 format!("{:.0}", one.rate),
-                milliseconds(one.p50_us),
-                milliseconds(one.p99_us),
-                milliseconds(one.p999_us),
-                one.late.to_string(),
+                milliseconds(one.spread(|times| times.p50), 3),
+                milliseconds(one.spread(|times| times.p99), 3),
+                milliseconds(one.spread(|times| times.p999), 3),
+                milliseconds(one.added(|times| times.p99), 3),
+                milliseconds(one.added(|times| times.part_p99), 3),
+                format!("{:.0}", one.late()),
             ];
             cells(text, shown.iter());
         }
@@ -133,16 +136,6 @@ fn latencies(text: &mut String, summaries: &[Summary<'_>]) {
 fn summary_cells(summary: &Summary<'_>, body: usize, plan: &Plan, shown: Shown) -> Vec<String> {
     let number = |value: Option<f64>, decimals: usize| {
         value.map_or_else(|| "–".into(), |value| format!("{value:.decimals$}"))
-    };
-    let milliseconds = |us: Option<Spread>| {
-        spread(
-            us.map(|us| Spread {
-                median: us.median / 1e3,
-                min: us.min / 1e3,
-                max: us.max / 1e3,
-            }),
-            2,
-        )
     };
     let mut cells = vec![
         summary.outcome.label.clone(),
@@ -154,8 +147,8 @@ fn summary_cells(summary: &Summary<'_>, body: usize, plan: &Plan, shown: Shown) 
         cells.push(number(summary.cpu_s_per_gib(body), 3));
     }
     cells.extend([
-        milliseconds(summary.p50_us),
-        milliseconds(summary.p99_us),
+        milliseconds(summary.p50_us, 2),
+        milliseconds(summary.p99_us, 2),
         spread(summary.resident_mib, 1),
     ]);
     if plan.strace {
@@ -173,6 +166,16 @@ fn summary_cells(summary: &Summary<'_>, body: usize, plan: &Plan, shown: Shown) 
         count => format!("**INVALID ({count})**"),
     });
     cells
+}
+
+/// Of microseconds.
+fn milliseconds(us: Option<Spread>, decimals: usize) -> String {
+    let us = us.map(|us| Spread {
+        median: us.median / 1e3,
+        min: us.min / 1e3,
+        max: us.max / 1e3,
+    });
+    spread(us, decimals)
 }
 
 fn spread(spread: Option<Spread>, decimals: usize) -> String {
@@ -202,7 +205,7 @@ fn line(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 mod tests {
     use super::super::tests::{measured, outcome};
     use super::*;
-    use crate::latency::Latency;
+    use crate::latency::tests::latency;
 
     const PLAN: Plan = Plan {
         rounds: 2,
@@ -210,7 +213,7 @@ mod tests {
         warmup: 1,
         connections: None,
         strace: false,
-        latency: false,
+        latency: Vec::new(),
         idle: 0,
         proxy_cores: 1,
         proxy_core: 0,
@@ -268,14 +271,8 @@ mod tests {
         let mut one = outcome("nginx", true, [12.0, 12.0], &[]);
         one.idle_bytes = Some(512.4);
         one.started_ms = Some(30.2);
-        one.latencies.push(Latency {
-            share: 60,
-            rate: 30_000.0,
-            p50_us: 81.0,
-            p99_us: 250.0,
-            p999_us: 900.0,
-            late: 0,
-        });
+        one.latencies
+            .push(latency(&[(250.0, 100.0), (350.0, 150.0), (300.0, 200.0)]));
         let other = outcome("envoy", true, [12.0, 12.0], &[]);
         let text = row(&measured(vec![one, other]), &PLAN);
         assert!(
@@ -284,7 +281,8 @@ mod tests {
         );
         assert!(text.contains("| 512 | 30 |"), "{text}");
         assert!(text.contains("| – | – |"), "{text}");
-        let line = "| nginx | 60 | 30000 | 0.081 | 0.250 | 0.900 | 0 |";
+        let line = "| nginx | 60 | 30000 | 0.081 (0.081–0.081) | 0.300 (0.250–0.350) \
+                    | 0.900 (0.900–0.900) | 0.150 (0.100–0.200) | 0.075 (0.050–0.100) | 0 |";
         assert!(text.contains(line), "{text}");
     }
 

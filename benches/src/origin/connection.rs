@@ -1,28 +1,14 @@
-//! The origin behind every proxy of the comparison: one thread, one epoll,
-//! answers made before the first request.
-//!
-//! It has to cost so little that the core it shares with the load generator
-//! does not decide the result. `/body/LEN` answers a body of a length named with
-//! `--body`, `/health` answers 200, and `/headers` answers the head of the
-//! request as it arrived, for checks of what a proxy forwards.
+//! A connection to the origin: requests in, answers that were made beforehand out.
 
-#![cfg_attr(
-    test,
-    allow(clippy::unwrap_used, reason = "a panic is how a test fails")
-)]
+use std::io::{self, ErrorKind, Read as _, Write as _};
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr};
-use std::process::ExitCode;
-
-use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::net::TcpStream;
 
 /// The longest request head that is taken.
 const HEAD_LIMIT: usize = 16 * 1024;
 
 /// An answer that is the same for each request.
-struct Fixed {
+pub(crate) struct Fixed {
     path: String,
     response: Vec<u8>,
 }
@@ -34,7 +20,7 @@ enum Pending {
     Own { bytes: Vec<u8>, written: usize },
 }
 
-struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     listener: usize,
     input: Box<[u8; HEAD_LIMIT]>,
@@ -43,11 +29,13 @@ struct Connection {
     close_after: bool,
     /// It is a WebSocket by now.
     echoes: bool,
+    /// What it asked for in place of an answer from here: load at a constant rate.
+    order: Option<String>,
 }
 
 /// Whether a connection goes on after an event.
 #[derive(PartialEq, Eq)]
-enum Next {
+pub(crate) enum Next {
     Keep,
     Close,
 }
@@ -60,19 +48,6 @@ struct Request<'head> {
     has_body: bool,
 }
 
-fn main() -> ExitCode {
-    match longshore_benches::origin_arguments(std::env::args().skip(1)).and_then(|plan| {
-        let answers = fixed_answers(&plan.sizes);
-        serve(plan.listeners, plan.address(), &answers).map_err(|error| error.to_string())
-    }) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("origin: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
 fn response(status: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
@@ -83,7 +58,8 @@ fn response(status: &str, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn fixed_answers(sizes: &[usize]) -> Vec<Fixed> {
+/// The answers to paths that name one of the sizes, and to health checks.
+pub(crate) fn fixed_answers(sizes: &[usize]) -> Vec<Fixed> {
     let mut answers: Vec<Fixed> = sizes
         .iter()
         .map(|&size| Fixed {
@@ -98,96 +74,37 @@ fn fixed_answers(sizes: &[usize]) -> Vec<Fixed> {
     answers
 }
 
-/// Accepts and answers until the process is ended.
-fn serve(listeners: usize, address: Ipv4Addr, answers: &[Fixed]) -> io::Result<()> {
-    let mut poll = Poll::new()?;
-    let mut accepting = Vec::with_capacity(listeners);
-    for index in 0..listeners {
-        let any_port = SocketAddr::from((address, 0));
-        let mut listener = TcpListener::bind(any_port)?;
-        poll.registry()
-            .register(&mut listener, Token(index), Interest::READABLE)?;
-        println!("listening {}", listener.local_addr()?);
-        accepting.push(listener);
-    }
-
-    let mut connections: Vec<Option<Connection>> = Vec::new();
-    let mut free: Vec<usize> = Vec::new();
-    let mut events = Events::with_capacity(1024);
-    loop {
-        if let Err(error) = poll.poll(&mut events, None) {
-            if error.kind() == ErrorKind::Interrupted {
-                continue;
-            }
-            return Err(error);
-        }
-        for event in &events {
-            let Token(token) = event.token();
-            if token < listeners {
-                accept_all(
-                    &poll,
-                    &accepting[token],
-                    token,
-                    listeners,
-                    &mut connections,
-                    &mut free,
-                )?;
-                continue;
-            }
-            let slot = token - listeners;
-            if let Some(connection) = connections[slot].as_mut()
-                && connection.advance(answers, event.is_read_closed()) == Next::Close
-            {
-                connections[slot] = None;
-                free.push(slot);
-            }
-        }
-    }
-}
-
-fn accept_all(
-    poll: &Poll,
-    listener: &TcpListener,
-    index: usize,
-    listeners: usize,
-    connections: &mut Vec<Option<Connection>>,
-    free: &mut Vec<usize>,
-) -> io::Result<()> {
-    loop {
-        let mut stream = match listener.accept() {
-            Ok((stream, _)) => stream,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-            // The peer gave up between its SYN and this call.
-            Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
-            Err(error) => return Err(error),
-        };
-        stream.set_nodelay(true)?;
-        let slot = free.pop().unwrap_or_else(|| {
-            connections.push(None);
-            connections.len() - 1
-        });
-        // Edge-triggered: asking for both once is free, as the kernel reports
-        // room to write only after a write that had none.
-        poll.registry().register(
-            &mut stream,
-            Token(listeners + slot),
-            Interest::READABLE | Interest::WRITABLE,
-        )?;
-        connections[slot] = Some(Connection {
+impl Connection {
+    /// One that was accepted by a listener.
+    pub(crate) fn new(stream: TcpStream, listener: usize) -> Self {
+        Self {
             stream,
-            listener: index,
+            listener,
             input: Box::new([0; HEAD_LIMIT]),
             filled: 0,
             pending: Pending::Nothing,
             close_after: false,
             echoes: false,
-        });
+            order: None,
+        }
     }
-}
 
-impl Connection {
+    /// What it asked to be done, once: the rest of a path that begins with `/paced/`. [`Self::answer`]
+    /// is owed for it.
+    pub(crate) fn take_order(&mut self) -> Option<String> {
+        self.order.take()
+    }
+
+    /// Answers an order.
+    pub(crate) fn answer(&mut self, status: &str, body: &str) {
+        self.pending = Pending::Own {
+            bytes: response(status, body.as_bytes()),
+            written: 0,
+        };
+    }
+
     /// Does all that can be done without waiting.
-    fn advance(&mut self, answers: &[Fixed], read_closed: bool) -> Next {
+    pub(crate) fn advance(&mut self, answers: &[Fixed], read_closed: bool) -> Next {
         // After a read that did not fill the buffer the socket is empty, and the
         // next byte brings a new event: asking again would be one system call
         // per request for nothing. Not so when the end is already there.
@@ -285,6 +202,9 @@ impl Connection {
                 bytes: head.into_bytes(),
                 written: 0,
             }
+        } else if let Some(order) = request.path.strip_prefix(b"/paced/") {
+            self.order = Some(String::from_utf8_lossy(order).into_owned());
+            Pending::Nothing
         } else if request.path == b"/headers" {
             let mut echo = format!("listener: {}\r\n", self.listener).into_bytes();
             echo.extend_from_slice(head);
