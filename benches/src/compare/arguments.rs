@@ -21,9 +21,11 @@ usage: benches/compare [OPTION…]
   --connections N        in place of the number of each row (64 for h1 rows)
   --longshore [LABEL=]PATH  a built binary; repeat to compare builds
   --cores P,L            core of the proxies, core of load and origin (0,1)
-  --proxy-cores N        cores of each proxy, from core P on, and as many workers (1)
+  --proxy-cores N,…      cores of each proxy, from core P on, and as many workers (1);
+                         with more numbers each is there more than once
   --latency PERCENT,…    also p50, p99 and p99.9 at constant rates of so much of what
                          was reached, in rows of wrk without TLS; 30,60,90 is usual
+  --same-rates           of what the slowest reached, for all, in place of each its own
   --idle N               also the memory of each of N idle connections, in h1-small
                          and h1-tls
   --strace               also count system calls per request, after the rounds
@@ -76,8 +78,9 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Command> 
             connections: None,
             strace: false,
             latency: Vec::new(),
+            same_rates: false,
             idle: 0,
-            proxy_cores: 1,
+            proxy_cores: vec![1],
             proxy_core: 0,
             load_core: 1,
         },
@@ -99,6 +102,10 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Command> 
                 plan.strace = true;
                 continue;
             }
+            "--same-rates" => {
+                plan.same_rates = true;
+                continue;
+            }
             _ => {}
         }
         let Some(value) = words.next() else {
@@ -111,8 +118,8 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Command> 
             "--seconds" => plan.seconds = within(&option, &value, 1, 600)? as u64,
             "--warmup" => plan.warmup = within(&option, &value, 0, 600)? as u64,
             "--connections" => plan.connections = Some(within(&option, &value, 1, 4000)?),
-            "--proxy-cores" => plan.proxy_cores = within(&option, &value, 1, 64)?,
-            "--latency" => plan.latency = shares(&value)?,
+            "--proxy-cores" => plan.proxy_cores = list(&option, &value, 1, 64)?,
+            "--latency" => plan.latency = list(&option, &value, 1, 100)?,
             "--idle" => plan.idle = within(&option, &value, 0, IDLE_MAX)?,
             "--cores" => (plan.proxy_core, plan.load_core) = cores(&value)?,
             "--longshore" => arguments.builds.push(build(&value)),
@@ -171,13 +178,12 @@ fn within(option: &str, value: &str, min: usize, max: usize) -> Result<usize> {
     }
 }
 
-/// Shares of saturation, in per cent.
-fn shares(list: &str) -> Result<Vec<u32>> {
-    let share = |text: &str| match text.parse() {
-        Ok(share) if (1..=100).contains(&share) => Ok(share),
-        _ => fail(format!("--latency {list}: per cents, as in 30,60,90")),
-    };
-    list.split(',').map(share).collect()
+/// Numbers with commas between them.
+fn list(option: &str, value: &str, min: usize, max: usize) -> Result<Vec<usize>> {
+    let numbers = value.split(',');
+    numbers
+        .map(|number| within(option, number, min, max))
+        .collect()
 }
 
 fn cores(value: &str) -> Result<(usize, usize)> {

@@ -13,7 +13,7 @@ use crate::stats::Spread;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Latency {
     /// Of saturation, in per cent.
-    pub(crate) share: u32,
+    pub(crate) share: usize,
     /// Requests a second.
     pub(crate) rate: f64,
     pub(crate) turns: Vec<Turn>,

@@ -27,11 +27,13 @@ pub(crate) struct Plan {
     pub(crate) connections: Option<usize>,
     pub(crate) strace: bool,
     /// Per cents of saturation at which latency is measured, after the rounds.
-    pub(crate) latency: Vec<u32>,
+    pub(crate) latency: Vec<usize>,
+    /// Of what the slowest reached, in place of each its own.
+    pub(crate) same_rates: bool,
     /// Idle connections to measure the memory of; 0 for none.
     pub(crate) idle: usize,
-    /// Cores of each proxy, from its first on, and as many workers.
-    pub(crate) proxy_cores: usize,
+    /// Cores of each proxy, from its first on, and as many workers. Each proxy is there once for each.
+    pub(crate) proxy_cores: Vec<usize>,
     pub(crate) proxy_core: usize,
     pub(crate) load_core: usize,
 }
@@ -43,13 +45,9 @@ const ROOM: usize = 4096;
 const SPARE: usize = 256;
 
 impl Plan {
-    /// The cores of the proxies, as taskset takes them.
-    fn cores(&self) -> String {
-        format!(
-            "{}-{}",
-            self.proxy_core,
-            self.proxy_core + self.proxy_cores - 1
-        )
+    /// So many cores of the proxies, as taskset takes them.
+    fn cores(&self, count: usize) -> String {
+        format!("{}-{}", self.proxy_core, self.proxy_core + count - 1)
     }
 }
 
@@ -75,6 +73,10 @@ pub(crate) struct ProxySample {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Outcome {
     pub(crate) label: String,
+    /// The sort of proxy, of which there may be more builds and variants. None for the origin.
+    pub(crate) kind: Option<&'static str>,
+    /// How many cores it has.
+    pub(crate) cores: usize,
     /// Whether it is one that ours is compared with.
     pub(crate) peer: bool,
     pub(crate) samples: Vec<Sample>,
@@ -96,6 +98,7 @@ enum Entrant<'run> {
         contestant: &'run Contestant,
         /// Its name in this row.
         label: String,
+        cores: usize,
         started: Started,
         started_ms: Option<f64>,
         cookie: Option<String>,
@@ -113,12 +116,6 @@ pub(crate) fn row(
     backend: &mut Backend,
     scratch: &Scratch,
 ) -> Result<Vec<Outcome>> {
-    let cores = plan.cores();
-    let place = Place {
-        cores: &cores,
-        workers: plan.proxy_cores,
-        connections: ROOM,
-    };
     let ports = backend.ports(row.target).to_vec();
     let mut entrants = Vec::new();
     for contestant in contestants {
@@ -127,22 +124,37 @@ pub(crate) fn row(
             continue;
         }
         for (label, feature) in features(contestant, row) {
-            let directory = scratch.directory(&format!("{}-{label}", row.name))?;
-            let mut started = contestant.start(row, feature, &ports, place, directory)?;
-            let started_ms = check::started_in(&mut started, row)?;
-            check::proxy(&mut started, row, ports.len(), plan.load_core)?;
-            eprintln!("{}: {label} answers correctly", row.name);
-            let cookie = match feature {
-                Feature::Sticky => check::cookie(&started, row)?,
-                _ => None,
-            };
-            entrants.push(Entrant::Proxy {
-                contestant,
-                label,
-                started,
-                started_ms,
-                cookie,
-            });
+            for &cores in &plan.proxy_cores {
+                if cores > 1 && contestant.kind.role == Role::Floor {
+                    continue;
+                }
+                let label = match cores {
+                    1 => label.clone(),
+                    _ => format!("{label}, {cores} cores"),
+                };
+                let directory = scratch.directory(&format!("{}-{label}", row.name))?;
+                let place = Place {
+                    cores: &plan.cores(cores),
+                    workers: cores,
+                    connections: ROOM,
+                };
+                let mut started = contestant.start(row, feature, &ports, place, directory)?;
+                let started_ms = check::started_in(&mut started, row)?;
+                check::proxy(&mut started, row, ports.len(), plan.load_core)?;
+                eprintln!("{}: {label} answers correctly", row.name);
+                let cookie = match feature {
+                    Feature::Sticky => check::cookie(&started, row)?,
+                    _ => None,
+                };
+                entrants.push(Entrant::Proxy {
+                    contestant,
+                    label,
+                    cores,
+                    started,
+                    started_ms,
+                    cookie,
+                });
+            }
         }
     }
     if direct && row.suits_the_origin() {
@@ -189,8 +201,9 @@ pub(crate) fn row(
             let directory =
                 scratch.directory(&format!("{}-{}-idle", row.name, contestant.label))?;
             let place = Place {
+                cores: &plan.cores(1),
+                workers: 1,
                 connections: plan.idle + idle::BEFORE + SPARE,
-                ..place
             };
             let mut started = contestant.start(row, row.feature, &ports, place, directory)?;
             check::proxy(&mut started, row, ports.len(), plan.load_core)?;
@@ -242,14 +255,19 @@ fn latencies(
     outcomes: &mut [Outcome],
     origin: SocketAddr,
 ) -> Result<()> {
-    for outcome in outcomes.iter_mut() {
+    let reached = |outcome: &Outcome| {
         let samples = outcome.samples.iter();
-        let Some(reached) = Spread::of(samples.map(|one| one.load.requests_per_second)) else {
+        Spread::of(samples.map(|one| one.load.requests_per_second)).map(|reached| reached.median)
+    };
+    let least = outcomes.iter().filter_map(reached).min_by(f64::total_cmp);
+    for outcome in outcomes.iter_mut() {
+        let own = if plan.same_rates { least } else { reached(outcome) };
+        let Some(saturation) = own else {
             continue;
         };
-        let latency = |&share: &u32| Latency {
+        let latency = |&share: &usize| Latency {
             share,
-            rate: (reached.median * f64::from(share) / 100.0).max(1.0),
+            rate: (saturation * share as f64 / 100.0).max(1.0),
             turns: Vec::new(),
         };
         outcome.latencies = plan.latency.iter().map(latency).collect();
@@ -288,27 +306,33 @@ fn latencies(
 
 impl Entrant<'_> {
     fn outcome(&self) -> Outcome {
-        let (label, peer, started_ms) = match self {
-            Self::Direct { .. } => ("direct (no proxy)".into(), false, None),
-            Self::Proxy {
-                contestant,
-                label,
-                started_ms,
-                ..
-            } => (
-                label.clone(),
-                contestant.kind.role == Role::Peer,
-                *started_ms,
-            ),
-        };
-        Outcome {
-            label,
-            peer,
+        let none = Outcome {
+            label: "direct (no proxy)".into(),
+            kind: None,
+            cores: 1,
+            peer: false,
             samples: Vec::new(),
             syscalls: None,
             latencies: Vec::new(),
             idle_bytes: None,
-            started_ms,
+            started_ms: None,
+        };
+        match self {
+            Self::Direct { .. } => none,
+            Self::Proxy {
+                contestant,
+                label,
+                cores,
+                started_ms,
+                ..
+            } => Outcome {
+                label: label.clone(),
+                kind: Some(contestant.kind.name),
+                cores: *cores,
+                peer: contestant.kind.role == Role::Peer,
+                started_ms: *started_ms,
+                ..none
+            },
         }
     }
 
@@ -337,9 +361,9 @@ impl Entrant<'_> {
             let warm = self.load(row, plan, plan.warmup).run(&mut |_| Ok(()))?;
             errors.extend(warm.errors.into_iter().map(|e| format!("warm-up: {e}")));
         }
-        let root = match self {
-            Self::Direct { .. } => None,
-            Self::Proxy { started, .. } => Some(started.process.id()),
+        let (root, cores) = match self {
+            Self::Direct { .. } => (None, 1),
+            Self::Proxy { started, cores, .. } => (Some(started.process.id()), *cores),
         };
         let before = root.map(|root| Account::read(root, plan)).transpose()?;
         // Memory is read once, in the middle, when all connections are there.
@@ -366,7 +390,7 @@ impl Entrant<'_> {
             (Some(before), Some(after)) => {
                 let resident_kib = resident_kib.unwrap_or_default();
                 let mut sample = used(before, after, load.requests, resident_kib);
-                if plan.proxy_cores > 1 {
+                if cores > 1 {
                     sample.others_percent = None;
                 }
                 Some(sample)

@@ -9,11 +9,12 @@ mod nginx;
 mod pingora;
 mod traefik;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::failure::{Context as _, Result};
+use crate::failure::{Context as _, Result, fail};
 use crate::process::Running;
 use crate::rows::{Feature, Frontend, Row, Target};
 use crate::scratch;
@@ -161,6 +162,9 @@ pub(crate) const USUAL: &[&str] = &["longshore", "nginx", "haproxy", "envoy"];
 /// The name of the first of [`KINDS`].
 pub(crate) const OURS: &str = longshore::KIND.name;
 
+/// The name of the least that a proxy can do.
+pub(crate) const FLOOR: &str = floor::KIND.name;
+
 /// For those that can do all rows.
 fn can_all(_: &Row) -> Option<&'static str> {
     None
@@ -218,7 +222,7 @@ impl Contestant {
         (self.kind.cannot)(row)
     }
 
-    /// Starts it on a port the kernel chose.
+    /// Starts it on a free port.
     pub(crate) fn start(
         &self,
         row: &Row,
@@ -229,8 +233,7 @@ impl Contestant {
     ) -> Result<Started> {
         // Not every proxy can say which port it got, so a free one is asked for
         // here and given back just before the start.
-        let reservation = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .context(|| "no free port".into())?;
+        let reservation = reserve()?;
         let address = reservation.local_addr().context(|| "no free port".into())?;
         let certificate = if row.frontend.is_secure() {
             Certificate::make(&directory, place.cores)?
@@ -261,6 +264,25 @@ impl Contestant {
             since,
         })
     }
+}
+
+/// A listener on a port that nobody has, below those that the kernel gives to connections: one of
+/// these could be taken between its giving back and the start of the proxy.
+fn reserve() -> Result<TcpListener> {
+    /// Linux gives 32,768 and above unless it is told otherwise.
+    const PORTS: std::ops::Range<u16> = 20_000..32_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = PORTS.end - PORTS.start;
+    // Another run at the same time begins elsewhere.
+    let own = u16::try_from(std::process::id() % u32::from(count)).unwrap_or(0);
+    for _ in 0..count {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + own.wrapping_add(number) % count;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return Ok(listener);
+        }
+    }
+    fail(format!("no free port in {PORTS:?}"))
 }
 
 /// The first word after `prefix` in the first line that has it.

@@ -5,6 +5,7 @@ pub(crate) mod plot;
 pub(crate) mod table;
 
 use crate::measure::{Outcome, ProxySample, Sample};
+use crate::proxies::FLOOR;
 use crate::rows::Row;
 use crate::stats::Spread;
 
@@ -21,8 +22,12 @@ pub(crate) struct Summary<'run> {
     pub(crate) outcome: &'run Outcome,
     pub(crate) requests_per_second: Option<Spread>,
     pub(crate) cpu_us: Option<Spread>,
-    /// CPU per request ÷ that of the best peer.
-    pub(crate) ratio: Option<f64>,
+    /// CPU per request ÷ that of the best peer with as many cores, each in the same round.
+    pub(crate) to_best_peer: Option<Spread>,
+    /// The same ÷ that of the least that a proxy can do.
+    pub(crate) to_floor: Option<Spread>,
+    /// The same ÷ that of the first of its kind: another build, or with fewer cores or rules.
+    pub(crate) to_first: Option<Spread>,
     pub(crate) p50_us: Option<Spread>,
     pub(crate) p99_us: Option<Spread>,
     pub(crate) resident_mib: Option<Spread>,
@@ -35,18 +40,26 @@ impl Measured {
     /// The figures of all contestants, in their order.
     pub(crate) fn summaries(&self) -> Vec<Summary<'_>> {
         let mut summaries: Vec<Summary<'_>> = self.outcomes.iter().map(Summary::of).collect();
-        // A peer with errors did not do the same work and sets no mark.
-        let best = summaries
-            .iter()
-            .filter(|summary| summary.outcome.peer && summary.errors.is_empty())
-            .filter_map(|summary| summary.cpu_us)
-            .map(|spread| spread.median)
-            .min_by(f64::total_cmp);
-        for summary in &mut summaries {
-            if let (Some(best), Some(own), true) = (best, summary.cpu_us, summary.errors.is_empty())
-            {
-                summary.ratio = Some(own.median / best);
-            }
+        for index in 0..summaries.len() {
+            let own = &summaries[index];
+            let same_cores = |other: &&Summary<'_>| other.outcome.cores == own.outcome.cores;
+            let best = summaries
+                .iter()
+                .filter(same_cores)
+                .filter(|other| other.outcome.peer && other.errors.is_empty())
+                .filter_map(|other| Some((other, other.cpu_us?.median)))
+                .min_by(|(_, one), (_, other)| one.total_cmp(other))
+                .map(|(best, _)| best);
+            let floor = summaries
+                .iter()
+                .filter(same_cores)
+                .find(|other| other.outcome.kind == Some(FLOOR));
+            let first = summaries[..index]
+                .iter()
+                .find(|other| other.outcome.kind == own.outcome.kind);
+            let ratios = [best, floor, first].map(|other| own.ratio(other?));
+            let summary = &mut summaries[index];
+            [summary.to_best_peer, summary.to_floor, summary.to_first] = ratios;
         }
         summaries
     }
@@ -80,7 +93,9 @@ impl<'run> Summary<'run> {
             outcome,
             requests_per_second: load(|sample| sample.load.requests_per_second),
             cpu_us: proxy(|sample| sample.cpu_us),
-            ratio: None,
+            to_best_peer: None,
+            to_floor: None,
+            to_first: None,
             p50_us: load(|sample| sample.load.p50_us),
             p99_us: load(|sample| sample.load.p99_us),
             resident_mib: proxy(|sample| sample.resident_mib),
@@ -96,6 +111,18 @@ impl<'run> Summary<'run> {
 }
 
 impl Summary<'_> {
+    /// CPU per request ÷ that of the other in the same round. None if one of them did not do its
+    /// work.
+    fn ratio(&self, other: &Self) -> Option<Spread> {
+        if !self.errors.is_empty() || !other.errors.is_empty() {
+            return None;
+        }
+        let rounds = self.outcome.samples.iter().zip(&other.outcome.samples);
+        Spread::of(
+            rounds.filter_map(|(own, other)| Some(own.proxy?.cpu_us / other.proxy?.cpu_us)),
+        )
+    }
+
     /// CPU for each GiB of bodies of this size.
     #[expect(
         clippy::cast_precision_loss,
@@ -129,8 +156,11 @@ pub(crate) mod tests {
                 others_percent: Some(0.5),
             }),
         });
+        let kinds = crate::proxies::KINDS.iter().map(|kind| kind.name);
         Outcome {
             label: label.into(),
+            kind: kinds.into_iter().find(|kind| label.starts_with(kind)),
+            cores: if label.ends_with("2 cores") { 2 } else { 1 },
             peer,
             samples: samples.into(),
             syscalls: None,
@@ -149,15 +179,38 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn ratios_are_to_the_best_peer_and_never_to_ours() {
+    fn ratios_are_of_the_same_round_and_to_the_best_peer() {
         let measured = measured(vec![
             outcome("longshore", false, [8.0, 10.0], &[]),
-            outcome("nginx", true, [11.0, 13.0], &[]),
+            outcome("nginx", true, [10.0, 14.0], &[]),
             outcome("haproxy", true, [14.0, 16.0], &[]),
+            outcome("floor", false, [5.0, 8.0], &[]),
         ]);
-        let ratios: Vec<_> = measured.summaries().iter().map(|s| s.ratio).collect();
-        assert_eq!(ratios, [Some(0.75), Some(1.0), Some(1.25)]);
+        let summaries = measured.summaries();
+        let own = summaries[0].to_best_peer.unwrap();
+        assert_eq!((own.min, own.max), (10.0 / 14.0, 0.8));
+        assert_eq!(summaries[1].to_best_peer.unwrap().median, 1.0);
+        let floor = summaries[0].to_floor.unwrap();
+        assert_eq!((floor.min, floor.max), (1.25, 1.6));
+        assert!(summaries.iter().all(|one| one.to_first.is_none()));
         assert!(!measured.has_errors());
+    }
+
+    #[test]
+    fn peers_have_as_many_cores_and_the_first_of_a_kind_is_what_others_are_compared_with() {
+        let measured = measured(vec![
+            outcome("longshore", false, [8.0, 8.0], &[]),
+            outcome("longshore, 2 cores", false, [9.0, 9.0], &[]),
+            outcome("nginx", true, [16.0, 16.0], &[]),
+            outcome("nginx, 2 cores", true, [18.0, 18.0], &[]),
+        ]);
+        let summaries = measured.summaries();
+        assert_eq!(summaries[1].to_best_peer.unwrap().median, 0.5);
+        let first: Vec<_> = summaries
+            .iter()
+            .map(|one| one.to_first.map(|ratio| ratio.median))
+            .collect();
+        assert_eq!(first, [None, Some(1.125), None, Some(1.125)]);
     }
 
     #[test]
@@ -167,12 +220,12 @@ pub(crate) mod tests {
             outcome("haproxy", true, [14.0, 16.0], &[]),
         ]);
         let summaries = measured.summaries();
-        assert_eq!(summaries[0].ratio, None);
+        assert_eq!(summaries[0].to_best_peer, None);
         assert_eq!(
             summaries[0].errors,
             ["round 1: 9 answers not 2xx", "round 2: 9 answers not 2xx"]
         );
-        assert_eq!(summaries[1].ratio, Some(1.0));
+        assert_eq!(summaries[1].to_best_peer.unwrap().median, 1.0);
         assert!(measured.has_errors());
     }
 }

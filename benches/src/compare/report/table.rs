@@ -19,23 +19,34 @@ pub(crate) fn render(measured: &[Measured], plan: &Plan, machine: &str, versions
     }
     line(&mut text, format_args!("Machine: {machine}."));
     line(&mut text, format_args!("Versions: {versions}."));
-    let workers = match plan.proxy_cores {
-        1 => "one worker".to_owned(),
-        cores => format!("{cores} workers, the first"),
-    };
     line(
         &mut text,
         format_args!(
-            "Method: {} rounds of {} s after {} s of warm-up; {} on core {}, load and origin on \
-             core {}; median (min–max).",
-            plan.rounds, plan.seconds, plan.warmup, workers, plan.proxy_core, plan.load_core
+            "Method: {} rounds of {} s after {} s of warm-up; a worker on core {}, and with more \
+             cores one on each from there on; load and origin on core {}; median (min–max), \
+             ratios of the same round.",
+            plan.rounds, plan.seconds, plan.warmup, plan.proxy_core, plan.load_core
         ),
     );
     text
 }
 
 fn row(measured: &Measured, plan: &Plan) -> String {
+    let summaries = measured.summaries();
+    let any = |has: fn(&Summary<'_>) -> bool| summaries.iter().any(has);
+    let shown = Shown {
+        floor: any(|one| one.to_floor.is_some()),
+        first: any(|one| one.to_first.is_some()),
+        idle: any(|one| one.outcome.idle_bytes.is_some()),
+        start: any(|one| one.outcome.started_ms.is_some()),
+    };
     let mut header = vec!["proxy", "requests/s", "CPU µs/request", "÷ best peer"];
+    if shown.floor {
+        header.push("÷ floor");
+    }
+    if shown.first {
+        header.push("÷ its first");
+    }
     if measured.row.bytes() >= GIB_FROM {
         header.push("CPU s/GiB");
     }
@@ -43,12 +54,10 @@ fn row(measured: &Measured, plan: &Plan) -> String {
     if plan.strace {
         header.push("system calls/request");
     }
-    let idle = measured.outcomes.iter().any(|one| one.idle_bytes.is_some());
-    if idle {
+    if shown.idle {
         header.push("bytes/idle connection");
     }
-    let start = measured.outcomes.iter().any(|one| one.started_ms.is_some());
-    if start {
+    if shown.start {
         header.push("start ms");
     }
     header.extend(["others on core %", "errors"]);
@@ -64,9 +73,7 @@ fn row(measured: &Measured, plan: &Plan) -> String {
     );
     cells(&mut text, header.iter());
     cells(&mut text, header.iter().map(|_| "---"));
-    let summaries = measured.summaries();
     for summary in &summaries {
-        let shown = Shown { idle, start };
         cells(
             &mut text,
             summary_cells(summary, row.bytes(), plan, shown).iter(),
@@ -89,6 +96,8 @@ fn row(measured: &Measured, plan: &Plan) -> String {
 /// Which columns there are for someone in the row.
 #[derive(Clone, Copy)]
 struct Shown {
+    floor: bool,
+    first: bool,
     idle: bool,
     start: bool,
 }
@@ -141,8 +150,14 @@ fn summary_cells(summary: &Summary<'_>, body: usize, plan: &Plan, shown: Shown) 
         summary.outcome.label.clone(),
         spread(summary.requests_per_second, 0),
         spread(summary.cpu_us, 1),
-        number(summary.ratio, 2),
+        spread(summary.to_best_peer, 2),
     ];
+    if shown.floor {
+        cells.push(spread(summary.to_floor, 2));
+    }
+    if shown.first {
+        cells.push(spread(summary.to_first, 2));
+    }
     if body >= GIB_FROM {
         cells.push(number(summary.cpu_s_per_gib(body), 3));
     }
@@ -214,8 +229,9 @@ mod tests {
         connections: None,
         strace: false,
         latency: Vec::new(),
+        same_rates: false,
         idle: 0,
-        proxy_cores: 1,
+        proxy_cores: Vec::new(),
         proxy_core: 0,
         load_core: 1,
     };
@@ -236,7 +252,7 @@ mod tests {
         assert!(lines[0].starts_with("### h1-small: "), "{text}");
         assert_eq!(
             lines[4],
-            "| longshore | 112500 (100000–125000) | 9.0 (8.0–10.0) | 0.75 | 0.64 (0.64–0.64) \
+            "| longshore | 112500 (100000–125000) | 9.0 (8.0–10.0) | 0.75 (0.67–0.83) | 0.64 (0.64–0.64) \
              | 1.28 (1.28–1.28) | 8.0 (8.0–8.0) | 0.5 (0.5–0.5) | 0 |"
         );
         assert!(lines[6].contains("| – | – | 0.64"), "{text}");
@@ -252,7 +268,7 @@ mod tests {
         let text = row(&large, &PLAN);
         assert!(text.contains("| CPU s/GiB |"), "{text}");
         // 1024 bodies of 1 MiB at 500 µs.
-        assert!(text.contains("| 1.00 | 0.512 |"), "{text}");
+        assert!(text.contains("| 1.00 (1.00–1.00) | 0.512 |"), "{text}");
     }
 
     #[test]
