@@ -43,6 +43,8 @@ fn is_secret(path: &[&str]) -> bool {
         [.., "token" | "cookie_keys" | "session_ticket_keys"]
             | [.., "basic_auth", "users"]
             | [.., "health_check", "headers"]
+            // Such as one by which a target knows its load balancer.
+            | [.., "request_headers", "set" | "add"]
     )
 }
 
@@ -99,6 +101,11 @@ listeners:
   - name: web
     address: 127.0.0.1:${PORT}
     default_action: [{type: forward, target_group: app}]
+    rules:
+      - priority: 1
+        condition: [{path_pattern: {values: [/a]}}]
+        action: [{type: forward, target_group: app}]
+        policy: {request_headers: {set: {X-Origin: \"${KEY}\", X-Key: literal}, remove: [X-Gone]}}
 target_groups:
   - {name: app, targets: [], health_check: {headers: {Authorization: \"Bearer ${KEY}\", X: other}}}
 ";
@@ -117,6 +124,11 @@ target_groups:
             json!(["${KEY}", "(secret)"])
         );
         assert_eq!(shown["listeners"][0]["address"], "127.0.0.1:${PORT}");
+        let edits = &shown["listeners"][0]["rules"][0]["policy"]["request_headers"];
+        assert_eq!(
+            *edits,
+            json!({"set": {"X-Origin": "${KEY}", "X-Key": "(secret)"}, "remove": ["X-Gone"]})
+        );
         let headers = &shown["target_groups"][0]["health_check"]["headers"];
         assert_eq!(
             *headers,

@@ -118,7 +118,7 @@ async fn look(api: &Arc<impl DnsApi>, spec: &DnsDiscovery, book: &mut Book) -> V
         DnsRecordType::A => Family::V4,
         DnsRecordType::Aaaa => Family::V6,
         DnsRecordType::Srv => {
-            let (services, ttl) = match book.records(api.services(&spec.name).await) {
+            let (services, ttl) = match book.records(api.services(&spec.name).await, began) {
                 Ok(found) => found,
                 Err(verdict) => return verdict,
             };

@@ -14,13 +14,15 @@ pub mod resolve;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::{StreamExt as _, stream};
 use rand::rngs::SmallRng;
 use rand::{Rng, RngExt as _, SeedableRng as _};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep_until, timeout, timeout_at};
 
 use crate::backoff;
 use crate::clock::now;
+use crate::first::First;
 use crate::target::Update;
 use aim::Aim;
 use api::{ApiError, DockerApi, Heard};
@@ -36,6 +38,13 @@ const DEBOUNCE: Duration = Duration::from_millis(100);
 
 /// The shortest time between two looks that are asked for by `look_now`.
 const LOOK_SPACING: Duration = Duration::from_millis(500);
+
+/// How long all inspections of one look may take together. Docker has states in which it lists a
+/// container and never describes it; that must not keep out the others.
+const INSPECT_LIMIT: Duration = Duration::from_secs(8);
+
+/// How many containers are inspected at a time.
+const INSPECTED_AT_A_TIME: usize = 8;
 
 /// How soon to look again while an inspection fails.
 const UNSETTLED_DELAY: Duration = Duration::from_secs(1);
@@ -74,6 +83,7 @@ pub async fn run(
         book: Book::default(),
         looked_at: None,
         error: None,
+        first: First::default(),
     };
     tokio::select! {
         () = source.look_and_tell(ears, &look_now, &mut rng) => {}
@@ -127,6 +137,7 @@ struct Source<'a, A, M> {
     looked_at: Option<Instant>,
     /// Why the latest look failed, if it did.
     error: Option<String>,
+    first: First,
 }
 
 /// Nobody wants to know any more.
@@ -167,8 +178,12 @@ impl<A: DockerApi, M: Aim> Source<'_, A, M> {
                 Ok(answer) => {
                     failures = 0;
                     self.book.looked(answer);
-                    self.looked_at = Some(now());
-                    self.error = None;
+                    let unseen = self.book.unseen(self.aim);
+                    self.error = unseen.filter(|_| !self.first.takes(false));
+                    if self.error.is_none() {
+                        self.first.takes(true);
+                        self.looked_at = Some(now());
+                    }
                     if self.book.is_unsettled() {
                         UNSETTLED_DELAY.min(period)
                     } else {
@@ -274,16 +289,27 @@ impl<A: DockerApi, M: Aim> Source<'_, A, M> {
 async fn look(api: &impl DockerApi, known: Book) -> Result<Answer, ApiError> {
     let began = now();
     let list = api.list().await?;
-    let mut inspected = Vec::new();
-    for id in known.to_inspect(&list, began) {
+    let end = tokio::time::Instant::now() + INSPECT_LIMIT;
+    let inspect = |id: Arc<str>| async move {
         let asked_at = now();
-        let result = api.inspect(&id).await;
-        inspected.push(Inspection {
+        let result = timeout_at(end, api.inspect(&id)).await;
+        let result = result.unwrap_or_else(|_| {
+            Err(ApiError {
+                operation: "inspect",
+                reason: format!("not within {} s", INSPECT_LIMIT.as_secs()),
+            })
+        });
+        Inspection {
             id,
             asked_at,
             result,
-        });
-    }
+        }
+    };
+    let inspected = stream::iter(known.to_inspect(&list, began))
+        .map(inspect)
+        .buffer_unordered(INSPECTED_AT_A_TIME)
+        .collect()
+        .await;
     Ok(Answer {
         began,
         list,

@@ -12,6 +12,7 @@ pub mod docker;
 pub mod ecs;
 mod element;
 pub mod file;
+mod first;
 mod fixed;
 pub mod naming;
 mod target;

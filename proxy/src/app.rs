@@ -103,8 +103,6 @@ pub struct Balancer {
     /// The threads end with it, at once.
     wanted: watch::Sender<()>,
     listening: BTreeMap<ListenerId, Listening>,
-    /// Sockets of listeners that a reload took away, until they are closed.
-    closing: Vec<oneshot::Receiver<()>>,
     next_listener: u32,
     ready: Arc<AtomicBool>,
     admin: Option<SocketAddr>,
@@ -247,7 +245,6 @@ impl Balancer {
             control_thread,
             wanted,
             listening: BTreeMap::new(),
-            closing: Vec::new(),
             next_listener: 0,
             ready,
             admin,
@@ -315,11 +312,6 @@ impl Balancer {
             true => Some(Logs::open(new, &self.log_counts)?),
             false => None,
         };
-        // One of them may have the address of a new one.
-        for closed in self.closing.drain(..) {
-            // It ends with its sender.
-            closed.await.unwrap_or_default();
-        }
         let mut ids = Vec::with_capacity(config.listeners.len());
         let mut opened = Vec::new();
         for listener in &config.listeners {
@@ -346,14 +338,19 @@ impl Balancer {
             .filter(|id| !ids.contains(id))
             .copied()
             .collect();
-        // First nothing new comes to a listener that goes, then rules change, then new ones open.
+        // First listeners that go are closed, so that the last connections to them have what was
+        // agreed, such as TLS; then rules change, then new ones open.
+        let mut closing = Vec::new();
         for id in closed {
             let gone = self.listening.remove(&id);
-            self.closing
-                .extend(gone.into_iter().flat_map(|gone| gone.closed));
+            closing.extend(gone.into_iter().flat_map(|gone| gone.closed));
             for worker in &*self.workers {
                 order(worker, Order::Unlisten(id)).await?;
             }
+        }
+        for closed in closing {
+            // It ends with its sender.
+            closed.await.unwrap_or_default();
         }
         for (id, listener) in ids.iter().zip(&config.listeners) {
             if let Some(listening) = self.listening.get_mut(id) {
@@ -391,21 +388,39 @@ impl Balancer {
     /// Accepts nothing new, lets requests in flight finish for at most the configured time, and
     /// ends. True if everything was finished.
     pub async fn drain(self) -> bool {
-        self.ready.store(false, Ordering::Release);
-        // Whoever sends requests here is to learn of it before the listeners close.
-        tokio::time::sleep(self.config.runtime.shutdown_delay.get()).await;
-        for worker in &*self.workers {
-            // A worker that is gone has nothing to drain.
-            drop(worker.orders.send(Order::Drain).await);
-        }
-        let threads = self.threads;
+        self.drain_with(std::future::pending).await
+    }
+
+    /// The same. Whenever `moved` returns, somebody has moved the files of logs, and they are opened
+    /// anew.
+    pub async fn drain_with(self, mut moved: impl AsyncFnMut()) -> bool {
+        let (threads, logs) = (self.threads, &self.logs);
         let finished = async || {
             while !threads.iter().all(JoinHandle::is_finished) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let limit = self.config.runtime.drain_timeout.get();
-        let complete = tokio::time::timeout(limit, finished()).await.is_ok();
+        let drained = async {
+            self.ready.store(false, Ordering::Release);
+            // Whoever sends requests here is to learn of it before the listeners close.
+            tokio::time::sleep(self.config.runtime.shutdown_delay.get()).await;
+            for worker in &*self.workers {
+                // A worker that is gone has nothing to drain.
+                drop(worker.orders.send(Order::Drain).await);
+            }
+            let limit = self.config.runtime.drain_timeout.get();
+            tokio::time::timeout(limit, finished()).await.is_ok()
+        };
+        let reopening = async {
+            loop {
+                moved().await;
+                logs.reopen();
+            }
+        };
+        let complete = tokio::select! {
+            complete = drained => complete,
+            never = reopening => never,
+        };
         // The control task lets go of its log; if it is gone, it has none.
         drop(self.control.send(Message::RecordChecks(None)).await);
         // What is left ends here, and its lines are written with those that wait.

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use longshore_tests::eventually;
-use longshore_tests::origin::Origin;
+use longshore_tests::origin::{Origin, read, response};
 use longshore_tests::process::{Process, TempFile, free_port, output};
 use longshore_tests::python::python;
 use longshore_tests::wire::Wire;
+use longshore_tests::{eventually, within};
 use regex::Regex;
 
 /// The regular expression of the table for Athena in the user guide of ALB ("Create a table for ALB
@@ -191,6 +191,42 @@ async fn a_log_that_was_moved_away_is_opened_anew_and_the_last_lines_are_written
     assert!(value["url"].as_str().expect("text").ends_with("/second"));
     assert_eq!(value["attempts"][0]["status"], 200);
     assert_eq!(value["candidates"], 1);
+}
+
+#[tokio::test]
+async fn a_log_that_is_moved_away_during_a_drain_is_opened_anew() {
+    let (go, wait) = tokio::sync::watch::channel(false);
+    let origin = Origin::raw(move |mut wire| {
+        let mut wait = wait.clone();
+        async move {
+            read(&mut wire).await;
+            wait.wait_for(|go| *go).await.expect("the test lives");
+            wire.send(response(200, "finished")).await;
+            wire.rest().await;
+        }
+    })
+    .await;
+    let (place, moved) = (Place::new("drain"), Place::new("drain-moved"));
+    let (file, _) = config(&origin, place.0.to_str().expect("text"), "json");
+    let (mut process, address) = Process::run(&file);
+    let mut client = Wire::connect(address).await;
+    client.send("GET /last HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    eventually("the request is at the target", async || {
+        (origin.connections() == 1).then_some(())
+    })
+    .await;
+    process.signal("TERM");
+    process.wait_for_line("draining");
+    std::fs::rename(&place.0, &moved.0).expect("moved");
+    process.signal("USR1");
+    eventually("there is a new file", async || {
+        place.0.exists().then_some(())
+    })
+    .await;
+    go.send(true).expect("the target lives");
+    assert_eq!(within("it", client.response()).await.text(), "finished");
+    assert!(process.wait().success());
+    assert_eq!((moved.lines().len(), place.lines().len()), (0, 1));
 }
 
 #[tokio::test]

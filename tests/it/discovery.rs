@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use longshore_emulator::{Fault, Faults, Options, TaskDefinition, Times};
 use longshore_tests::cluster::{Cluster, listener};
+use longshore_tests::process::Kept;
 use longshore_tests::wire::Wire;
 use longshore_tests::{eventually, within};
 use rand::rngs::SmallRng;
@@ -416,35 +417,15 @@ async fn the_port_of_a_task_that_ended_by_itself_after_a_last_response_gets_none
     .await;
 }
 
-/// A directory that is gone with the test.
-struct Directory(std::path::PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Self {
-        let name = format!("longshore-state-{}-{name}", std::process::id());
-        Self(std::env::temp_dir().join(name))
-    }
-
-    fn key(&self) -> String {
-        format!("runtime: {{state_directory: '{}'}}\n", self.0.display())
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        std::fs::remove_dir_all(&self.0).unwrap_or_default();
-    }
-}
-
 #[tokio::test]
 async fn a_restart_while_the_api_fails_serves_from_the_last_good_targets() {
-    let directory = Directory::new("restart");
+    let directory = Kept::new("restart");
     let cluster = Cluster::start().await;
     cluster.service("web", 3).await;
     let check = "health_check: {path: /health, interval: 1, timeout: 1}";
     let first = cluster.balance_on(&directory.key(), &["web"], check).await;
     first.wait_for("healthy", 3).await;
-    let record = directory.0.join("targets-web.json");
+    let record = directory.record("targets-web.json");
     eventually("the targets are kept", async || {
         let text = std::fs::read_to_string(&record).ok()?;
         (text.matches("started_at").count() == 3).then_some(())
@@ -474,13 +455,13 @@ async fn a_restart_while_the_api_fails_serves_from_the_last_good_targets() {
 
 #[tokio::test]
 async fn a_remembered_target_that_is_gone_gets_no_request() {
-    let directory = Directory::new("gone");
+    let directory = Kept::new("gone");
     let cluster = Cluster::start().await;
     cluster.service("web", 1).await;
     let check = "health_check: {path: /health, interval: 1, timeout: 1}";
     let first = cluster.balance_on(&directory.key(), &["web"], check).await;
     first.wait_for("healthy", 1).await;
-    let record = directory.0.join("targets-web.json");
+    let record = directory.record("targets-web.json");
     eventually("the target is kept", async || record.exists().then_some(())).await;
     first.balancer.drain().await;
     cluster

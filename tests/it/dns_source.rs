@@ -379,3 +379,22 @@ async fn the_next_server_is_asked_if_one_refuses_or_is_gone() {
     .await;
     assert_eq!(refusing.questions(), 1);
 }
+
+#[tokio::test]
+async fn a_fallback_that_does_not_know_the_zone_removes_no_target_and_is_left_again() {
+    let address = |host| Reply::Addresses(vec![Ipv4Addr::new(10, 0, 0, host)]);
+    let first = Scripted::start(address(1)).await;
+    let fallback = Scripted::start(Reply::Negative(3)).await;
+    let servers = [first.address, fallback.address];
+    let balancer = balance(&servers, "name: app.internal, port: 9", UNCHECKED).await;
+    balancer.wait_for("healthy", 1).await;
+    first.always(Reply::Silence);
+    eventually("the other one was asked three times", async || {
+        (fallback.questions() >= 3).then_some(())
+    })
+    .await;
+    wait_for(&balancer, &["10.0.0.1:9".to_owned()]).await;
+    assert_eq!(balancer.group().await.discovery, "stale");
+    first.always(address(2));
+    wait_for(&balancer, &["10.0.0.2:9".to_owned()]).await;
+}

@@ -1,6 +1,6 @@
 //! Docker, through bollard, at a scripted engine whose containers are real targets.
 
-use longshore_tests::balancer::{self, Running};
+use longshore_tests::balancer::{self, Running, config};
 use longshore_tests::docker::DockerEngine;
 use longshore_tests::origin::{self, Origin};
 use longshore_tests::wire::Wire;
@@ -13,7 +13,11 @@ async fn balance(engine: &DockerEngine) -> Running {
 }
 
 async fn balance_with(engine: &DockerEngine, keys: &str) -> Running {
-    let text = format!(
+    balancer::start(&file(engine, keys)).await
+}
+
+fn file(engine: &DockerEngine, keys: &str) -> String {
+    format!(
         "listeners: [{{name: web, address: '127.0.0.1:1', default_action: [{{type: forward, target_group: app}}]}}]
 target_groups:
   - name: app
@@ -21,8 +25,7 @@ target_groups:
     health_check: {{path: /health, interval: 1, timeout: 1}}
 ",
         engine.endpoint().trim_start_matches("unix://")
-    );
-    balancer::start(&text).await
+    )
 }
 
 /// A target that says its name.
@@ -213,6 +216,40 @@ async fn an_outage_of_the_engine_costs_no_target_and_is_shown() {
     engine.resume();
     balancer.wait_for("healthy", 2).await;
     assert_eq!(balancer.group().await.discovery, "fresh");
+}
+
+#[tokio::test]
+async fn a_container_that_the_engine_does_not_describe_holds_up_no_other_and_a_reload_keeps_it() {
+    let engine = DockerEngine::start().await;
+    let (one, two, three) = (named("1").await, named("2").await, named("3").await);
+    let stuck = engine.run("web", &at(&one));
+    let well = engine.run("web", &at(&two));
+    let mut balancer = balance(&engine).await;
+    balancer.wait_for("healthy", 2).await;
+    engine.hold_inspections(&stuck, true);
+    let changed = config(&file(&engine, "poll_interval: 299s"));
+    balancer.balancer.reload(changed).await.expect("reloaded");
+    eventually(
+        "the source that began anew says what is wrong",
+        async || {
+            assert!(serves(&balancer, &stuck).await && serves(&balancer, &well).await);
+            let error = balancer.group().await.discovery_error?;
+            error.contains("not within 8 s").then_some(())
+        },
+    )
+    .await;
+    engine.hold_inspections(&stuck, false);
+    let new = engine.run("web", &at(&three));
+    balancer.wait_for("healthy", 3).await;
+    // Once all has been seen, one that is stuck keeps its place and nobody else out.
+    engine.hold_inspections(&new, true);
+    engine.die(&well);
+    let next = engine.run("web", &at(&two));
+    eventually("the others come and go", async || {
+        assert!(serves(&balancer, &new).await && serves(&balancer, &stuck).await);
+        (serves(&balancer, &next).await && !serves(&balancer, &well).await).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

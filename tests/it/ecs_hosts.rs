@@ -9,6 +9,7 @@ use longshore_emulator::{Fault, Host, LaunchType, TaskDefinition, Times};
 use longshore_tests::balancer::config;
 use longshore_tests::cluster::Cluster;
 use longshore_tests::eventually;
+use longshore_tests::process::Kept;
 use longshore_tests::services::{balance, file, group, reached, refused, serve};
 
 /// A service of ECS Anywhere on two machines.
@@ -158,6 +159,40 @@ async fn a_source_that_begins_anew_while_hosts_cannot_be_asked_for_keeps_its_tar
     .await;
     assert_eq!(balancer.targets("healthy").await.len(), 3);
     assert_eq!(group(&balancer, "web").await.discovery, "fresh");
+}
+
+#[tokio::test]
+async fn a_restart_while_hosts_cannot_be_asked_for_keeps_its_targets() {
+    let directory = Kept::new("hosts");
+    let cluster = Cluster::start().await;
+    cluster.service("web", 3).await;
+    let check = "health_check: {path: /health, interval: 1, timeout: 1}";
+    let first = cluster.balance_on(&directory.key(), &["web"], check).await;
+    first.wait_for("healthy", 3).await;
+    for record in ["targets-web.json", "hosts-.json"] {
+        let record = directory.record(record);
+        eventually("it is kept", async || record.exists().then_some(())).await;
+    }
+    first.balancer.drain().await;
+    let faults = cluster.ecs.faults();
+    for operation in ["DescribeContainerInstances", "DescribeInstances"] {
+        faults.fail(operation, Fault::ServerError, Times::UntilCleared);
+    }
+    let before = cluster.calls(&["ListTasks"]);
+    let second = cluster.balance_on(&directory.key(), &["web"], check).await;
+    eventually("it has looked several times", async || {
+        (cluster.calls(&["ListTasks"]) >= before + 3).then_some(())
+    })
+    .await;
+    let group = second.group().await;
+    assert_eq!(group.discovery, "fresh");
+    assert_eq!((group.targets.len(), group.not_targets.len()), (3, 0));
+    second.wait_for("healthy", 3).await;
+    // Tasks that come meanwhile are found too, and those that go are gone.
+    cluster.ecs.scale("prod", "web", 5).expect("scaled");
+    second.wait_for("healthy", 5).await;
+    cluster.ecs.scale("prod", "web", 1).expect("scaled");
+    second.wait_for("healthy", 1).await;
 }
 
 #[tokio::test]

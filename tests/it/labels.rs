@@ -1,7 +1,6 @@
 //! Groups and rules that labels of containers make, on ECS and Docker.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use longshore::control::view::{GroupView, LabelsView};
 use longshore_discovery::ecs::Aws;
@@ -10,7 +9,7 @@ use longshore_tests::balancer::{self, Running};
 use longshore_tests::cluster::Cluster;
 use longshore_tests::docker::DockerEngine;
 use longshore_tests::origin::Origin;
-use longshore_tests::process::{TempFile, output_with};
+use longshore_tests::process::{Kept, TempFile, output_with};
 use longshore_tests::wire::{Response, Wire};
 use longshore_tests::{eventually, within};
 
@@ -317,28 +316,15 @@ async fn an_outage_keeps_groups_rules_and_targets_and_a_reload_keeps_verdicts() 
     assert!(view.label_discovery.is_empty());
 }
 
-/// A directory that goes when it is dropped.
-struct Directory(PathBuf);
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
 #[tokio::test]
 async fn a_restart_while_the_api_fails_serves_labelled_services_from_the_last_good_targets() {
-    let name = format!("longshore-labels-{}", std::process::id());
-    let directory = Directory(std::env::temp_dir().join(name));
-    let top = format!(
-        "runtime: {{state_directory: '{}'}}\n",
-        directory.0.display()
-    );
+    let directory = Kept::new("labels");
+    let top = directory.key();
     let cluster = Cluster::start().await;
     serve(&cluster, "shop", 2, "rule.host_header: shop.example").await;
     let first = balance_on(&cluster, &top).await;
     healthy(&first, "shop-web", 2).await;
-    let record = directory.0.join("targets-labels%2fprod.json");
+    let record = directory.record("targets-labels%2fprod.json");
     eventually("the targets are kept", async || {
         let text = std::fs::read_to_string(&record).ok()?;
         (text.matches("started_at").count() == 2).then_some(())

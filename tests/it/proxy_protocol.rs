@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use longshore_tests::balancer::{Running, fixed, start};
+use longshore_tests::balancer::{Running, config, fixed, start};
+use longshore_tests::certificates::{Folder, Key};
 use longshore_tests::origin::{Origin, read, response};
 use longshore_tests::wire::Wire;
 use longshore_tests::{eventually, within};
@@ -217,4 +218,26 @@ async fn a_client_that_a_proxy_told_of_is_told_to_targets() {
     client.send([V1, GET].concat()).await;
     let response = within("a response", client.response()).await;
     assert_eq!(response.text(), "2 192.0.2.7:12345 198.51.100.2:443");
+}
+
+#[tokio::test]
+async fn a_client_whose_listener_left_before_its_header_gets_nothing_in_plain_text() {
+    let folder = Folder::default();
+    folder.make("web", &["web.example"], Key::Ecdsa, 30);
+    let origin = Origin::ok("secret").await;
+    let plain = fixed(&[origin.address], NO_CHECK, "");
+    let (cert, key) = (folder.path("web.pem"), folder.path("web.key"));
+    let secure = format!(
+        "  - {{name: second, address: '127.0.0.1:2', protocol: HTTPS, certificates: [{{cert: '{cert}', key: '{key}'}}], \
+         proxy_protocol: {{trusted: ['127.0.0.0/8']}}, default_action: [{{type: forward, target_group: app}}]}}\n"
+    );
+    let both = plain.replace("target_groups:", &format!("{secure}target_groups:"));
+    let mut balancer = start(&both).await;
+    let second = balancer.balancer.addresses()[1].1;
+    let mut client = Wire::connect(second).await;
+    let reloaded = balancer.balancer.reload(config(&plain)).await;
+    reloaded.expect("reloaded");
+    client.send([V1, GET].concat()).await;
+    let got = within("the end", client.rest()).await;
+    assert_eq!(String::from_utf8_lossy(&got), "");
 }

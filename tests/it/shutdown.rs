@@ -1,5 +1,7 @@
 //! SIGTERM.
 
+use std::os::unix::fs::OpenOptionsExt as _;
+
 use longshore_tests::origin::{Origin, read, response};
 use longshore_tests::process::{Process, TempFile, free_port};
 use longshore_tests::wire::Wire;
@@ -145,4 +147,36 @@ async fn a_request_on_an_idle_connection_right_after_sigterm_is_answered() {
     })
     .await;
     assert!(process.wait().success());
+}
+
+/// `O_NONBLOCK` of Linux.
+const NONBLOCK: i32 = 0o4000;
+
+#[tokio::test]
+async fn a_file_that_is_not_read_to_its_end_keeps_neither_requests_nor_the_end() {
+    let origin = Origin::ok("ok").await;
+    let config = config(&origin, "20s");
+    let (mut process, address) = Process::run(&config);
+    // As a file on a server that does not answer: a pipe that is open and brings nothing.
+    std::fs::remove_file(config.path()).expect("removed");
+    let made = std::process::Command::new("mkfifo")
+        .arg(config.path())
+        .status();
+    assert!(made.expect("mkfifo runs").success());
+    process.signal("HUP");
+    let pipe = eventually("the file is being read", async || {
+        let mut options = std::fs::OpenOptions::new();
+        let opened = options
+            .write(true)
+            .custom_flags(NONBLOCK)
+            .open(config.path());
+        opened.ok()
+    })
+    .await;
+    let mut client = Wire::connect(address).await;
+    let got = within("a response", client.get("/")).await;
+    assert_eq!(got.status(), 200);
+    process.signal("TERM");
+    assert!(process.wait().success());
+    drop(pipe);
 }

@@ -39,6 +39,8 @@ struct State {
     deaf: bool,
     /// How often the streams were ended.
     breaks: u64,
+    /// Containers whose inspections are never answered.
+    silent: BTreeSet<String>,
     /// Answers to lists are held back once they are made.
     held: bool,
     /// Lists that were asked for, and those that were answered.
@@ -217,6 +219,15 @@ impl DockerEngine {
     /// them go.
     pub fn hold_lists(&self, held: bool) {
         self.shared.change(|state| state.held = held);
+    }
+
+    /// Inspections of a container are not answered any more; or answered again, also those that
+    /// wait.
+    pub fn hold_inspections(&self, id: &str, held: bool) {
+        self.shared.change(|state| match held {
+            true => state.silent.insert(id.to_owned()),
+            false => state.silent.remove(id),
+        });
     }
 
     /// How many lists were asked for, and how many were answered.

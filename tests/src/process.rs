@@ -81,6 +81,36 @@ impl Drop for TempFile {
     }
 }
 
+/// A directory for what is kept over a restart, gone with the test.
+pub struct Kept(PathBuf);
+
+impl Kept {
+    /// Nothing is kept yet.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let name = format!("longshore-state-{}-{name}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    /// The keys of a file that say so.
+    #[must_use]
+    pub fn key(&self) -> String {
+        format!("runtime: {{state_directory: '{}'}}\n", self.0.display())
+    }
+
+    /// Where a file of it is.
+    #[must_use]
+    pub fn record(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).unwrap_or_default();
+    }
+}
+
 /// A free port, which no other call in this process gets. The kernel does not give it to others at
 /// once, so that the process that is told to use it finds it free.
 ///

@@ -137,6 +137,13 @@ pub(crate) fn parse(mut words: impl Iterator<Item = String>) -> Result<Command> 
             twice[0]
         ));
     }
+    let several = plan.proxy_cores != [1];
+    if several && (plan.idle > 0 || !plan.latency.is_empty()) {
+        return fail(
+            "--idle and --latency are for proxies with one core: with more of them the load, which \
+             does not sleep, has one of theirs",
+        );
+    }
     if only_check {
         return Ok(Command::Checked);
     }
@@ -275,6 +282,8 @@ mod tests {
             "--rows h9",
             "--cores 1",
             "--cores 1,1",
+            "--proxy-cores 2 --latency 60",
+            "--proxy-cores 1,2 --idle 6000",
             "--latency 0",
             "--latency 60,101",
             "--rounds",

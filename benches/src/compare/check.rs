@@ -50,7 +50,9 @@ pub(crate) fn started_in(started: &mut Started, row: &Row) -> Result<Option<f64>
         return Ok(None);
     }
     loop {
-        if http1(started.address, &row.path(), ANSWER).is_ok_and(|body| expect_body(&body, row).is_ok()) {
+        if http1(started.address, &row.path(), ANSWER)
+            .is_ok_and(|body| expect_body(&body, row).is_ok())
+        {
             return Ok(Some(started.since.elapsed().as_secs_f64() * 1e3));
         }
         started.process.expect_alive()?;

@@ -257,11 +257,18 @@ fn latencies(
 ) -> Result<()> {
     let reached = |outcome: &Outcome| {
         let samples = outcome.samples.iter();
+        if samples.clone().any(|one| !one.load.errors.is_empty()) {
+            return None;
+        }
         Spread::of(samples.map(|one| one.load.requests_per_second)).map(|reached| reached.median)
     };
     let least = outcomes.iter().filter_map(reached).min_by(f64::total_cmp);
     for outcome in outcomes.iter_mut() {
-        let own = if plan.same_rates { least } else { reached(outcome) };
+        let own = if plan.same_rates {
+            least
+        } else {
+            reached(outcome)
+        };
         let Some(saturation) = own else {
             continue;
         };

@@ -142,7 +142,7 @@ impl Origin {
         };
         let begun = match &self.paced {
             Some(_) => Err("load is being made already".into()),
-            None => Paced::begin(&order, &self.registry, Instant::now()),
+            None => Paced::begin(&order, &self.registry),
         };
         match begun {
             Ok(paced) => self.paced = Some((slot, paced)),

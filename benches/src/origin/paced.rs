@@ -25,6 +25,8 @@ const GRACE: Duration = Duration::from_secs(2);
 /// What the figures are taken of beside the whole time: the machine stands still for some
 /// milliseconds a few times in a second, and most parts as short as this are without that.
 const PART: Duration = Duration::from_millis(20);
+/// The fewest requests in a part: of fewer, the 99th percentile is the longest time.
+const LEAST: usize = 100;
 /// Requests a second that are more than any machine makes.
 const HIGHEST: f64 = 1e7;
 /// How many bytes of an answer are taken at once.
@@ -100,7 +102,7 @@ impl Paced {
     ///
     /// # Errors
     /// A sentence about an order that is not understood, or that cannot be followed.
-    pub(crate) fn begin(order: &str, registry: &Registry, now: Instant) -> Result<Self, String> {
+    pub(crate) fn begin(order: &str, registry: &Registry) -> Result<Self, String> {
         let Some(plan) = Plan::of(order) else {
             return Err(format!("an order that is not understood: {order}"));
         };
@@ -108,6 +110,7 @@ impl Paced {
             .map(|index| Client::connect(plan.address, Token(FIRST_TOKEN + index), registry))
             .collect();
         let clients = clients.map_err(|error| format!("cannot connect: {error}"))?;
+        let now = Instant::now();
         Ok(Self {
             idle: (0..plan.connections).collect(),
             waiting: VecDeque::new(),
@@ -193,7 +196,12 @@ impl Paced {
             .map(|number| self.times[number as usize].unwrap_or_else(|| self.time(number, now)))
             .collect();
         let late = self.times.iter().filter(|time| time.is_none()).count();
-        figures(&times, self.plan.requests(PART).max(1), self.failed, late)
+        figures(
+            &times,
+            self.plan.requests(PART).max(LEAST),
+            self.failed,
+            late,
+        )
     }
 }
 
@@ -288,7 +296,10 @@ mod tests {
     #[test]
     fn an_order_is_six_words() {
         let plan = Plan::of("127.0.0.1:80,/body/9,9,64,2,1000.5").unwrap();
-        assert_eq!((plan.length, plan.connections, plan.requests(PART)), (9, 64, 100));
+        assert_eq!(
+            (plan.length, plan.connections, plan.requests(PART)),
+            (9, 64, 20)
+        );
         for wrong in [
             "",
             "127.0.0.1:80,/,9,64,2",

@@ -6,14 +6,26 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::api::{Answer, LookupError, Service};
+use crate::first::First;
 use crate::target::{Problem, Target, TargetKey};
 
-/// How many looks in a row must say that there is nothing before it is believed. One such answer
+/// How many answers in a row must say that there is nothing before it is believed. One such answer
 /// may be a zone that is just being written, or a server that lost its zone.
 const NEGATIVES_NEEDED: u32 = 2;
 
+/// A cache on the way may repeat such an answer for so long after its TTL: it has come there later
+/// than the look began.
+const CACHE_SLACK: Duration = Duration::from_secs(1);
+
+/// The longest TTL of such an answer that is waited for. Zones have a day at times, and caches
+/// seldom keep it for as long.
+const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(900);
+
 /// When to look again, in place of the TTL, while a host's name does not resolve.
 const UNRESOLVED_TTL: Duration = Duration::from_secs(5);
+
+/// The same in the first looks, which are not taken without that host.
+const FIRST_TTL: Duration = Duration::from_secs(1);
 
 /// What one look has shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,9 +39,10 @@ pub enum Verdict {
         /// How long this may be believed.
         ttl: Duration,
     },
-    /// The zone says that there is nothing, but not often enough to be believed.
+    /// Nothing that is believed yet: the zone says that there is nothing, but not often enough, or
+    /// one of the first looks did not see everything.
     Unconfirmed {
-        /// What it said.
+        /// What was said.
         reason: String,
         /// How long others may repeat that answer without a new look.
         ttl: Duration,
@@ -43,10 +56,37 @@ pub enum Verdict {
 pub struct Book {
     /// `dns:` and the name, which is the task of each target's key.
     source: Arc<str>,
-    /// Looks in a row that said that there is nothing.
-    negatives: u32,
+    negatives: Negatives,
     /// The hosts that SRV records name. An entry lives as long as a record names it.
     hosts: BTreeMap<String, Host>,
+    first: First,
+}
+
+/// Answers in a row that said that there is nothing.
+#[derive(Debug, Default)]
+struct Negatives {
+    count: u32,
+    /// From when on another one is another answer, and not the same out of a cache.
+    next: Option<Instant>,
+}
+
+impl Negatives {
+    /// Takes one, which others may repeat for `ttl`.
+    fn take(&mut self, ttl: Duration, began: Instant) {
+        if self.next.is_none_or(|next| began >= next) {
+            self.count = self.count.saturating_add(1);
+            self.next = Some(began + ttl.min(NEGATIVE_TTL_MAX) + CACHE_SLACK);
+        }
+    }
+
+    fn are_believed(&self) -> bool {
+        self.count >= NEGATIVES_NEEDED
+    }
+
+    /// They are not in a row any more.
+    fn end(&mut self) {
+        *self = Self::default();
+    }
 }
 
 /// What is known of an SRV record's host.
@@ -55,7 +95,7 @@ struct Host {
     addresses: Vec<IpAddr>,
     /// The start of the latest look that showed those addresses.
     confirmed_at: Option<Instant>,
-    negatives: u32,
+    negatives: Negatives,
     /// Why the latest look did not show an address.
     problem: Option<String>,
 }
@@ -66,8 +106,9 @@ impl Book {
     pub fn new(name: &str) -> Self {
         Self {
             source: format!("dns:{name}").into(),
-            negatives: 0,
+            negatives: Negatives::default(),
             hosts: BTreeMap::new(),
+            first: First::default(),
         }
     }
 
@@ -78,7 +119,7 @@ impl Book {
         port: u16,
         began: Instant,
     ) -> Verdict {
-        let (records, ttl) = match self.records(answer) {
+        let (records, ttl) = match self.records(answer, began) {
             Ok(found) => found,
             Err(verdict) => return verdict,
         };
@@ -113,6 +154,19 @@ impl Book {
                 None => {}
             }
         }
+        let unseen = self.hosts.iter().find_map(|(name, host)| {
+            let unseen = host.addresses.is_empty() && !host.negatives.are_believed();
+            Some(format!(
+                "{name}: {}",
+                host.problem.as_ref().filter(|_| unseen)?
+            ))
+        });
+        if !self.first.takes(unseen.is_none())
+            && let Some(reason) = unseen
+        {
+            let ttl = FIRST_TTL;
+            return Verdict::Unconfirmed { reason, ttl };
+        }
         let mut priorities: Vec<u16> = services.iter().map(|service| service.priority).collect();
         priorities.sort_unstable();
         priorities.dedup();
@@ -133,15 +187,16 @@ impl Book {
     pub fn records<T>(
         &mut self,
         answer: Result<Answer<T>, LookupError>,
+        began: Instant,
     ) -> Result<(Vec<T>, Duration), Verdict> {
         match answer {
             Ok(Answer::Found { records, ttl }) => {
-                self.negatives = 0;
+                self.negatives.end();
                 Ok((records, ttl))
             }
             Ok(Answer::Nothing { reason, ttl }) => {
-                self.negatives = self.negatives.saturating_add(1);
-                if self.negatives < NEGATIVES_NEEDED {
+                self.negatives.take(ttl, began);
+                if !self.negatives.are_believed() {
                     return Err(Verdict::Unconfirmed { reason, ttl });
                 }
                 self.hosts.clear();
@@ -155,8 +210,7 @@ impl Book {
                 })
             }
             Err(error) => {
-                // Not "in a row" any more.
-                self.negatives = 0;
+                self.negatives.end();
                 Err(Verdict::Failed(error.to_string()))
             }
         }
@@ -174,7 +228,7 @@ impl Book {
         }
         match &host.problem {
             None => {}
-            Some(problem) if host.negatives >= NEGATIVES_NEEDED => set.problem(subject, problem),
+            Some(problem) if host.negatives.are_believed() => set.problem(subject, problem),
             Some(problem) if host.addresses.is_empty() => set.unusable(subject, problem),
             Some(problem) => {
                 set.problem(subject, &format!("its last addresses are kept: {problem}"));
@@ -196,7 +250,7 @@ impl Host {
         *self = Self {
             addresses,
             confirmed_at: Some(began),
-            negatives: 0,
+            negatives: Negatives::default(),
             problem: None,
         };
     }
@@ -209,8 +263,8 @@ impl Host {
                 ttl
             }
             Ok(Answer::Nothing { reason, ttl }) => {
-                self.negatives = self.negatives.saturating_add(1);
-                if self.negatives >= NEGATIVES_NEEDED {
+                self.negatives.take(ttl, began);
+                if self.negatives.are_believed() {
                     self.addresses.clear();
                 }
                 self.problem = Some(reason);
@@ -218,9 +272,9 @@ impl Host {
             }
             Err(error) => {
                 // If the zone has said often enough that there is nothing, a failure after it does
-                // not bring anything back; otherwise it is not "in a row" any more.
-                if self.negatives < NEGATIVES_NEEDED {
-                    self.negatives = 0;
+                // not bring anything back.
+                if !self.negatives.are_believed() {
+                    self.negatives.end();
                 }
                 self.problem = Some(error.to_string());
                 UNRESOLVED_TTL

@@ -3,8 +3,12 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::{Answer, Book, LookupError, Service, Verdict};
+use crate::first::WHOLE_LOOKS;
 
 const TTL: Duration = Duration::from_secs(20);
+
+/// After this time a negative answer is in no cache any more.
+const STEP: Duration = Duration::from_secs(21);
 
 /// The answers about hosts in one look.
 type Hosts = BTreeMap<String, Result<Answer<IpAddr>, LookupError>>;
@@ -81,7 +85,7 @@ fn error(verdict: Verdict) -> String {
 }
 
 fn is_unconfirmed(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Unconfirmed { ttl, .. } if *ttl == TTL)
+    matches!(verdict, Verdict::Unconfirmed { .. })
 }
 
 #[test]
@@ -123,13 +127,31 @@ fn one_negative_answer_is_a_doubt_and_two_in_a_row_are_an_empty_set() {
     let now = start();
     set(book.addresses(found(&["10.0.0.1"]), 80, now));
     assert!(is_unconfirmed(&book.addresses(nothing(), 80, now)));
-    assert_eq!(set(book.addresses(nothing(), 80, now)).0.len(), 0);
-    assert_eq!(set(book.addresses(nothing(), 80, now)).0.len(), 0);
+    // The same one, out of a cache.
+    let soon = now + STEP - Duration::from_millis(1);
+    assert!(is_unconfirmed(&book.addresses(nothing(), 80, soon)));
+    let later = now + STEP;
+    assert_eq!(set(book.addresses(nothing(), 80, later)).0.len(), 0);
+    assert_eq!(set(book.addresses(nothing(), 80, later)).0.len(), 0);
     assert_eq!(
-        set(book.addresses(found(&["10.0.0.1"]), 80, now)).0.len(),
+        set(book.addresses(found(&["10.0.0.1"]), 80, later)).0.len(),
         1
     );
-    assert!(is_unconfirmed(&book.addresses(nothing(), 80, now)));
+    assert!(is_unconfirmed(&book.addresses(nothing(), 80, later)));
+}
+
+#[test]
+fn a_negative_answer_for_a_day_is_believed_after_a_quarter_of_an_hour() {
+    let mut book = Book::new("app.internal");
+    let now = start();
+    let mut look = |after| {
+        let answer = Ok(Answer::Nothing {
+            reason: "NXDOMAIN".to_owned(),
+            ttl: Duration::from_secs(86_400),
+        });
+        is_unconfirmed(&book.addresses(answer, 80, now + Duration::from_secs(after)))
+    };
+    assert_eq!([0, 900, 901].map(&mut look), [true, true, false]);
 }
 
 #[test]
@@ -137,8 +159,10 @@ fn a_failure_or_a_good_answer_between_two_negative_ones_begins_the_count_anew() 
     let mut book = Book::new("app.internal");
     let now = start();
     assert!(is_unconfirmed(&book.addresses(nothing(), 80, now)));
+    let now = now + STEP;
     assert_eq!(error(book.addresses(failed(), 80, now)), "SERVFAIL");
     assert!(is_unconfirmed(&book.addresses(nothing(), 80, now)));
+    let now = now + STEP;
     set(book.addresses(found(&["10.0.0.1"]), 80, now));
     assert!(is_unconfirmed(&book.addresses(nothing(), 80, now)));
 }
@@ -218,9 +242,12 @@ fn a_host_that_fails_to_resolve_keeps_its_addresses_as_long_as_its_record_is_the
 #[test]
 fn a_host_that_the_zone_denies_twice_goes_and_stays_gone_through_failures() {
     let mut book = Book::new("s.internal");
-    let now = start();
+    let mut now = start();
     let one = [srv(0, "a.", 1)];
-    let mut look = |answer| book.services(&one, TTL, hosts([("a.", answer)]), now);
+    let mut look = |answer| {
+        now += STEP;
+        book.services(&one, TTL, hosts([("a.", answer)]), now)
+    };
     set(look(found(&["10.0.0.1"])));
     assert_eq!(set(look(nothing())).0, ["10.0.0.1:1"]);
     assert_eq!(set(look(failed())).0, ["10.0.0.1:1"]);
@@ -238,6 +265,10 @@ fn a_host_that_the_zone_denies_twice_goes_and_stays_gone_through_failures() {
 fn a_set_that_is_empty_only_because_no_host_resolves_is_a_failure() {
     let mut book = Book::new("s.internal");
     let one = [srv(0, "a.", 1)];
+    for _ in 1..WHOLE_LOOKS {
+        let verdict = book.services(&one, TTL, hosts([("a.", failed())]), start());
+        assert!(is_unconfirmed(&verdict), "one of the first looks");
+    }
     let said = error(book.services(&one, TTL, hosts([("a.", failed())]), start()));
     assert!(said.contains("a.:1: SERVFAIL"), "{said}");
     let mut zero = srv(0, "b.", 0);
@@ -249,14 +280,34 @@ fn a_set_that_is_empty_only_because_no_host_resolves_is_a_failure() {
 #[test]
 fn a_higher_priority_number_counts_only_while_the_lower_ones_have_nobody() {
     let mut book = Book::new("s.internal");
-    let now = start();
+    let mut now = start();
     let all = [srv(20, "c.", 3), srv(10, "a.", 1), srv(10, "b.", 2)];
     let mut look = |a, b| {
+        now += STEP;
         let answers = hosts([("a.", a), ("b.", b), ("c.", found(&["10.0.0.3"]))]);
         set(book.services(&all, TTL, answers, now)).0
     };
+    look(found(&["10.0.0.1"]), found(&["10.0.0.2"]));
+    assert_eq!(look(found(&["10.0.0.1"]), nothing()).len(), 2);
     assert_eq!(look(found(&["10.0.0.1"]), nothing()), ["10.0.0.1:1"]);
     assert_eq!(look(nothing(), nothing()), ["10.0.0.1:1"]);
     assert_eq!(look(nothing(), nothing()), ["10.0.0.3:3"]);
     assert_eq!(look(nothing(), found(&["10.0.0.2"])), ["10.0.0.2:2"]);
+}
+
+#[test]
+fn the_first_looks_are_not_taken_without_a_host_that_fails_and_later_ones_are() {
+    let both = [srv(0, "a.", 1), srv(0, "b.", 1)];
+    let half = || hosts([("a.", failed()), ("b.", found(&["10.0.0.2"]))]);
+    let mut book = Book::new("s.internal");
+    for _ in 1..WHOLE_LOOKS {
+        assert!(is_unconfirmed(&book.services(&both, TTL, half(), start())));
+    }
+    let (targets, _) = set(book.services(&both, TTL, half(), start()));
+    assert_eq!(targets, ["10.0.0.2:1"], "it must not keep out the others");
+    // Once all has been seen, what fails is kept.
+    let mut book = Book::new("s.internal");
+    let whole = hosts([("a.", found(&["10.0.0.1"])), ("b.", found(&["10.0.0.2"]))]);
+    set(book.services(&both, TTL, whole, start()));
+    assert_eq!(set(book.services(&both, TTL, half(), start())).0.len(), 2);
 }

@@ -12,6 +12,7 @@ use super::api::{Answer, DnsApi, Family, LookupError, Service};
 use super::book::{Book, Verdict};
 use super::{HOSTS_AT_A_TIME, HOSTS_MAX, look, run, wait};
 use crate::Update;
+use crate::first::WHOLE_LOOKS;
 
 fn spec(record_type: DnsRecordType) -> DnsDiscovery {
     DnsDiscovery {
@@ -156,7 +157,12 @@ async fn a_host_without_addresses_in_the_answer_is_asked_for_and_ipv6_only_if_it
         ],
         ..Fake::default()
     });
-    let verdict = look_at(&fake, DnsRecordType::Srv).await;
+    let (spec, mut book) = (spec(DnsRecordType::Srv), Book::new("app.internal"));
+    for _ in 1..WHOLE_LOOKS {
+        let verdict = look(&fake, &spec, &mut book).await;
+        assert!(matches!(verdict, Verdict::Unconfirmed { .. }));
+    }
+    let verdict = look(&fake, &spec, &mut book).await;
     assert_eq!(
         places(&verdict),
         ["10.0.0.4:1", "10.0.0.9:1", "[2001:db8::6]:1"]

@@ -25,7 +25,8 @@ const MESSAGE_LIMIT: Duration = Duration::from_secs(2);
 /// The most servers that are asked. The C library uses three of `/etc/resolv.conf`.
 const SERVERS_MAX: usize = 4;
 
-/// Asks servers one after the other until one gives an answer that can be believed.
+/// Asks servers one after the other until one has records. That there are none is believed if the
+/// first one says so and no other has any.
 ///
 /// Each server has a resolver of its own. In one resolver over all of them, a server that is quick
 /// to refuse would be preferred to one that answers.
@@ -39,7 +40,7 @@ pub struct Resolver {
 
 struct Known {
     servers: Arc<[Server]>,
-    /// The one to begin with: the last that answered.
+    /// The one to begin with: the last that had records.
     first: usize,
 }
 
@@ -100,6 +101,7 @@ impl Resolver {
         let absolute = absolute(name)?;
         let (servers, first) = self.servers()?;
         let mut errors = Vec::new();
+        let mut nothing = None;
         for step in 0..servers.len() {
             let index = (first + step) % servers.len();
             let Some(server) = servers.get(index) else {
@@ -111,12 +113,24 @@ impl Resolver {
                 Err(_) => Err(format!("no answer within {} ms", SERVER_LIMIT.as_millis())),
             };
             match result {
-                Ok(answer) => {
+                Ok(answer @ Answer::Found { .. }) => {
                     self.answered(Some(index));
                     return Ok(answer);
                 }
+                // A server that stands in for another may not know its zones, and says the same.
+                // So the others are asked, and only the one that is written first is believed.
+                Ok(answer) => {
+                    if index == 0 {
+                        nothing = Some(answer);
+                    } else {
+                        errors.push(format!("{}: it knows no such records", server.address));
+                    }
+                }
                 Err(error) => errors.push(format!("{}: {error}", server.address)),
             }
+        }
+        if let Some(nothing) = nothing {
+            return Ok(nothing);
         }
         self.answered(None);
         Err(LookupError(format!(

@@ -113,6 +113,12 @@ impl Book {
         }
         let listed = |id: &Arc<str>| list.iter().any(|summary| summary.id == *id);
         wanted.extend(self.containers.keys().filter(|id| !listed(id)).cloned());
+        // Those last that the engine did not describe the last time: they may use up the time.
+        let failed = |id: &Arc<str>| {
+            let entry = self.containers.get(id);
+            entry.is_some_and(|entry| entry.unread.is_some())
+        };
+        wanted.sort_by_key(failed);
         wanted
     }
 
@@ -153,7 +159,7 @@ impl Book {
             };
             let listed = entry.listed_at == began;
             match result {
-                Ok(Some(detail)) => {
+                Ok(Some(mut detail)) => {
                     let same_run = entry
                         .detail
                         .as_ref()
@@ -167,6 +173,11 @@ impl Book {
                     }
                     if entry.outdated_at.is_some_and(|at| at <= asked_at) {
                         entry.outdated_at = None;
+                    }
+                    let known = entry.detail.as_ref().map(|(known, _)| known);
+                    if known.is_some_and(|known| begins_checks_anew(known, &detail)) {
+                        detail.health = Some("healthy".to_owned());
+                        entry.outdated_at = Some(asked_at);
                     }
                     entry.detail = Some((detail, asked_at));
                     entry.unread = None;
@@ -256,6 +267,17 @@ impl Book {
         }
     }
 
+    /// A container that is wanted and was never described, with the reason.
+    #[must_use]
+    pub fn unseen(&self, aim: &impl Aim) -> Option<String> {
+        let mut entries = self.containers.values();
+        entries.find_map(|entry| {
+            let unread = entry.unread.as_ref()?;
+            let unseen = entry.detail.is_none() && aim.wants(&entry.summary);
+            unseen.then(|| format!("{}: {unread}", entry.name))
+        })
+    }
+
     /// Whether an inspection failed, so that the next look should come soon.
     #[must_use]
     pub fn is_unsettled(&self) -> bool {
@@ -318,6 +340,15 @@ impl Entry {
             || self.outdated_at.is_some()
             || now.saturating_duration_since(*asked_at) >= DETAIL_LIFE
     }
+}
+
+/// Whether an engine that was restarted under its containers checks them from the beginning: within
+/// one run, a container that was healthy is never `starting` again. It is healthy until the engine
+/// says otherwise.
+fn begins_checks_anew(known: &Detail, now: &Detail) -> bool {
+    let same_run = known.started_at.is_some() && known.started_at == now.started_at;
+    let health = |detail: &Detail| detail.health.clone().unwrap_or_default();
+    same_run && now.running && health(known) == "healthy" && health(now) == "starting"
 }
 
 /// How long a container that was told to stop is left out while it runs on.

@@ -397,3 +397,50 @@ fn a_renamed_container_stays_the_same_target() {
     play.look(2, &list, |_| Ok(Some(since(1_000))));
     assert_eq!(play.book.targets(&spec()).0[0].key, before);
 }
+
+#[test]
+fn an_engine_that_checks_a_healthy_container_from_the_beginning_makes_nobody_leave() {
+    let says = |health: &str, started_at| {
+        let health = Some(health.to_owned());
+        move |_: &str| {
+            Ok(Some(Detail {
+                health: health.clone(),
+                ..since(started_at)
+            }))
+        }
+    };
+    let mut play = Play::new();
+    let list = [running("a", 1)];
+    play.look(1, &list, says("starting", 1_000));
+    assert!(play.targets().is_empty(), "it never was healthy");
+    play.look(2, &list, says("healthy", 1_000));
+    for second in [3, 4] {
+        play.book.missed_events(play.at(second));
+        play.look(second, &list, says("starting", 1_000));
+        assert_eq!(play.targets().len(), 1);
+        assert_eq!(play.asks(second, &list).len(), 1, "it is asked about again");
+    }
+    play.look(5, &list, says("unhealthy", 1_000));
+    assert!(play.targets().is_empty());
+    play.look(6, &list, says("healthy", 1_000));
+    play.book.missed_events(play.at(7));
+    play.look(7, &list, says("starting", 7_000));
+    assert!(play.targets().is_empty(), "another run");
+}
+
+#[test]
+fn who_was_never_described_is_named_and_inspected_last() {
+    let (mut play, mut list) = two();
+    assert_eq!(play.book.unseen(&spec()), None);
+    list.insert(0, running("0", 3));
+    play.look(2, &list, |_| Err(failed()));
+    let unseen = play.book.unseen(&spec()).expect("one");
+    assert!(unseen.starts_with("name-of-0: "), "{unseen}");
+    list.push(running("z", 4));
+    let asked: Vec<String> = play
+        .asks(3, &list)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(asked, ["z", "0"]);
+}

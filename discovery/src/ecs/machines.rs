@@ -3,7 +3,9 @@
 //! AWS does not answer, and ten services on the same hosts ask for them once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
 
 use super::api::Host;
 
@@ -12,25 +14,45 @@ use super::api::Host;
 const MOST: usize = 20_000;
 
 #[derive(Debug, Default)]
-pub(super) struct Machines(Mutex<BTreeMap<Arc<str>, Host>>);
+pub(super) struct Machines {
+    known: Mutex<BTreeMap<Arc<str>, Host>>,
+    learnt: Notify,
+}
 
 impl Machines {
     /// Those that are known of these.
     pub(super) fn of(&self, arns: &[Arc<str>]) -> Vec<Host> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
         let found = arns.iter().filter_map(|arn| known.get(arn));
         found.cloned().collect()
     }
 
+    /// All that are known.
+    pub(super) fn all(&self) -> Vec<Host> {
+        self.known().values().cloned().collect()
+    }
+
     /// Takes what was learnt.
     pub(super) fn note(&self, found: &[Host]) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         for host in found.iter().filter(|host| host.life().is_none()) {
             if known.len() >= MOST {
                 known.clear();
             }
-            known.insert(Arc::clone(&host.arn), host.clone());
+            let before = known.insert(Arc::clone(&host.arn), host.clone());
+            if before.as_ref() != Some(host) {
+                self.learnt.notify_one();
+            }
         }
+    }
+
+    /// Waits until something has been learnt that was not known, also if that was before this.
+    pub(super) async fn learnt(&self) {
+        self.learnt.notified().await;
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Host>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

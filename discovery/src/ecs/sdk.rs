@@ -108,6 +108,23 @@ impl Region {
     pub fn counts(&self) -> (u64, u64) {
         self.budget.counts()
     }
+
+    /// The hosts that were found and whose addresses do not change. None of them is forgotten when
+    /// it ends.
+    #[must_use]
+    pub fn hosts(&self) -> Vec<Host> {
+        self.machines.all()
+    }
+
+    /// Takes hosts that were found before, as before a restart. They are not asked for again.
+    pub fn recall(&self, hosts: &[Host]) {
+        self.machines.note(hosts);
+    }
+
+    /// Waits until hosts have been found that are not among those of before.
+    pub async fn learnt(&self) {
+        self.machines.learnt().await;
+    }
 }
 
 /// ECS, EC2 and Systems Manager through the SDK.

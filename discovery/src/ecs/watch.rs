@@ -18,6 +18,7 @@ use super::feed::Subscription;
 use super::lookup::{self, Question};
 use super::now;
 use super::trust::Trust;
+use crate::first::WHOLE_LOOKS;
 use crate::target::{Problem, Update};
 
 /// How long additions are gathered after the first one: tasks of a deployment start together, and
@@ -26,10 +27,6 @@ const GATHER: Duration = Duration::from_millis(250);
 
 /// How old an answer about the service may be that another group has caused.
 const SHARED_LIFE: Duration = Duration::from_secs(1);
-
-/// So many first looks fail if they do not see everything; the next ones take what they see. A
-/// batch of tasks that can never be described must not keep out all others.
-const WHOLE_LOOKS: u32 = 3;
 
 /// So many looks in a row in which no task could be described, and what is known counts as stale.
 const BLIND_LOOKS: u32 = 2;

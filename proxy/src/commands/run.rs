@@ -1,23 +1,22 @@
 //! `longshore run`
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use longshore::app::{Balancer, Options, Reloads};
 use longshore::observe::console;
+use longshore_config::{Config, ConfigErrors};
 use longshore_discovery::ecs::Aws;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
+mod reading;
 mod watch;
 
-use self::watch::{Mark, Watch};
+use self::reading::Reading;
+use self::watch::{Mark, Watch, looks};
 use super::notify::{self, Manager};
 use super::{block_on, seed, start_log};
-
-/// From one look at the file to the next, where changes of it count.
-const LOOK: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -60,44 +59,69 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             }
         };
         print_addresses(&balancer);
-        let mut reloads = balancer.take_reloads();
         let path = &arguments.config;
-        let (mut watch, mut looks) = (Watch::new(read), tokio::time::interval(LOOK));
+        let mut seen = match looks(path.clone()) {
+            Ok(seen) => seen,
+            Err(error) => {
+                eprintln!(
+                    "longshore: no thread to look at {}: {error}",
+                    path.display()
+                );
+                return ExitCode::FAILURE;
+            }
+        };
+        let mut reloads = balancer.take_reloads();
+        let mut watch = Watch::new(read);
         let manager = Manager::new();
         manager.tell(notify::READY);
+        let mut reading: Option<Reading> = None;
         loop {
-            tokio::select! {
+            let idle = reading.is_none();
+            let asked = tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hangup.recv() => {
-                    watch = Watch::new(Mark::of(path));
-                    // The log has said what was wrong.
-                    reload(&mut balancer, path, &manager).await.unwrap_or_default();
-                }
-                reply = asked(&mut reloads) => {
-                    watch = Watch::new(Mark::of(path));
-                    let reloaded = reload(&mut balancer, path, &manager).await;
-                    // Whoever is gone can read the log.
-                    drop(reply.send(reloaded));
-                }
-                _ = looks.tick(), if balancer.reloads_on_change() => {
-                    if watch.look(Mark::of(path)) {
-                        // The log has said what was wrong, and nothing is tried again before the
-                        // file is another one.
-                        reload(&mut balancer, path, &manager).await.unwrap_or_default();
+                _ = hangup.recv(), if idle => None,
+                reply = asked(&mut reloads), if idle => Some(reply),
+                // Taken also if it does not count: an old one must not be taken for news later.
+                mark = look(&mut seen) => {
+                    // Nothing is tried again before the file is another one.
+                    if !(idle && balancer.reloads_on_change() && watch.look(mark)) {
+                        continue;
                     }
+                    None
                 }
-                _ = moved.recv() => balancer.reopen_logs(),
+                read = done(&mut reading) => {
+                    watch = Watch::new(read.as_ref().and_then(|read| read.mark));
+                    // The log says what was wrong.
+                    let taken = match read {
+                        Some(read) => take(&mut balancer, read.config).await,
+                        None => Err("the file could not be read: see the log".to_owned()),
+                    };
+                    if let Some(asked) = reading.take().and_then(|reading| reading.asked) {
+                        // Whoever is gone can read the log.
+                        drop(asked.send(taken));
+                    }
+                    manager.tell(notify::READY);
+                    continue;
+                }
+                _ = moved.recv() => {
+                    balancer.reopen_logs();
+                    continue;
+                }
                 () = balancer.failed() => {
                     console::say("longshore: a part of the process has ended; ending too");
                     return ExitCode::FAILURE;
                 }
-            }
+            };
+            manager.tell(notify::RELOADING);
+            reading = Some(Reading::begin(path, asked));
         }
         tracing::info!("draining");
         manager.tell(notify::STOPPING);
+        // None would be the end of the process.
+        let moved = async || moved.recv().await.unwrap_or_default();
         tokio::select! {
-            complete = balancer.drain() => if !complete {
+            complete = balancer.drain_with(moved) => if !complete {
                 tracing::warn!("the drain timeout ended requests in flight");
             },
             // Whoever asks twice does not want to wait.
@@ -119,16 +143,26 @@ async fn asked(reloads: &mut Option<Reloads>) -> oneshot::Sender<Result<(), Stri
     std::future::pending().await
 }
 
-/// Reloads, and tells the service manager when that begins and ends.
-async fn reload(balancer: &mut Balancer, path: &Path, manager: &Manager) -> Result<(), String> {
-    manager.tell(notify::RELOADING);
-    let reloaded = read_again(balancer, path).await;
-    manager.tell(notify::READY);
-    reloaded
+/// The next look at the file.
+async fn look(seen: &mut mpsc::Receiver<Option<Mark>>) -> Option<Mark> {
+    match seen.recv().await {
+        Some(mark) => mark,
+        // It looks as long as this process lives.
+        None => std::future::pending().await,
+    }
 }
 
-async fn read_again(balancer: &mut Balancer, path: &Path) -> Result<(), String> {
-    let config = match longshore_config::load(path) {
+/// Waits for the file that is being read, if one is.
+async fn done(reading: &mut Option<Reading>) -> Option<reading::Read> {
+    match reading {
+        Some(reading) => reading.done().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Takes the configuration that was read.
+async fn take(balancer: &mut Balancer, read: Result<Config, ConfigErrors>) -> Result<(), String> {
+    let config = match read {
         Ok(config) => config,
         Err(errors) => {
             tracing::error!("the configuration stays as it was:\n{errors}");

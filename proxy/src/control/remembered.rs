@@ -1,10 +1,9 @@
 //! The last good set of each discovered group, on disk: what a restart serves from while discovery
 //! does not answer.
 //!
-//! A file is written beside its place and renamed into it, so that it is whole or the one before.
 //! What cannot be read is as good as nothing; it never keeps the process from starting.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,14 +13,13 @@ use longshore_config::{Discovery, LabelDiscovery, Labels, ProtocolVersion};
 use longshore_discovery::{Claim, Target, TargetKey};
 use serde_json::{Value, json};
 
+use super::record;
+
 /// The form of the files. Others are ignored.
 const FORM: u64 = 1;
 
 /// What is older says too little about where targets are.
 const AGE_MAX: Duration = Duration::from_secs(24 * 3600);
-
-/// The longest file that is read, in bytes; 10,000 targets take 3 MB.
-const SIZE_MAX: u64 = 64 << 20;
 
 /// The place of one group's record.
 #[derive(Debug, Clone)]
@@ -52,16 +50,8 @@ impl Place {
     }
 
     fn named(directory: &Path, group: &str, source: String) -> Self {
-        // A name may hold what a file's name may not.
-        let name: String = group
-            .bytes()
-            .map(|byte| match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(byte).into(),
-                byte => format!("%{byte:02x}"),
-            })
-            .collect();
         Self {
-            path: directory.join(format!("targets-{name}.json")),
+            path: record::path(directory, "targets", group),
             source,
         }
     }
@@ -71,14 +61,7 @@ impl Place {
     /// # Errors
     /// If the directory cannot be made or the file not be written; then the old record stays.
     pub(crate) fn save(&self, targets: &[Target], wall: Duration) -> io::Result<()> {
-        if let Some(directory) = self.path.parent() {
-            std::fs::create_dir_all(directory)?;
-        }
-        let beside = self.path.with_extension("json.new");
-        let mut file = std::fs::File::create(&beside)?;
-        file.write_all(self.record(targets, wall).to_string().as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&beside, &self.path)
+        record::write(&self.path, &self.record(targets, wall))
     }
 
     /// Reads the record. None if there is none for this source, or an old one.
@@ -86,19 +69,13 @@ impl Place {
     /// # Errors
     /// What is wrong with the file.
     pub(crate) fn load(&self, wall: Duration, now: Instant) -> Result<Option<Remembered>, String> {
-        let about = |error: &dyn std::fmt::Display| format!("{}: {error}", self.path.display());
-        let size = match std::fs::metadata(&self.path) {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(about(&error)),
+        let Some(record) = record::read(&self.path)? else {
+            return Ok(None);
         };
-        if size > SIZE_MAX {
-            return Err(about(&format!("larger than {} MiB", SIZE_MAX >> 20)));
-        }
-        let text = std::fs::read_to_string(&self.path).map_err(|error| about(&error))?;
-        let record: Value = serde_json::from_str(&text).map_err(|error| about(&error))?;
-        self.read(&record, wall, now)
-            .ok_or_else(|| about(&"not a record of targets; it is ignored"))
+        self.read(&record, wall, now).ok_or_else(|| {
+            let path = self.path.display();
+            format!("{path}: not a record of targets; it is ignored")
+        })
     }
 
     fn record(&self, targets: &[Target], wall: Duration) -> Value {

@@ -11,7 +11,7 @@ use longshore_config::{Check, Config, EcsDiscovery, LabelDiscovery, TargetGroup}
 use longshore_discovery::docker::aim::Aim as _;
 use longshore_discovery::docker::{self, Engine};
 use longshore_discovery::ecs::aim::{Aim as _, Speaking};
-use longshore_discovery::ecs::{self, Aws, Feeds, Region, SdkApi, Subscription};
+use longshore_discovery::ecs::{self, Aws, Feeds, SdkApi, Subscription};
 use longshore_discovery::{Target, Update, consul, dns, file};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -21,9 +21,11 @@ use tokio::task::JoinHandle;
 use super::checks::CheckId;
 use super::controller::{Controller, Effect, Event};
 use super::health::{self, Checker, Told};
+use super::hosts::RegionHosts;
 use super::ids::{GroupId, ListenerId};
 use super::memory;
 use super::operator::Change;
+use super::record;
 use super::remembered::{Place, Remembered};
 use super::secure::Secured;
 use super::snapshot::Shared;
@@ -225,8 +227,8 @@ struct Hands {
     checker: Checker,
     checks: HashMap<CheckId, (Task, Arc<Notify>)>,
     sources: HashMap<GroupId, Task>,
-    /// By name; the groups of a region share the account's limits.
-    regions: BTreeMap<Option<String>, Arc<Region>>,
+    /// By name, with what keeps their hosts; the groups of a region share the account's limits.
+    regions: BTreeMap<Option<String>, (Arc<RegionHosts>, Task)>,
     /// The queues of events, each read once for all groups.
     feeds: Feeds,
     /// Looks at the files of listeners with TLS.
@@ -302,6 +304,7 @@ impl Hands {
         let events = discovery.ecs.as_ref().and_then(|ecs| self.events(ecs));
         let source = async move {
             if let Some((spec, shared)) = discovery.ecs.zip(shared) {
+                let shared = shared.recalled().await;
                 let api = SdkApi::connect(&aws, spec.region.as_deref(), shared).await;
                 match learns {
                     true => ecs::run(api, Speaking(spec), updates, look_now, events, rng).await,
@@ -334,6 +337,7 @@ impl Hands {
             let spec = aim.place().clone();
             let (shared, events) = (self.region(&spec), self.events(&spec));
             let source = async move {
+                let shared = shared.recalled().await;
                 let api = SdkApi::connect(&aws, spec.region.as_deref(), shared).await;
                 ecs::run(api, aim, updates, look_now, events, rng).await;
             };
@@ -346,10 +350,17 @@ impl Hands {
     }
 
     /// What the sources of a region share.
-    fn region(&mut self, ecs: &EcsDiscovery) -> Arc<Region> {
-        let aws = &self.aws;
+    fn region(&mut self, ecs: &EcsDiscovery) -> Arc<RegionHosts> {
+        let (aws, directory) = (&self.aws, self.state_directory.as_deref());
         let shared = self.regions.entry(ecs.region.clone());
-        Arc::clone(shared.or_insert_with(|| Arc::new(aws.region())))
+        let (shared, _) = shared.or_insert_with_key(|name| {
+            let hosts = RegionHosts::new(aws.region(), directory, name.as_deref());
+            let hosts = Arc::new(hosts);
+            let kept = Arc::clone(&hosts);
+            let keeps = tokio::spawn(async move { kept.keep().await });
+            (hosts, Task(keeps))
+        });
+        Arc::clone(shared)
     }
 
     fn events(&mut self, ecs: &EcsDiscovery) -> Option<Subscription> {
@@ -406,7 +417,7 @@ impl Hands {
     }
 
     fn api_calls(&self) -> (u64, u64) {
-        let counts = self.regions.values().map(|region| region.counts());
+        let counts = self.regions.values().map(|(region, _)| region.counts());
         counts.fold((0, 0), |sum, next| (sum.0 + next.0, sum.1 + next.1))
     }
 
@@ -527,17 +538,13 @@ async fn look_at_files(
     }
 }
 
-/// The record of a group, read apart from the runtime: a disk may be slow.
+/// The record of a group.
 async fn load(place: Place) -> Option<Remembered> {
-    let read = tokio::task::spawn_blocking(move || place.load(clock::wall(), clock::now()));
-    match read.await {
-        Ok(Ok(remembered)) => remembered,
-        Ok(Err(error)) => {
-            tracing::warn!(%error, "the targets from before the restart are lost");
-            None
-        }
-        Err(_) => None,
-    }
+    let read = record::apart(move || place.load(clock::wall(), clock::now()));
+    read.await.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the targets from before the restart are lost");
+        None
+    })
 }
 
 /// Writes a group's set to disk as it changes.

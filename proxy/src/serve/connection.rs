@@ -143,8 +143,12 @@ pub(super) async fn begin(
     }
     let (tls, limits, http2) = {
         let snapshot = worker.shared.load();
-        let listener = snapshot.listener(listener);
-        let tls = listener.and_then(|listener| listener.tls.clone());
+        let Some(listener) = snapshot.listener(listener) else {
+            // A reload took the listener away meanwhile, and with it the word that it has TLS.
+            tracing::debug!(%peer, "a new connection of a listener that is gone");
+            return None;
+        };
+        let tls = listener.tls.clone();
         (tls, snapshot.connections, snapshot.http2)
     };
     if let Err(reason) = counted.enter(limits, peer.ip()) {

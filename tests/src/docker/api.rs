@@ -72,6 +72,7 @@ pub(super) async fn serve(mut stream: UnixStream, shared: Shared) {
             events(&mut stream, &shared, &filters, since).await;
         }
         (_, Some(id)) => {
+            shared.until(|state| !state.silent.contains(id)).await;
             let found = inspect(&shared.state(), id);
             match found {
                 Some(container) => answer(&mut stream, 200, &container).await,

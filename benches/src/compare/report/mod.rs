@@ -54,9 +54,13 @@ impl Measured {
                 .iter()
                 .filter(same_cores)
                 .find(|other| other.outcome.kind == Some(FLOOR));
+            // With other cores than all before, it is compared with itself with fewer.
+            let kin = |other: &&Summary<'_>| other.outcome.kind == own.outcome.kind;
+            let label = |of: &Summary<'_>| of.outcome.label.split(", ").next().map(str::to_owned);
             let first = summaries[..index]
                 .iter()
-                .find(|other| other.outcome.kind == own.outcome.kind);
+                .filter(kin)
+                .find(|other| label(other) == label(own) || same_cores(other));
             let ratios = [best, floor, first].map(|other| own.ratio(other?));
             let summary = &mut summaries[index];
             [summary.to_best_peer, summary.to_floor, summary.to_first] = ratios;
@@ -118,9 +122,7 @@ impl Summary<'_> {
             return None;
         }
         let rounds = self.outcome.samples.iter().zip(&other.outcome.samples);
-        Spread::of(
-            rounds.filter_map(|(own, other)| Some(own.proxy?.cpu_us / other.proxy?.cpu_us)),
-        )
+        Spread::of(rounds.filter_map(|(own, other)| Some(own.proxy?.cpu_us / other.proxy?.cpu_us)))
     }
 
     /// CPU for each GiB of bodies of this size.

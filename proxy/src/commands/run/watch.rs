@@ -1,7 +1,15 @@
 //! Whether the configuration file has changed.
 
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+/// From one look at the file to the next.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// What tells one state of a file from another: which one it is, its size, and when it was changed
 /// (not: written, which tools set back). A file that is put in the place of another, also by way of
@@ -23,6 +31,23 @@ impl Mark {
             changed: (data.ctime(), data.ctime_nsec()),
         })
     }
+}
+
+/// Looks at a file again and again, out of a thread of its own: a file system that does not answer
+/// holds up nobody else. Between two looks it waits until the one before has been taken.
+///
+/// # Errors
+/// If there can be no more threads.
+pub(super) fn looks(path: PathBuf) -> io::Result<mpsc::Receiver<Option<Mark>>> {
+    let (seen, looks) = mpsc::channel(1);
+    thread::Builder::new()
+        .name("config-file".into())
+        .spawn(move || {
+            while seen.blocking_send(Mark::of(&path)).is_ok() {
+                thread::sleep(LOOK);
+            }
+        })?;
+    Ok(looks)
 }
 
 /// What is known of the file.
