@@ -99,7 +99,7 @@ enum Entrant<'run> {
         /// Its name in this row.
         label: String,
         cores: usize,
-        started: Started,
+        started: Box<Started>,
         started_ms: Option<f64>,
         cookie: Option<String>,
     },
@@ -150,7 +150,7 @@ pub(crate) fn row(
                     contestant,
                     label,
                     cores,
-                    started,
+                    started: Box::new(started),
                     started_ms,
                     cookie,
                 });
