@@ -42,6 +42,8 @@ use crate::upstream::target_group::TargetGroup;
 pub enum Event {
     /// A source spoke.
     Discovered(GroupId, Update),
+    /// A fault of its own has ended a source, some time ago.
+    SourceEnded(GroupId),
     /// Targets that were known before a restart, and how old that knowledge is.
     Remembered(GroupId, Vec<Target>, Duration),
     /// Certificates or other files of a listener were read again, for the configuration of that
@@ -279,6 +281,7 @@ impl Controller {
                 self.labelled(id, update, now, &mut effects);
             }
             Event::Discovered(id, update) => self.discovered(id, update, now, &mut effects),
+            Event::SourceEnded(id) => self.begin_anew(id, &mut effects),
             Event::Remembered(id, targets, age) if self.labels.contains_key(&id) => {
                 self.remembered_labels(id, targets, age, now, &mut effects);
             }
@@ -492,6 +495,19 @@ impl Controller {
         let said = spoken::said(group.members.iter().map(|member| &member.target));
         self.agree(id, &said, now, effects);
         self.change_checks(id, now, effects);
+    }
+
+    /// Begins a source anew, if it is still wanted.
+    fn begin_anew(&self, id: GroupId, effects: &mut Vec<Effect>) {
+        let group = self.groups.get(&id).map(|group| &group.config);
+        let begin = match (group, self.labels.get(&id)) {
+            (Some(config), _) if config.discovery.is_some() => {
+                Effect::Discover(id, Box::new(config.clone()))
+            }
+            (_, Some(labels)) => Effect::Explore(id, Box::new(labels.block.clone())),
+            _ => return,
+        };
+        effects.extend([Effect::Forget(id), begin]);
     }
 
     fn discovered(&mut self, id: GroupId, update: Update, now: Instant, effects: &mut Vec<Effect>) {

@@ -401,3 +401,18 @@ fn verdicts_stay_through_every_change_of_a_file_that_leaves_the_target() {
     let found = states(&controller, now);
     assert_eq!(found, [("b".to_owned(), "healthy")]);
 }
+
+#[test]
+fn a_source_that_ended_begins_anew_if_it_is_still_wanted() {
+    let (mut controller, now) = controller("enabled: false");
+    let effects = controller.apply(Event::SourceEnded(GroupId(0)), now);
+    let [
+        Effect::Forget(GroupId(0)),
+        Effect::Discover(GroupId(0), config),
+    ] = &effects[..]
+    else {
+        panic!("{effects:?}");
+    };
+    assert_eq!(config.name, "a");
+    assert_eq!(controller.apply(Event::SourceEnded(GroupId(9)), now), []);
+}

@@ -387,7 +387,7 @@ impl Hands {
                 outbox.send(Message::Event(event)).await.unwrap_or_default();
             }
             let (keep, kept) = watch::channel(None);
-            let source = watch_over(id, source, outbox.clone());
+            let source = watch_over(id, source, outbox.clone(), BEGIN_ANEW);
             tokio::join!(source, tell(id, inbox, keep, outbox), save(place, kept));
         });
         self.sources.insert(id, Task(task));
@@ -427,25 +427,32 @@ impl Hands {
     }
 }
 
-/// Runs a source, and tells of it if a fault in it has ended it: its targets would count as fresh.
+/// How long after a fault has ended a source it begins anew. The same fault may wait for it.
+const BEGIN_ANEW: Duration = Duration::from_secs(10);
+
+/// Runs a source, and tells of it if a fault in it has ended it, as its targets would count as
+/// fresh; and once more after `pause`, so that it begins anew.
 async fn watch_over(
     id: GroupId,
     source: impl Future<Output = ()> + Send + 'static,
     outbox: mpsc::Sender<Message>,
+    pause: Duration,
 ) {
     let mut source = Task(tokio::spawn(source));
     if let Err(ended) = (&mut source.0).await
         && ended.is_panic()
     {
         let error =
-            "the source has ended by a fault of its own; a restart begins it anew".to_owned();
+            "the source has ended by a fault of its own; it begins anew in a moment".to_owned();
         let update = Update::Failed {
             error,
             at: clock::now(),
         };
-        let event = Event::Discovered(id, update);
         // If the control task is gone, there is nobody to be told.
-        outbox.send(Message::Event(event)).await.unwrap_or_default();
+        let tell = async |event| outbox.send(Message::Event(event)).await.unwrap_or_default();
+        tell(Event::Discovered(id, update)).await;
+        tokio::time::sleep(pause).await;
+        tell(Event::SourceEnded(id)).await;
     }
 }
 

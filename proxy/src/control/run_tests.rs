@@ -47,17 +47,22 @@ async fn a_set_is_kept_when_it_is_another_or_old_also_if_the_first_is_empty() {
 }
 
 #[tokio::test]
-async fn a_source_that_a_fault_has_ended_has_failed() {
-    let (outbox, mut messages) = mpsc::channel(1);
+async fn a_source_that_a_fault_has_ended_has_failed_and_begins_anew() {
+    let (outbox, mut messages) = mpsc::channel(2);
     let faulty = async { panic!("a fault") };
-    watch_over(GroupId(3), faulty, outbox.clone()).await;
+    watch_over(GroupId(3), faulty, outbox.clone(), Duration::ZERO).await;
     let told = messages.try_recv();
     let Ok(Message::Event(Event::Discovered(GroupId(3), Update::Failed { error, .. }))) = told
     else {
         panic!("it was told of");
     };
     assert!(error.contains("a fault of its own"), "{error}");
-    watch_over(GroupId(3), async {}, outbox).await;
+    let told = messages.try_recv();
+    assert!(matches!(
+        told,
+        Ok(Message::Event(Event::SourceEnded(GroupId(3))))
+    ));
+    watch_over(GroupId(3), async {}, outbox, Duration::ZERO).await;
     assert!(
         messages.try_recv().is_err(),
         "one that nobody wants any more"
