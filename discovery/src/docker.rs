@@ -179,9 +179,9 @@ impl<A: DockerApi, M: Aim> Source<'_, A, M> {
                     failures = 0;
                     self.book.looked(answer);
                     let unseen = self.book.unseen(self.aim);
-                    self.error = unseen.filter(|_| !self.first.takes(false));
-                    if self.error.is_none() {
-                        self.first.takes(true);
+                    let counts = self.first.takes(unseen.is_none());
+                    self.error = unseen.filter(|_| !counts);
+                    if counts {
                         self.looked_at = Some(now());
                     }
                     if self.book.is_unsettled() {

@@ -347,8 +347,8 @@ impl Entry {
 /// says otherwise.
 fn begins_checks_anew(known: &Detail, now: &Detail) -> bool {
     let same_run = known.started_at.is_some() && known.started_at == now.started_at;
-    let health = |detail: &Detail| detail.health.clone().unwrap_or_default();
-    same_run && now.running && health(known) == "healthy" && health(now) == "starting"
+    let healths = (known.health.as_deref(), now.health.as_deref());
+    same_run && now.running && healths == (Some("healthy"), Some("starting"))
 }
 
 /// How long a container that was told to stop is left out while it runs on.
