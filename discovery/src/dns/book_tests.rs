@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::{Answer, Book, LookupError, Service, Verdict};
+use super::{Answer, Book, FIRST_TTL, LookupError, Service, Verdict};
 use crate::first::WHOLE_LOOKS;
 
 const TTL: Duration = Duration::from_secs(20);
@@ -84,8 +84,16 @@ fn error(verdict: Verdict) -> String {
     }
 }
 
+/// The TTL of a verdict that says nothing yet.
+fn unconfirmed(verdict: &Verdict) -> Option<Duration> {
+    match verdict {
+        Verdict::Unconfirmed { ttl, .. } => Some(*ttl),
+        _ => None,
+    }
+}
+
 fn is_unconfirmed(verdict: &Verdict) -> bool {
-    matches!(verdict, Verdict::Unconfirmed { .. })
+    unconfirmed(verdict) == Some(TTL)
 }
 
 #[test]
@@ -143,15 +151,15 @@ fn one_negative_answer_is_a_doubt_and_two_in_a_row_are_an_empty_set() {
 #[test]
 fn a_negative_answer_for_a_day_is_believed_after_a_quarter_of_an_hour() {
     let mut book = Book::new("app.internal");
-    let now = start();
+    let (now, day) = (start(), Duration::from_secs(86_400));
     let mut look = |after| {
         let answer = Ok(Answer::Nothing {
             reason: "NXDOMAIN".to_owned(),
-            ttl: Duration::from_secs(86_400),
+            ttl: day,
         });
-        is_unconfirmed(&book.addresses(answer, 80, now + Duration::from_secs(after)))
+        unconfirmed(&book.addresses(answer, 80, now + Duration::from_secs(after)))
     };
-    assert_eq!([0, 900, 901].map(&mut look), [true, true, false]);
+    assert_eq!([0, 900, 901].map(&mut look), [Some(day), Some(day), None]);
 }
 
 #[test]
@@ -267,7 +275,7 @@ fn a_set_that_is_empty_only_because_no_host_resolves_is_a_failure() {
     let one = [srv(0, "a.", 1)];
     for _ in 1..WHOLE_LOOKS {
         let verdict = book.services(&one, TTL, hosts([("a.", failed())]), start());
-        assert!(is_unconfirmed(&verdict), "one of the first looks");
+        assert_eq!(unconfirmed(&verdict), Some(FIRST_TTL));
     }
     let said = error(book.services(&one, TTL, hosts([("a.", failed())]), start()));
     assert!(said.contains("a.:1: SERVFAIL"), "{said}");
@@ -301,7 +309,8 @@ fn the_first_looks_are_not_taken_without_a_host_that_fails_and_later_ones_are() 
     let half = || hosts([("a.", failed()), ("b.", found(&["10.0.0.2"]))]);
     let mut book = Book::new("s.internal");
     for _ in 1..WHOLE_LOOKS {
-        assert!(is_unconfirmed(&book.services(&both, TTL, half(), start())));
+        let verdict = book.services(&both, TTL, half(), start());
+        assert_eq!(unconfirmed(&verdict), Some(FIRST_TTL));
     }
     let (targets, _) = set(book.services(&both, TTL, half(), start()));
     assert_eq!(targets, ["10.0.0.2:1"], "it must not keep out the others");

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 mod reading;
 mod watch;
 
-use self::reading::Reading;
+use self::reading::{Read, Reading};
 use self::watch::{Mark, Watch, looks};
 use super::notify::{self, Manager};
 use super::{block_on, seed, start_log};
@@ -27,9 +27,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let _last_lines = start_log("info");
-    // Before it is read: what is written meanwhile is seen later.
-    let read = Mark::of(&arguments.config);
-    let config = match longshore_config::load(&arguments.config) {
+    let Read { mark, config } = Read::of(&arguments.config);
+    let config = match config {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("{errors}");
@@ -71,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             }
         };
         let mut reloads = balancer.take_reloads();
-        let mut watch = Watch::new(read);
+        let mut watch = Watch::new(mark);
         let manager = Manager::new();
         manager.tell(notify::READY);
         let mut reading: Option<Reading> = None;
@@ -153,7 +152,7 @@ async fn look(seen: &mut mpsc::Receiver<Option<Mark>>) -> Option<Mark> {
 }
 
 /// Waits for the file that is being read, if one is.
-async fn done(reading: &mut Option<Reading>) -> Option<reading::Read> {
+async fn done(reading: &mut Option<Reading>) -> Option<Read> {
     match reading {
         Some(reading) => reading.done().await,
         None => std::future::pending().await,

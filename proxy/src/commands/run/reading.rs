@@ -17,6 +17,16 @@ pub(super) struct Read {
     pub(super) config: Result<Config, ConfigErrors>,
 }
 
+impl Read {
+    /// Reads it now.
+    pub(super) fn of(path: &Path) -> Self {
+        // Before it is read: what is written meanwhile is seen later.
+        let mark = Mark::of(path);
+        let config = longshore_config::load(path);
+        Self { mark, config }
+    }
+}
+
 /// A file that is being read.
 pub(super) struct Reading {
     done: oneshot::Receiver<Read>,
@@ -29,13 +39,8 @@ impl Reading {
         tracing::info!("reading the configuration");
         let (read, done) = oneshot::channel();
         let path = path.to_owned();
-        let run = move || {
-            // Before it is read: what is written meanwhile is seen later.
-            let mark = Mark::of(&path);
-            let config = longshore_config::load(&path);
-            // Nobody wants it if the process ends.
-            drop(read.send(Read { mark, config }));
-        };
+        // Nobody wants it if the process ends.
+        let run = move || drop(read.send(Read::of(&path)));
         if let Err(error) = thread::Builder::new().name("read-config".into()).spawn(run) {
             tracing::error!(%error, "the configuration file cannot be read: no thread");
         }
