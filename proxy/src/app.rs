@@ -25,7 +25,7 @@ use crate::control::view::TargetsView;
 use crate::observe::admin::{self, Admin};
 use crate::observe::guard::Guard;
 use crate::observe::log_writer::LogCounts;
-use crate::serve::listener;
+use crate::serve::listener::{self, Bound};
 use crate::serve::worker::{self, Handle, Order};
 use crate::tls::Material;
 use crate::tls::listener::Fault;
@@ -165,7 +165,7 @@ impl Balancer {
         };
         let count = worker_count(&config);
         let listeners = config.listeners.iter().filter(|_| listen);
-        let sockets = listeners
+        let bound = listeners
             .map(|listener| bind_listener(listener, count))
             .collect::<Result<Vec<_>, _>>()?;
         let admin_socket = config.admin.as_ref().map(bind_admin).transpose()?;
@@ -179,6 +179,11 @@ impl Balancer {
             true => Logs::open(&config.load_balancer, &log_counts)?,
             false => Logs::default(),
         };
+        // Whoever comes before the first look is over waits for it.
+        let opened = bound
+            .into_iter()
+            .map(open_listener)
+            .collect::<Result<Vec<_>, _>>()?;
         let shared = Arc::new(Shared::default());
         let (handles, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| Handle::new()).unzip();
         let workers: Arc<[Handle]> = handles.into();
@@ -255,10 +260,10 @@ impl Balancer {
             reloads: Some(reloads),
         };
         balancer.record(logs).await?;
-        let ids: Vec<ListenerId> = sockets.iter().map(|_| balancer.listener_id()).collect();
+        let ids: Vec<ListenerId> = opened.iter().map(|_| balancer.listener_id()).collect();
         balancer.configure(config, ids.clone(), material).await?;
         balancer.first_look().await?;
-        for (id, (listening, sockets)) in ids.into_iter().zip(sockets) {
+        for (id, (listening, sockets)) in ids.into_iter().zip(opened) {
             balancer.listen(id, listening, sockets).await?;
         }
         balancer.ready.store(true, Ordering::Release);
@@ -313,7 +318,7 @@ impl Balancer {
             false => None,
         };
         let mut ids = Vec::with_capacity(config.listeners.len());
-        let mut opened = Vec::new();
+        let mut bound = Vec::new();
         for listener in &config.listeners {
             let asked = listener.socket_address();
             let known = self
@@ -324,14 +329,19 @@ impl Balancer {
             let id = match known {
                 Some(id) => id,
                 None => {
-                    let (listening, sockets) = bind_listener(listener, self.workers.len())?;
+                    let listener = bind_listener(listener, self.workers.len())?;
                     let id = self.listener_id();
-                    opened.push((id, listening, sockets));
+                    bound.push((id, listener));
                     id
                 }
             };
             ids.push(id);
         }
+        // The last that may fail.
+        let opened = bound
+            .into_iter()
+            .map(|(id, bound)| Ok((id, open_listener(bound)?)))
+            .collect::<Result<Vec<_>, StartError>>()?;
         let closed: Vec<ListenerId> = self
             .listening
             .keys()
@@ -348,9 +358,17 @@ impl Balancer {
                 order(worker, Order::Unlisten(id)).await?;
             }
         }
-        for closed in closing {
-            // It ends with its sender.
-            closed.await.unwrap_or_default();
+        if !closing.is_empty() {
+            for closed in closing {
+                // It ends with its sender.
+                closed.await.unwrap_or_default();
+            }
+            for worker in &*self.workers {
+                // What a worker accepted, another one may have been told to serve.
+                let (reply, done) = oneshot::channel();
+                order(worker, Order::Answer(reply)).await?;
+                done.await.map_err(|_| StartError::Gone)?;
+            }
         }
         for (id, listener) in ids.iter().zip(&config.listeners) {
             if let Some(listening) = self.listening.get_mut(id) {
@@ -358,7 +376,7 @@ impl Balancer {
             }
         }
         self.configure(config.clone(), ids, material).await?;
-        for (id, listening, sockets) in opened {
+        for (id, (listening, sockets)) in opened {
             self.listen(id, listening, sockets).await?;
         }
         if let Some(logs) = logs {
@@ -580,10 +598,10 @@ fn thread(
 fn bind_listener(
     listener: &longshore_config::Listener,
     workers: usize,
-) -> Result<(Listening, Vec<TcpListener>), StartError> {
+) -> Result<(Listening, Bound), StartError> {
     let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
     let asked = listener.socket_address().unwrap_or(unspecified);
-    let (bound, sockets) = listener::bind(asked, workers).map_err(|error| StartError::Bind {
+    let bound = listener::bind(asked, workers).map_err(|error| StartError::Bind {
         name: listener.name.clone(),
         address: asked,
         error,
@@ -591,10 +609,23 @@ fn bind_listener(
     let listening = Listening {
         name: listener.name.clone(),
         asked,
-        bound,
+        bound: bound.address,
         closed: Vec::new(),
     };
-    Ok((listening, sockets))
+    Ok((listening, bound))
+}
+
+fn open_listener(
+    (listening, bound): (Listening, Bound),
+) -> Result<(Listening, Vec<TcpListener>), StartError> {
+    match bound.listen() {
+        Ok(sockets) => Ok((listening, sockets)),
+        Err(error) => Err(StartError::Bind {
+            name: listening.name,
+            address: listening.bound,
+            error,
+        }),
+    }
 }
 
 fn bind_admin(admin: &longshore_config::Admin) -> Result<TcpListener, StartError> {

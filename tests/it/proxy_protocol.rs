@@ -6,7 +6,9 @@ use longshore_tests::balancer::{Running, config, fixed, start};
 use longshore_tests::certificates::{Folder, Key};
 use longshore_tests::origin::{Origin, read, response};
 use longshore_tests::wire::Wire;
-use longshore_tests::{eventually, within};
+use longshore_tests::{eventually, http, secure, within};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 const NO_CHECK: &str = "health_check: {enabled: false}";
 const V1: &[u8] = b"PROXY TCP4 192.0.2.7 198.51.100.2 12345 443\r\n";
@@ -221,23 +223,26 @@ async fn a_client_that_a_proxy_told_of_is_told_to_targets() {
 }
 
 #[tokio::test]
-async fn a_client_whose_listener_left_before_its_header_gets_nothing_in_plain_text() {
+async fn a_client_whose_listener_left_before_its_header_is_told_so_and_over_tls() {
     let folder = Folder::default();
     folder.make("web", &["web.example"], Key::Ecdsa, 30);
     let origin = Origin::ok("secret").await;
     let plain = fixed(&[origin.address], NO_CHECK, "");
     let (cert, key) = (folder.path("web.pem"), folder.path("web.key"));
-    let secure = format!(
+    let listener = format!(
         "  - {{name: second, address: '127.0.0.1:2', protocol: HTTPS, certificates: [{{cert: '{cert}', key: '{key}'}}], \
          proxy_protocol: {{trusted: ['127.0.0.0/8']}}, default_action: [{{type: forward, target_group: app}}]}}\n"
     );
-    let both = plain.replace("target_groups:", &format!("{secure}target_groups:"));
+    let both = plain.replace("target_groups:", &format!("{listener}target_groups:"));
     let mut balancer = start(&both).await;
     let second = balancer.balancer.addresses()[1].1;
-    let mut client = Wire::connect(second).await;
+    let mut client = TcpStream::connect(second).await.expect("connected");
     let reloaded = balancer.balancer.reload(config(&plain)).await;
     reloaded.expect("reloaded");
-    client.send([V1, GET].concat()).await;
-    let got = within("the end", client.rest()).await;
-    assert_eq!(String::from_utf8_lossy(&got), "");
+    client.write_all(V1).await.expect("sent");
+    // No plain text, but the handshake that it was promised.
+    let mut client = secure::over(client, "web.example", &["http/1.1"]).await;
+    let request = String::from_utf8_lossy(GET);
+    let got = http::ask(&mut client, &request).await.expect("an answer");
+    assert_eq!((got.status, got.closes), (503, true));
 }

@@ -42,6 +42,10 @@ struct Ports {
     extra: [u16; 2],
 }
 
+/// Where that listener is: not where other tests have their ports, as they may take one while it is
+/// away.
+const EXTRA: [u8; 4] = [127, 0, 0, 2];
+
 /// The file of the nth reload. What sockets stay for stays; nearly all else changes.
 fn text(
     number: usize,
@@ -89,8 +93,8 @@ fn text(
         0 => String::new(),
         2 => String::new(),
         at => format!(
-            "  - {{name: extra, address: '127.0.0.1:{}', {action}}}\n",
-            ports.extra[at / 2]
+            "  - {{name: extra, address: '{}', {action}}}\n",
+            SocketAddr::from((EXTRA, ports.extra[at / 2]))
         ),
     };
     let algorithm = ["round_robin", "least_outstanding_requests", "peak_ewma"][number % 3];
@@ -281,7 +285,7 @@ async fn a_thousand_reloads_under_load_fail_no_request_and_close_no_websocket() 
         removed: Arc::default(),
         web,
         tls: at(ports.tls),
-        extra: ports.extra.map(at),
+        extra: ports.extra.map(|port| SocketAddr::from((EXTRA, port))),
     };
     let mut clients = tokio::task::JoinSet::new();
     for secure in [false, true] {

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -12,8 +13,9 @@ use super::client::{Agreed, Client, DRAIN_IDLE, End, Phase, Speaks};
 use super::desks::{self, Desks};
 use super::http2;
 use super::proxied;
-use super::worker::{Counted, Worker};
+use super::worker::Counted;
 use crate::control::ids::ListenerId;
+use crate::control::snapshot::Listener;
 use crate::http1::buffer::Buffer;
 use crate::http1::stream::Stream;
 use crate::http2::{Beginning, beginning};
@@ -33,13 +35,6 @@ const LINGER_QUIET: Duration = Duration::from_secs(5);
 
 /// The same in all for a client whose connection there is no room for.
 const SHED_LINGER: Duration = Duration::from_secs(1);
-
-fn expects_proxy_header(worker: &Worker, listener: ListenerId, peer: SocketAddr) -> bool {
-    let snapshot = worker.shared.load();
-    snapshot
-        .listener(listener)
-        .is_some_and(|listener| listener.expects_proxy_header(peer.ip().to_canonical()))
-}
 
 /// A connection that carries requests.
 pub(super) struct Conversation {
@@ -113,10 +108,12 @@ pub(super) async fn serve(begin: Pin<Box<impl Future<Output = Option<Box<Convers
 }
 
 /// What a connection begins with: the PROXY header, a place among others, TLS. None if it ends with
-/// that.
+/// that. `agreed` is the listener as it was when the connection was accepted: a reload may take it
+/// away meanwhile, and with it the word that it has TLS.
 pub(super) async fn begin(
     mut counted: Counted,
     listener: ListenerId,
+    agreed: Arc<Listener>,
     mut stream: TcpStream,
     mut peer: SocketAddr,
 ) -> Option<Box<Conversation>> {
@@ -130,7 +127,7 @@ pub(super) async fn begin(
         }
     };
     // Before all else, also before TLS.
-    if expects_proxy_header(&worker, listener, peer) {
+    if agreed.expects_proxy_header(peer.ip().to_canonical()) {
         match Box::pin(proxied::ends(&mut stream)).await {
             Ok(None) => {}
             Ok(Some(ends)) => (peer, local) = (ends.source, ends.destination),
@@ -141,15 +138,11 @@ pub(super) async fn begin(
             }
         }
     }
-    let (tls, limits, http2) = {
+    let tls = agreed.tls.clone();
+    drop(agreed);
+    let (limits, http2) = {
         let snapshot = worker.shared.load();
-        let Some(listener) = snapshot.listener(listener) else {
-            // A reload took the listener away meanwhile, and with it the word that it has TLS.
-            tracing::debug!(%peer, "a new connection of a listener that is gone");
-            return None;
-        };
-        let tls = listener.tls.clone();
-        (tls, snapshot.connections, snapshot.http2)
+        (snapshot.connections, snapshot.http2)
     };
     if let Err(reason) = counted.enter(limits, peer.ip()) {
         worker.metrics.connections_shed.add(1);

@@ -29,34 +29,51 @@ const CLOSING_STEP: Duration = Duration::from_millis(10);
 /// over. The kernel spreads connections by a hash, which leaves small numbers uneven.
 const SLACK: usize = 1;
 
-/// One socket for each worker on the same address.
+/// One socket for each worker on the same address, where nobody is connected yet: whoever comes is
+/// refused.
+pub(crate) struct Bound {
+    /// With the port that the kernel chose where 0 was asked for.
+    pub(crate) address: SocketAddr,
+    sockets: Vec<Socket>,
+}
+
+/// Takes an address.
 ///
 /// # Errors
 /// If the address is in use, also by a process that would share it, or cannot be bound.
-pub(crate) fn bind(
-    address: SocketAddr,
-    workers: usize,
-) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
+pub(crate) fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
     // Sockets with SO_REUSEPORT share an address with those of any process of the same user that
     // asks for it, and then half of the connections go to the other. So the address is taken
-    // without sharing first.
-    let mut address = address;
-    {
+    // without sharing first. That socket must not listen: it would be closed with connections.
+    let address = {
         let probe = socket(address)?;
         probe.bind(&address.into())?;
-        address = local(&probe)?;
-        probe.listen(1)?;
-    }
+        local(&probe)?
+    };
     let mut sockets = Vec::with_capacity(workers);
     for _ in 0..workers.max(1) {
         let socket = socket(address)?;
         socket.set_reuse_port(true)?;
         socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        socket.set_nonblocking(true)?;
-        sockets.push(socket.into());
+        sockets.push(socket);
     }
-    Ok((address, sockets))
+    Ok(Bound { address, sockets })
+}
+
+impl Bound {
+    /// From here on the kernel connects whoever comes, so nothing that may fail should stand
+    /// between this and accepting: a socket that is closed resets them.
+    ///
+    /// # Errors
+    /// If another process has come to listen there since the address was taken.
+    pub(crate) fn listen(self) -> io::Result<Vec<TcpListener>> {
+        let listen = |socket: Socket| {
+            socket.set_nonblocking(true)?;
+            socket.listen(BACKLOG)?;
+            Ok(socket.into())
+        };
+        self.sockets.into_iter().map(listen).collect()
+    }
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {
@@ -225,5 +242,64 @@ fn place(worker: &Rc<Worker>, id: ListenerId, stream: tokio::net::TcpStream, pee
     match stream.into_std() {
         Ok(stream) => permit.send(Order::Serve(id, stream, peer)),
         Err(error) => tracing::warn!(%error, "a connection was lost between two workers"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::TcpStream;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// An address of one test alone, so that no other one listens there.
+    fn address(last: u8) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, last], 0))
+    }
+
+    #[test]
+    fn whoever_comes_before_it_listens_is_refused() {
+        let bound = bind(address(4), 2).expect("bound");
+        let at = bound.address;
+        let early = TcpStream::connect(at).expect_err("refused");
+        assert_eq!(early.kind(), ErrorKind::ConnectionRefused);
+        let sockets = bound.listen().expect("listening");
+        assert_eq!(sockets.len(), 2);
+        TcpStream::connect(at).expect("connected");
+    }
+
+    #[test]
+    fn to_take_an_address_connects_nobody() {
+        let at = bind(address(5), 1).expect("bound").address;
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let client = || {
+                let mut tried = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let refused = TcpStream::connect(at).expect_err("refused");
+                    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
+                    tried += 1;
+                }
+                tried
+            };
+            let clients = [scope.spawn(client), scope.spawn(client)];
+            for _ in 0..10_000 {
+                bind(at, 2).expect("bound");
+            }
+            stop.store(true, Ordering::Relaxed);
+            for client in clients {
+                assert!(client.join().expect("nobody was connected") > 0);
+            }
+        });
+    }
+
+    #[test]
+    fn an_address_that_somebody_listens_on_is_not_shared() {
+        let other = bind(address(6), 1).expect("bound");
+        let at = other.address;
+        let _other = other.listen().expect("listening");
+        let error = bind(at, 1).err().expect("refused, though both would share");
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
     }
 }

@@ -50,6 +50,8 @@ pub(crate) enum Order {
     Listen(ListenerId, TcpListener, oneshot::Sender<()>),
     /// Stop accepting from this listener.
     Unlisten(ListenerId),
+    /// Say that all orders before this one are done.
+    Answer(oneshot::Sender<()>),
     /// Serve a connection that another worker accepted.
     Serve(ListenerId, TcpStream, SocketAddr),
     /// Note that of requests from now on.
@@ -234,8 +236,12 @@ impl Worker {
         stream: tokio::net::TcpStream,
         peer: SocketAddr,
     ) {
+        let Some(agreed) = self.shared.load().listener(listener).cloned() else {
+            tracing::error!(%peer, "a connection of a listener that is not known");
+            return;
+        };
         let counted = Counted::new(Rc::clone(self));
-        let begin = connection::begin(counted, listener, stream, peer);
+        let begin = connection::begin(counted, listener, agreed, stream, peer);
         // The task is the connection: what was around it would hold its arguments once more.
         tokio::task::spawn_local(connection::serve(Box::pin(begin)));
     }
@@ -336,10 +342,11 @@ async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut since_sweep = Duration::ZERO;
+    let mut told_all = false;
     loop {
         tokio::select! {
-            order = inbox.recv() => match order {
-                None => break,
+            order = inbox.recv(), if !told_all => match order {
+                None => told_all = true,
                 Some(order) => obey(&worker, &mut accepting, order),
             },
             _ = tick.tick() => {
@@ -362,9 +369,12 @@ async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
                 if worker.is_draining()
                     && worker.load().get() == 0
                     && accepting.ending.is_empty()
-                    && inbox.is_empty()
                 {
-                    break;
+                    if told_all {
+                        break;
+                    }
+                    // What others have sent is still read, also if it is a connection.
+                    inbox.close();
                 }
             }
         }
@@ -401,6 +411,8 @@ fn obey(worker: &Rc<Worker>, accepting: &mut Accepting, order: Order) {
             let task = accepting.open.remove(&id).map(|(task, _)| task);
             accepting.ending.extend(task);
         }
+        // Whoever is gone does not want to know any more.
+        Order::Answer(reply) => reply.send(()).unwrap_or_default(),
         Order::Serve(id, stream, peer) => match tokio::net::TcpStream::from_std(stream) {
             Ok(stream) => worker.serve(id, stream, peer),
             Err(error) => tracing::error!(%error, "a connection from another worker is lost"),
