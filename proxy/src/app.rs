@@ -1,6 +1,9 @@
 //! The parts put together: sockets, workers, control, and how they start, change and end.
 
+mod error;
 mod logs;
+mod prepared;
+mod sockets;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,12 +15,15 @@ use std::task::Poll;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use longshore_config::{Config, ConfigErrors, CookieKey};
+use longshore_config::{Config, CookieKey};
 use longshore_discovery::ecs::Aws;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+pub use self::error::StartError;
 use self::logs::Logs;
-use crate::clock;
+pub use self::prepared::{Prepared, Preparer};
+use self::prepared::{read_files, worker_count};
+use self::sockets::Listening;
 use crate::control::ids::ListenerId;
 use crate::control::run::{self, MESSAGES_MAX, Message};
 use crate::control::snapshot::Shared;
@@ -25,10 +31,8 @@ use crate::control::view::TargetsView;
 use crate::observe::admin::{self, Admin};
 use crate::observe::guard::Guard;
 use crate::observe::log_writer::LogCounts;
-use crate::serve::listener::{self, Bound};
 use crate::serve::worker::{self, Handle, Order};
 use crate::tls::Material;
-use crate::tls::listener::Fault;
 
 /// How long the first look at the world may take before traffic is accepted all the same. A
 /// target that hangs, or a source that is down, must not keep the process from serving the rest.
@@ -49,53 +53,10 @@ pub struct Options {
     pub seed: u64,
 }
 
-/// Why a balancer cannot start, or cannot take a new configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A listener's or the admin server's address.
-    #[error("{name}: cannot listen on {address}: {error}")]
-    Bind {
-        /// The listener's name, or `admin`.
-        name: String,
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// A thread could not be started.
-    #[error("cannot start a thread: {0}")]
-    Thread(io::Error),
-    /// The system has no random bytes.
-    #[error("the system gives no random bytes for a key")]
-    Random,
-    /// The configuration.
-    #[error(transparent)]
-    Config(#[from] ConfigErrors),
-    /// A log.
-    #[error("load_balancer.{key}: {path}: {error}")]
-    Log {
-        /// Its key.
-        key: &'static str,
-        /// Its file.
-        path: String,
-        /// What the system said.
-        error: io::Error,
-    },
-    /// Files of certificates, keys or authorities.
-    #[error("{}", list(.0))]
-    Files(Vec<Fault>),
-    /// A setting that only a restart changes.
-    #[error("`{0}` cannot change while the process runs; restart it")]
-    NeedsRestart(&'static str),
-    /// The control task is gone.
-    #[error("the control task has ended")]
-    Gone,
-}
-
 /// A running balancer.
 #[derive(Debug)]
 pub struct Balancer {
-    config: Config,
+    config: Arc<Config>,
     control: mpsc::Sender<Message>,
     workers: Arc<[Handle]>,
     threads: Vec<JoinHandle<io::Result<()>>>,
@@ -122,17 +83,6 @@ pub(crate) async fn dropped(mut unwanted: watch::Receiver<()>) {
 
 /// Reloads that the admin server asks for, each with the place for its answer.
 pub type Reloads = mpsc::Receiver<oneshot::Sender<Result<(), String>>>;
-
-#[derive(Debug)]
-struct Listening {
-    name: String,
-    /// As configured.
-    asked: SocketAddr,
-    /// As bound: the port is a real one.
-    bound: SocketAddr,
-    /// Each ends when a worker has closed its socket.
-    closed: Vec<oneshot::Receiver<()>>,
-}
 
 impl Balancer {
     /// Binds every address, waits for the first look at the targets (at most
@@ -166,9 +116,9 @@ impl Balancer {
         let count = worker_count(&config);
         let listeners = config.listeners.iter().filter(|_| listen);
         let bound = listeners
-            .map(|listener| bind_listener(listener, count))
+            .map(|listener| sockets::bind(listener, count))
             .collect::<Result<Vec<_>, _>>()?;
-        let admin_socket = config.admin.as_ref().map(bind_admin).transpose()?;
+        let admin_socket = config.admin.as_ref().map(sockets::bind_admin).transpose()?;
         let admin = match &admin_socket {
             Some(socket) => Some(socket.local_addr().map_err(StartError::Thread)?),
             None => None,
@@ -182,7 +132,7 @@ impl Balancer {
         // Whoever comes before the first look is over waits for it.
         let opened = bound
             .into_iter()
-            .map(open_listener)
+            .map(sockets::open)
             .collect::<Result<Vec<_>, _>>()?;
         let shared = Arc::new(Shared::default());
         let (handles, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| Handle::new()).unzip();
@@ -243,7 +193,7 @@ impl Balancer {
             })?
         };
         let mut balancer = Self {
-            config: config.clone(),
+            config: Arc::new(config.clone()),
             control,
             workers,
             threads,
@@ -296,27 +246,37 @@ impl Balancer {
         answer.await.map_err(|_| StartError::Gone)
     }
 
+    /// Prepares configurations for [`Balancer::take`].
+    #[must_use]
+    pub fn preparer(&self) -> Preparer {
+        Preparer {
+            config: Arc::clone(&self.config),
+            workers: self.workers.len(),
+            own_ticket_key: self.own_ticket_key.clone(),
+            log_counts: self.log_counts.clone(),
+        }
+    }
+
+    /// Reads the files of a new configuration, and takes it.
+    ///
+    /// # Errors
+    /// If [`Preparer::prepare`] or [`Balancer::take`] has one; then the old configuration stays in
+    /// force.
+    pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
+        let prepared = self.preparer().prepare(config)?;
+        self.take(prepared).await
+    }
+
     /// Takes a new configuration as a whole, or nothing of it.
     ///
     /// # Errors
-    /// If a new address cannot be bound, or a setting changed that needs a restart; then the old
-    /// configuration stays in force.
-    pub async fn reload(&mut self, config: Config) -> Result<(), StartError> {
-        if worker_count(&config) != self.workers.len() {
-            return Err(StartError::NeedsRestart("runtime.workers"));
-        }
-        if config.runtime.state_directory != self.config.runtime.state_directory {
-            return Err(StartError::NeedsRestart("runtime.state_directory"));
-        }
-        if config.admin != self.config.admin {
-            return Err(StartError::NeedsRestart("admin"));
-        }
-        let material = read_files(&config, &self.own_ticket_key)?;
-        let (old, new) = (&self.config.load_balancer, &config.load_balancer);
-        let logs = match logs::differ(old, new) {
-            true => Some(Logs::open(new, &self.log_counts)?),
-            false => None,
-        };
+    /// If a new address cannot be bound; then the old configuration stays in force.
+    pub async fn take(&mut self, prepared: Prepared) -> Result<(), StartError> {
+        let Prepared {
+            config,
+            material,
+            logs,
+        } = prepared;
         let mut ids = Vec::with_capacity(config.listeners.len());
         let mut bound = Vec::new();
         for listener in &config.listeners {
@@ -329,7 +289,7 @@ impl Balancer {
             let id = match known {
                 Some(id) => id,
                 None => {
-                    let listener = bind_listener(listener, self.workers.len())?;
+                    let listener = sockets::bind(listener, self.workers.len())?;
                     let id = self.listener_id();
                     bound.push((id, listener));
                     id
@@ -340,7 +300,7 @@ impl Balancer {
         // The last that may fail.
         let opened = bound
             .into_iter()
-            .map(|(id, bound)| Ok((id, open_listener(bound)?)))
+            .map(|(id, bound)| Ok((id, sockets::open(bound)?)))
             .collect::<Result<Vec<_>, StartError>>()?;
         let closed: Vec<ListenerId> = self
             .listening
@@ -382,7 +342,7 @@ impl Balancer {
         if let Some(logs) = logs {
             self.record(logs).await?;
         }
-        self.config = config;
+        self.config = Arc::new(config);
         Ok(())
     }
 
@@ -557,34 +517,6 @@ fn random_key() -> Result<CookieKey, StartError> {
     Ok(CookieKey::new(key))
 }
 
-/// Reads the files of a configuration; all of them must be good.
-fn read_files(config: &Config, ticket_key: &CookieKey) -> Result<Material, StartError> {
-    let now = clock::wall();
-    let material = Material::read(config, ticket_key, now);
-    let mut faults = material.faults(now);
-    faults.retain(|fault| !fault.is_warning);
-    if faults.is_empty() {
-        Ok(material)
-    } else {
-        Err(StartError::Files(faults))
-    }
-}
-
-fn list(faults: &[Fault]) -> String {
-    let lines: Vec<String> = faults
-        .iter()
-        .map(|fault| format!("{}: {}", fault.key, fault.message))
-        .collect();
-    lines.join("\n")
-}
-
-fn worker_count(config: &Config) -> usize {
-    match config.runtime.workers {
-        Some(count) => usize::try_from(count.get()).unwrap_or(1),
-        None => std::thread::available_parallelism().map_or(1, usize::from),
-    }
-}
-
 fn thread(
     name: String,
     body: impl FnOnce() -> io::Result<()> + Send + 'static,
@@ -593,50 +525,4 @@ fn thread(
         .name(name)
         .spawn(body)
         .map_err(StartError::Thread)
-}
-
-fn bind_listener(
-    listener: &longshore_config::Listener,
-    workers: usize,
-) -> Result<(Listening, Bound), StartError> {
-    let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
-    let asked = listener.socket_address().unwrap_or(unspecified);
-    let bound = listener::bind(asked, workers).map_err(|error| StartError::Bind {
-        name: listener.name.clone(),
-        address: asked,
-        error,
-    })?;
-    let listening = Listening {
-        name: listener.name.clone(),
-        asked,
-        bound: bound.address,
-        closed: Vec::new(),
-    };
-    Ok((listening, bound))
-}
-
-fn open_listener(
-    (listening, bound): (Listening, Bound),
-) -> Result<(Listening, Vec<TcpListener>), StartError> {
-    match bound.listen() {
-        Ok(sockets) => Ok((listening, sockets)),
-        Err(error) => Err(StartError::Bind {
-            name: listening.name,
-            address: listening.bound,
-            error,
-        }),
-    }
-}
-
-fn bind_admin(admin: &longshore_config::Admin) -> Result<TcpListener, StartError> {
-    let bind = || {
-        let socket = TcpListener::bind(admin.address)?;
-        socket.set_nonblocking(true)?;
-        Ok(socket)
-    };
-    bind().map_err(|error| StartError::Bind {
-        name: "admin".to_owned(),
-        address: admin.address,
-        error,
-    })
 }

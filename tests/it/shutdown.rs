@@ -1,9 +1,12 @@
 //! SIGTERM.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 
+use longshore_tests::certificates::{Folder, Key};
 use longshore_tests::origin::{Origin, read, response};
 use longshore_tests::process::{Process, TempFile, free_port};
+use longshore_tests::python::Peer;
 use longshore_tests::wire::Wire;
 use longshore_tests::{eventually, within};
 
@@ -152,6 +155,15 @@ async fn a_request_on_an_idle_connection_right_after_sigterm_is_answered() {
 /// `O_NONBLOCK` of Linux.
 const NONBLOCK: i32 = 0o4000;
 
+/// Serves, and ends when it is told to.
+async fn is_well(process: &mut Process, address: SocketAddr) {
+    let mut client = Wire::connect(address).await;
+    let got = within("a response", client.get("/")).await;
+    assert_eq!(got.status(), 200);
+    process.signal("TERM");
+    assert!(process.wait().success());
+}
+
 #[tokio::test]
 async fn a_file_that_is_not_read_to_its_end_keeps_neither_requests_nor_the_end() {
     let origin = Origin::ok("ok").await;
@@ -173,10 +185,30 @@ async fn a_file_that_is_not_read_to_its_end_keeps_neither_requests_nor_the_end()
         opened.ok()
     })
     .await;
-    let mut client = Wire::connect(address).await;
-    let got = within("a response", client.get("/")).await;
-    assert_eq!(got.status(), 200);
-    process.signal("TERM");
-    assert!(process.wait().success());
+    is_well(&mut process, address).await;
     drop(pipe);
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_opened_yet_keeps_neither_requests_nor_the_end() {
+    let origin = Origin::ok("ok").await;
+    let config = config(&origin, "20s");
+    let (mut process, address) = Process::run(&config);
+    let folder = Folder::default();
+    folder.make("web", &["web.example"], Key::Ecdsa, 30);
+    let (cert, key) = (folder.path("web.pem"), folder.path("web.key"));
+    let Some(mut holder) = Peer::start("lease.py", "its standard library", &[&cert]) else {
+        return;
+    };
+    assert_eq!(holder.line(), "held");
+    let listener = format!(
+        "listeners: [{{name: secure, address: '127.0.0.2:{}', protocol: HTTPS, certificates: [{{cert: {cert}, key: {key}}}], \
+         default_action: [{{type: forward, target_group: app}}]}}, ",
+        free_port()
+    );
+    let text = std::fs::read_to_string(config.path()).expect("read");
+    config.write(&text.replace("listeners: [", &listener));
+    process.signal("HUP");
+    assert_eq!(holder.line(), "wanted");
+    is_well(&mut process, address).await;
 }

@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use longshore::app::{Balancer, Options, Reloads};
+use longshore::app::{Balancer, Options, Reloads, StartError};
 use longshore::observe::console;
-use longshore_config::{Config, ConfigErrors};
 use longshore_discovery::ecs::Aws;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -13,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 mod reading;
 mod watch;
 
-use self::reading::{Read, Reading};
+use self::reading::{Read, Reading, Ready, read};
 use self::watch::{Mark, Watch, looks};
 use super::notify::{self, Manager};
 use super::{block_on, seed, start_log};
@@ -27,8 +26,8 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let _last_lines = start_log("info");
-    let Read { mark, config } = Read::of(&arguments.config);
-    let config = match config {
+    let Read { mark, came } = read(&arguments.config);
+    let config = match came {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("{errors}");
@@ -93,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
                     watch = Watch::new(read.as_ref().and_then(|read| read.mark));
                     // The log says what was wrong.
                     let taken = match read {
-                        Some(read) => take(&mut balancer, read.config).await,
+                        Some(read) => take(&mut balancer, read.came).await,
                         None => Err("the file could not be read: see the log".to_owned()),
                     };
                     if let Some(asked) = reading.take().and_then(|reading| reading.asked) {
@@ -113,7 +112,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
                 }
             };
             manager.tell(notify::RELOADING);
-            reading = Some(Reading::begin(path, asked));
+            reading = Some(Reading::begin(path, balancer.preparer(), asked));
         }
         tracing::info!("draining");
         manager.tell(notify::STOPPING);
@@ -152,7 +151,7 @@ async fn look(seen: &mut mpsc::Receiver<Option<Mark>>) -> Option<Mark> {
 }
 
 /// Waits for the file that is being read, if one is.
-async fn done(reading: &mut Option<Reading>) -> Option<Read> {
+async fn done(reading: &mut Option<Reading>) -> Option<Read<Ready>> {
     match reading {
         Some(reading) => reading.done().await,
         None => std::future::pending().await,
@@ -160,22 +159,24 @@ async fn done(reading: &mut Option<Reading>) -> Option<Read> {
 }
 
 /// Takes the configuration that was read.
-async fn take(balancer: &mut Balancer, read: Result<Config, ConfigErrors>) -> Result<(), String> {
-    let config = match read {
-        Ok(config) => config,
-        Err(errors) => {
-            tracing::error!("the configuration stays as it was:\n{errors}");
-            return Err(errors.to_string());
-        }
+async fn take(balancer: &mut Balancer, ready: Ready) -> Result<(), String> {
+    let taken = match ready {
+        Ok(prepared) => balancer.take(prepared).await,
+        Err(error) => Err(error),
     };
-    match balancer.reload(config).await {
+    match taken {
         Ok(()) => {
             tracing::info!("reloaded");
             print_addresses(balancer);
             Ok(())
         }
         Err(error) => {
-            tracing::error!(%error, "the configuration stays as it was");
+            // Of a file there may be many lines.
+            if let StartError::Config(errors) = &error {
+                tracing::error!("the configuration stays as it was:\n{errors}");
+            } else {
+                tracing::error!(%error, "the configuration stays as it was");
+            }
             Err(error.to_string())
         }
     }

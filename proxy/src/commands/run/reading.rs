@@ -1,8 +1,10 @@
-//! The configuration file on its way in, which may take as long as its file system likes.
+//! The configuration file on its way in, and the files that it names, which may take as long as their
+//! file systems like.
 
 use std::path::Path;
 use std::thread;
 
+use longshore::app::{Prepared, Preparer, StartError};
 use longshore_config::{Config, ConfigErrors};
 use tokio::sync::oneshot;
 
@@ -11,36 +13,42 @@ use super::watch::Mark;
 /// Whoever asked for it, if anybody waits.
 pub(super) type Asked = Option<oneshot::Sender<Result<(), String>>>;
 
-/// What was read, and in which state the file was before.
-pub(super) struct Read {
+/// What came of a file, and in which state it was before it was read.
+pub(super) struct Read<T> {
     pub(super) mark: Option<Mark>,
-    pub(super) config: Result<Config, ConfigErrors>,
+    pub(super) came: T,
 }
 
-impl Read {
-    /// Reads it now.
-    pub(super) fn of(path: &Path) -> Self {
-        // Before it is read: what is written meanwhile is seen later.
-        let mark = Mark::of(path);
-        let config = longshore_config::load(path);
-        Self { mark, config }
-    }
+/// Reads the file now.
+pub(super) fn read(path: &Path) -> Read<Result<Config, ConfigErrors>> {
+    // Before it is read: what is written meanwhile is seen later.
+    let mark = Mark::of(path);
+    let came = longshore_config::load(path);
+    Read { mark, came }
 }
+
+/// What can be taken, or why nothing can.
+pub(super) type Ready = Result<Prepared, StartError>;
 
 /// A file that is being read.
 pub(super) struct Reading {
-    done: oneshot::Receiver<Read>,
+    done: oneshot::Receiver<Read<Ready>>,
     pub(super) asked: Asked,
 }
 
 impl Reading {
     /// Begins, in a thread of its own that nobody waits for: the process can end meanwhile.
-    pub(super) fn begin(path: &Path, asked: Asked) -> Self {
+    pub(super) fn begin(path: &Path, preparer: Preparer, asked: Asked) -> Self {
         tracing::info!("reading the configuration");
-        let (read, done) = oneshot::channel();
+        let (ready, done) = oneshot::channel();
         let path = path.to_owned();
-        // Nobody wants it if the process ends.
-        let run = move || drop(read.send(Read::of(&path)));
+        let run = move || {
+            let Read { mark, came } = read(&path);
+            let came = came.map_err(StartError::from);
+            let came = came.and_then(|config| preparer.prepare(config));
+            // Nobody wants it if the process ends.
+            drop(ready.send(Read { mark, came }));
+        };
         if let Err(error) = thread::Builder::new().name("read-config".into()).spawn(run) {
             tracing::error!(%error, "the configuration file cannot be read: no thread");
         }
@@ -49,7 +57,7 @@ impl Reading {
 
     /// Waits until it is read. None if it could not be tried. It may be asked again if it was not
     /// waited for to the end.
-    pub(super) async fn done(&mut self) -> Option<Read> {
+    pub(super) async fn done(&mut self) -> Option<Read<Ready>> {
         (&mut self.done).await.ok()
     }
 }
