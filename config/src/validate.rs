@@ -14,7 +14,7 @@ mod tls;
 mod transform;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::node::Step;
 use crate::{
@@ -168,24 +168,41 @@ fn unique<'n>(scope: &mut Scope<'_, '_>, list: &str, names: impl Iterator<Item =
 }
 
 fn same_address(scope: &mut Scope<'_, '_>, config: &Config) {
-    let mut first: BTreeMap<SocketAddr, &str> = BTreeMap::new();
-    let admin = config.admin.as_ref().map(|admin| admin.address);
-    if let Some(address) = admin {
-        first.insert(address, "admin");
-    }
+    let admin = config.admin.as_ref();
+    let mut taken: Vec<(SocketAddr, &str)> = admin
+        .map(|admin| (admin.address, "admin"))
+        .into_iter()
+        .collect();
     scope.each("listeners", &config.listeners, |scope, listener| {
         let Some(address) = listener.socket_address() else {
             return;
         };
-        if let Some(other) = first.insert(address, &listener.name) {
+        let other = taken.iter().find(|(other, _)| overlap(*other, address));
+        if let Some((other, name)) = other {
             let key = if listener.address.is_some() {
                 "address"
             } else {
                 "port"
             };
-            scope.fault_at(key, format!("{address} is that of {other:?} already"));
+            let fault = match *other == address {
+                true => format!("{address} is that of {name:?} already"),
+                false => format!(
+                    "{address} and {other} of {name:?} overlap: one of them stands for all addresses"
+                ),
+            };
+            scope.fault_at(key, fault);
         }
+        taken.push((address, &listener.name));
     });
+}
+
+/// Whether two sockets cannot listen there at a time.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    // A listener at `[::]` takes IPv4 too.
+    let covers =
+        |all: IpAddr, one: IpAddr| all.is_unspecified() && (all.is_ipv6() || one.is_ipv4());
+    let (a, b) = (one.ip(), other.ip());
+    one.port() == other.port() && (a == b || covers(a, b) || covers(b, a))
 }
 
 fn check_name(scope: &mut Scope<'_, '_>, name: &str) {

@@ -270,6 +270,31 @@ fn duplicate_names_and_addresses_are_errors() {
 }
 
 #[test]
+fn addresses_of_which_one_stands_for_all_are_one_address() {
+    for (one, other, overlap) in [
+        ("0.0.0.0:8080", "127.0.0.1:8080", true),
+        ("127.0.0.1:8080", "0.0.0.0:8080", true),
+        ("[::]:8080", "127.0.0.1:8080", true),
+        ("0.0.0.0:8080", "[::]:8080", true),
+        ("[::]:8080", "[::1]:8080", true),
+        ("0.0.0.0:8080", "[::1]:8080", false),
+        ("0.0.0.0:8080", "127.0.0.1:8081", false),
+        ("127.0.0.2:8080", "127.0.0.1:8080", false),
+    ] {
+        let both = GOOD.replacen("127.0.0.1:8080", &format!("'{one}'"), 1).replacen(
+            "target_groups:\n",
+            &format!("  - name: other\n    address: '{other}'\n    default_action: [{{type: forward, target_group: app}}]\ntarget_groups:\n"),
+            1,
+        );
+        let errors = read(&both).err().map(|errors| errors.to_string());
+        let fault = format!(
+            "f.yaml:13:14: listeners[1].address: {other} and {one} of \"web\" overlap: one of them stands for all addresses"
+        );
+        assert_eq!(errors, overlap.then_some(fault), "{one} and {other}");
+    }
+}
+
+#[test]
 fn all_errors_come_at_once_in_the_order_of_the_file() {
     let text = GOOD
         .replacen("name: web", "nmae: web", 1)

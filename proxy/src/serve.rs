@@ -4,6 +4,7 @@ pub(crate) mod client;
 mod connection;
 pub(crate) mod crowd;
 mod desks;
+mod farewell;
 mod http2;
 pub(crate) mod listener;
 mod proxied;

@@ -198,6 +198,51 @@ async fn half_of_the_targets_may_be_out_and_the_others_stay_though_they_refuse()
 }
 
 #[tokio::test]
+async fn the_targets_of_the_only_zone_stay_though_all_are_taken_out_and_another_zone_is_well() {
+    let (one, mood) = moody().await;
+    let (two, also) = moody().await;
+    let away = [Origin::ok("away").await, Origin::ok("away").await];
+    let target = |origin: &Origin, zone: &str| {
+        let port = origin.address.port();
+        format!("{{address: 127.0.0.1, port: {port}, zone: {zone}}}")
+    };
+    let text = format!(
+        "load_balancer: {{zonal_shift: {{away_from: [b]}}}}\n\
+         listeners: [{{name: web, address: '127.0.0.1:1', default_action: [{{type: forward, target_group: app}}]}}]\n\
+         target_groups:\n  - name: app\n    load_balancing_cross_zone_enabled: true\n    {NO_CHECK}\n    \
+         outlier_detection: {{consecutive_5xx: 1}}\n    targets: [{}, {}, {}, {}]\n",
+        target(&one, "a"),
+        target(&two, "a"),
+        target(&away[0], "b"),
+        target(&away[1], "b")
+    );
+    let balancer = start(&text).await;
+    let mut client = Wire::connect(balancer.address()).await;
+    for mood in [&mood, &also] {
+        mood.store(500, Ordering::Relaxed);
+    }
+    for address in [one.address, two.address] {
+        eventually("both are out", async || {
+            client.get("/").await;
+            let out = ejection(&balancer, address).await;
+            out.is_some_and(|view| view.state == "ejected")
+                .then_some(())
+        })
+        .await;
+    }
+    for mood in [&mood, &also] {
+        mood.store(200, Ordering::Relaxed);
+    }
+    for _ in 0..10 {
+        assert_eq!(client.get("/").await.status(), 200);
+    }
+    for address in [one.address, two.address] {
+        let still = ejection(&balancer, address).await.expect("it is out");
+        assert_eq!(still.state, "ejected", "the answers came from such a one");
+    }
+}
+
+#[tokio::test]
 async fn a_check_that_passes_ends_an_ejection_early() {
     let origin = Origin::ok("served").await;
     let (held, refused) = refusing();

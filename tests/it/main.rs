@@ -72,6 +72,7 @@ mod rule_policies;
 mod rules;
 mod shutdown;
 mod sigterm_under_load;
+mod slow_ends;
 mod spread;
 mod states;
 mod sticky;

@@ -246,6 +246,11 @@ impl Process {
         self.child.0.id()
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.0.try_wait().expect("waited").is_some()
+    }
+
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + DEADLINE;

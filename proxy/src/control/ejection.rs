@@ -30,13 +30,11 @@ impl Member {
 }
 
 impl Group {
-    /// Whether any target is taken out for what requests showed, and others can serve.
-    pub(super) fn heeds_outliers(&self) -> bool {
-        self.config.outlier_detection.enabled
-            && self
-                .members
-                .iter()
-                .any(|member| member.is_in() && member.usable && member.weight() > 0)
+    /// Whether what requests showed decides between those that rules and zones let through: not if
+    /// all of them are out.
+    pub(super) fn heeds_outliers<'m>(&self, picked: impl IntoIterator<Item = &'m Member>) -> bool {
+        let mut picked = picked.into_iter();
+        self.config.outlier_detection.enabled && picked.any(Member::is_in)
     }
 
     /// Looks at a target that failed requests. True if it is taken out.

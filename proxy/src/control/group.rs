@@ -188,7 +188,7 @@ impl Group {
         routing.fail_open &= !routing.picked.is_empty();
         // Requests decide between those that checks let through, and never about all of them.
         let picked = routing.picked.iter().map(|place| counted[*place]);
-        let heeds_outliers = self.heeds_outliers() && picked.clone().any(Member::is_in);
+        let heeds_outliers = self.heeds_outliers(picked);
         // With a table of hashes, those that are out keep their places without a permit. Else values
         // of others would move too, and those of the target would move twice.
         let keeps_out = self.config.load_balancing_algorithm_type == Algorithm::ConsistentHash;
@@ -259,7 +259,7 @@ impl Group {
             can_confirm: self.source.error.is_none(),
             is_discovered: self.config.discovery.is_some() || self.by_labels,
             outliers: outlier::limits(&self.config.outlier_detection),
-            has_trials: self.heeds_outliers()
+            has_trials: self.heeds_outliers(members.iter().copied())
                 && members.iter().any(|member| !member.outlier.is_in()),
             retry: self
                 .config

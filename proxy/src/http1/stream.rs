@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use socket2::SockRef;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::net::TcpStream;
@@ -150,6 +151,20 @@ impl Stream {
         // A stream of HTTP/2 that is cut short is reset in any case.
         self.socket()
             .map_or(Ok(()), |socket| socket.set_linger(Some(Duration::ZERO)))
+    }
+
+    /// Whether the kernel has sent all that it was given, or the other side is gone. Only before the
+    /// end is said ([`Self::poll_shutdown`]): after that the kernel says yes at once.
+    pub(crate) fn is_sent(&self) -> bool {
+        let Some(tcp) = self.tcp() else {
+            return true;
+        };
+        // There is room only when nothing waits to be sent. (Also SIOCOUTQ would tell, but nothing
+        // asks for it without unsafe code.)
+        let marked = SockRef::from(tcp).set_tcp_notsent_lowat(1);
+        let mut room = [PollFd::new(tcp, PollFlags::OUT)];
+        let asked = marked.is_ok() && poll(&mut room, Some(&Timespec::default())).is_ok();
+        !asked || !room[0].revents().is_empty()
     }
 
     /// The socket below, for questions to the kernel. None if it serves others too.

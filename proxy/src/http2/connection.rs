@@ -216,18 +216,20 @@ impl Connection {
         }
     }
 
-    /// Ready when the client has read the last words, or has gone.
-    pub(crate) fn poll_farewell(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// See [`Stream::is_sent`].
+    pub(crate) fn is_sent(&self) -> bool {
+        self.stream.borrow().is_sent()
+    }
+
+    /// Says that no more comes, and drops what the client still sends. How much that was; nothing
+    /// when it has read the last words, or has gone.
+    pub(crate) fn poll_farewell(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut stream = self.stream.borrow_mut();
         std::task::ready!(stream.poll_shutdown(cx))?;
         let mut space = [0; 4096];
-        loop {
-            let mut room = ReadBuf::new(&mut space);
-            std::task::ready!(stream.poll_read(&mut room, cx))?;
-            if room.filled().is_empty() {
-                return Poll::Ready(Ok(()));
-            }
-        }
+        let mut room = ReadBuf::new(&mut space);
+        std::task::ready!(stream.poll_read(&mut room, cx))?;
+        Poll::Ready(Ok(room.filled().len()))
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use super::client::{Agreed, Client, DRAIN_IDLE, End, Phase, Speaks};
 use super::desks::{self, Desks};
+use super::farewell::{LINGER, LINGER_QUIET, sent};
 use super::http2;
 use super::proxied;
 use super::worker::Counted;
@@ -27,11 +28,6 @@ use crate::request::link::Link;
 use crate::request::{self, Next};
 use crate::tls::accept::{Accepted, accept};
 use crate::tls::policy;
-
-/// How long a connection that is to end waits for a client that may still be sending: in all, and
-/// for its next byte.
-const LINGER: Duration = Duration::from_secs(30);
-const LINGER_QUIET: Duration = Duration::from_secs(5);
 
 /// The same in all for a client whose connection there is no room for.
 const SHED_LINGER: Duration = Duration::from_secs(1);
@@ -95,6 +91,10 @@ pub(super) async fn serve(begin: Pin<Box<impl Future<Output = Option<Box<Convers
     };
     let Conversation { client, link, .. } = &mut *conversation;
     client.worker.buffers.forget(&mut link.wire.input);
+    if client.worker.is_draining() && last != Next::Reset {
+        // Who is the last one ends the process.
+        Box::pin(sent(|| link.wire.stream.is_sent())).await;
+    }
     match last {
         Next::Linger => Box::pin(linger(client, link)).await,
         Next::Reset => {

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -13,6 +14,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use h2::Reason;
 
 use super::client::{Client, DRAIN_IDLE};
+use super::farewell::{LINGER, sent};
 use crate::http1::buffer::Buffer;
 use crate::http1::stream::Stream;
 use crate::http2::connection::Connection;
@@ -31,8 +33,9 @@ const REQUESTS_MAX: u64 = 10_000;
 /// client that goes on after them does not listen.
 const REQUESTS_ON_THEIR_WAY: u64 = 1_000;
 
-/// How long the last words to a client may take, and how long what it still sends is read then:
-/// bytes that nobody reads make the kernel reset the connection, which can overtake them.
+/// How long the last words to a client may take, and how long it may be silent then while what it
+/// still sends is read: bytes that nobody reads make the kernel reset the connection, which can
+/// overtake them.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// How long a stream whose request is not whole is left as it is after its response. Then it is reset
@@ -86,12 +89,36 @@ pub(crate) async fn serve(client: &Client, stream: Stream, before: Buffer) {
     poll_fn(|cx| serving.poll(&mut streams, guarded, cx)).await;
     // Streams that are left were reset, and see it. Meanwhile the client reads the last words. The
     // time being over is an end like another.
-    let farewell = tokio::time::timeout(FAREWELL, poll_fn(|cx| connection.poll_farewell(cx)));
+    let farewell = farewell(client, &connection, serving.is_well());
     let streams = tokio::time::timeout(FAREWELL, streams.map(drop).collect::<()>());
     let (farewell, _) = tokio::join!(farewell, streams);
-    if let Ok(Err(error)) = farewell {
+    if let Err(error) = farewell {
         tracing::debug!(%error, "a connection did not end well");
     }
+}
+
+/// Has the client read all that it was sent, and drops what it still sends. `is_well`: it has broken
+/// nothing, and is given time.
+async fn farewell(client: &Client, connection: &Connection, is_well: bool) -> io::Result<()> {
+    if is_well {
+        sent(|| connection.is_sent()).await;
+    }
+    // Whoever does not hear that the process ends should not keep it.
+    let all = match is_well && !client.worker.is_draining() {
+        true => LINGER,
+        false => FAREWELL,
+    };
+    let ended = tokio::time::timeout(all, async {
+        loop {
+            let read = poll_fn(|cx| connection.poll_farewell(cx));
+            match tokio::time::timeout(FAREWELL, read).await {
+                Ok(Ok(0)) | Err(_) => return Ok(()),
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => return Err(error),
+            }
+        }
+    });
+    ended.await.unwrap_or(Ok(()))
 }
 
 /// How far a connection is from its end.
@@ -111,6 +138,8 @@ struct Serving<'c> {
     streams: Rc<Streams>,
     requests: u64,
     end: End,
+    /// Why the last words are said, if they are said before the end.
+    reason: Reason,
 }
 
 impl<'c> Serving<'c> {
@@ -123,7 +152,13 @@ impl<'c> Serving<'c> {
             streams,
             requests: 0,
             end: End::Open,
+            reason: Reason::NO_ERROR,
         }
+    }
+
+    /// The client has broken nothing.
+    fn is_well(&self) -> bool {
+        self.reason == Reason::NO_ERROR
     }
 
     /// Leads the streams and the connection on. Ready at the end of the connection. `exchange` makes
@@ -237,6 +272,7 @@ impl<'c> Serving<'c> {
 
     fn end_now(&mut self, reason: Reason) {
         self.end = End::Now;
+        self.reason = reason;
         self.streams.ended.set(self.client.worker.timers.now());
         self.connection.end(reason);
     }
@@ -256,6 +292,12 @@ impl<'c> Serving<'c> {
             return Duration::ZERO;
         }
         let mut since = self.streams.ended.get();
+        if self.end != End::Now
+            && let Some(drain) = self.client.worker.draining_since()
+        {
+            // A request may be on its way to a connection that was idle before.
+            since = since.max(drain);
+        }
         if self.end != End::Now && self.connection.is_busy() {
             // The rest of a response is on its way to a client that reads.
             since = since.max(self.connection.wrote());

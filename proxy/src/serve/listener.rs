@@ -67,6 +67,9 @@ impl Bound {
     /// # Errors
     /// If another process has come to listen there since the address was taken.
     pub(crate) fn listen(self) -> io::Result<Vec<TcpListener>> {
+        // Another process may have taken the address meanwhile to share it; if it listens, this
+        // fails. Those two steps have nothing between them that takes time.
+        socket(self.address)?.bind(&self.address.into())?;
         let listen = |socket: Socket| {
             socket.set_nonblocking(true)?;
             socket.listen(BACKLOG)?;
@@ -240,7 +243,11 @@ fn place(worker: &Rc<Worker>, id: ListenerId, stream: tokio::net::TcpStream, pee
         return;
     };
     match stream.into_std() {
-        Ok(stream) => permit.send(Order::Serve(id, stream, peer)),
+        Ok(stream) => {
+            // At once: a worker that stands still would be the least busy one for all that come.
+            other.connections.add();
+            permit.send(Order::Serve(id, stream, peer));
+        }
         Err(error) => tracing::warn!(%error, "a connection was lost between two workers"),
     }
 }
@@ -276,12 +283,14 @@ mod tests {
         std::thread::scope(|scope| {
             let client = || {
                 let mut tried = 0;
-                while !stop.load(Ordering::Relaxed) {
+                loop {
                     let refused = TcpStream::connect(at).expect_err("refused");
                     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
                     tried += 1;
+                    if stop.load(Ordering::Relaxed) {
+                        return tried;
+                    }
                 }
-                tried
             };
             let clients = [scope.spawn(client), scope.spawn(client)];
             for _ in 0..10_000 {
@@ -292,6 +301,15 @@ mod tests {
                 assert!(client.join().expect("nobody was connected") > 0);
             }
         });
+    }
+
+    #[test]
+    fn of_two_that_take_an_address_at_a_time_one_listens() {
+        let one = bind(address(7), 1).expect("bound");
+        let two = bind(one.address, 1).expect("nobody listens yet");
+        let _one = one.listen().expect("listening");
+        let error = two.listen().expect_err("refused, though both would share");
+        assert_eq!(error.kind(), ErrorKind::AddrInUse);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(crate) enum Order {
     Unlisten(ListenerId),
     /// Say that all orders before this one are done.
     Answer(oneshot::Sender<()>),
-    /// Serve a connection that another worker accepted.
+    /// Serve a connection that another worker accepted, and added to this one's load.
     Serve(ListenerId, TcpStream, SocketAddr),
     /// Note that of requests from now on.
     Record(Box<Settings>),
@@ -236,11 +236,21 @@ impl Worker {
         stream: tokio::net::TcpStream,
         peer: SocketAddr,
     ) {
+        self.load().add();
+        self.serve_counted(Counted::new(Rc::clone(self)), listener, stream, peer);
+    }
+
+    fn serve_counted(
+        self: &Rc<Self>,
+        counted: Counted,
+        listener: ListenerId,
+        stream: tokio::net::TcpStream,
+        peer: SocketAddr,
+    ) {
         let Some(agreed) = self.shared.load().listener(listener).cloned() else {
             tracing::error!(%peer, "a connection of a listener that is not known");
             return;
         };
-        let counted = Counted::new(Rc::clone(self));
         let begin = connection::begin(counted, listener, agreed, stream, peer);
         // The task is the connection: what was around it would hold its arguments once more.
         tokio::task::spawn_local(connection::serve(Box::pin(begin)));
@@ -254,8 +264,8 @@ pub(super) struct Counted {
 }
 
 impl Counted {
+    /// Takes over what was added to the worker's load.
     fn new(worker: Rc<Worker>) -> Self {
-        worker.load().add();
         Self {
             worker,
             place: Place::default(),
@@ -413,10 +423,13 @@ fn obey(worker: &Rc<Worker>, accepting: &mut Accepting, order: Order) {
         }
         // Whoever is gone does not want to know any more.
         Order::Answer(reply) => reply.send(()).unwrap_or_default(),
-        Order::Serve(id, stream, peer) => match tokio::net::TcpStream::from_std(stream) {
-            Ok(stream) => worker.serve(id, stream, peer),
-            Err(error) => tracing::error!(%error, "a connection from another worker is lost"),
-        },
+        Order::Serve(id, stream, peer) => {
+            let counted = Counted::new(Rc::clone(worker));
+            match tokio::net::TcpStream::from_std(stream) {
+                Ok(stream) => worker.serve_counted(counted, id, stream, peer),
+                Err(error) => tracing::error!(%error, "a connection from another worker is lost"),
+            }
+        }
         Order::Record(settings) => worker.recorder.set(*settings),
         Order::Recall(about, most, reply) => {
             // Whoever is gone does not want to know any more.

@@ -184,6 +184,8 @@ impl Lines {
                     }
                     return Ok(line.stream(local, now()));
                 }
+                // Whoever trusts the target asks it.
+                Err(AttemptError::Doubtful) => return Err(AttemptError::Doubtful),
                 Err(error) => {
                     let mut failed = lines.failed.borrow_mut();
                     failed.0 += 1;
