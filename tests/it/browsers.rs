@@ -2,6 +2,7 @@
 //! the library ws. Left out, with a word, where the programs are not installed.
 
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use longshore_tests::balancer::{fixed, start};
 use longshore_tests::certificates::{Folder, Key};
@@ -9,12 +10,17 @@ use longshore_tests::origin::{Origin, read, response};
 use longshore_tests::python::Peer;
 use longshore_tests::{websocket, within};
 
+const LIMIT: Duration = Duration::from_secs(120);
+
 /// What a program prints. None if it is not installed.
 async fn output(program: &'static str, arguments: Vec<String>) -> Option<String> {
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null());
     let run = tokio::task::spawn_blocking(move || command.output());
-    match within(program, run).await.expect("no panic") {
+    // Long: it may start for the first time, beside tests that leave it little of the machine.
+    let run = tokio::time::timeout(LIMIT, run).await;
+    let run = run.unwrap_or_else(|_| panic!("{program} does not end within {LIMIT:?}"));
+    match run.expect("no panic") {
         Ok(output) => {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let (out, err) = (text(&output.stdout), text(&output.stderr));

@@ -13,6 +13,9 @@ use longshore_tests::wire::Wire;
 
 const NO_CHECK: &str = "health_check: {enabled: false}";
 
+/// Two ticks of the clocks of workers: what is so far apart is in the same order for all of them.
+const TICKS: Duration = Duration::from_millis(120);
+
 /// An address that refuses connections: bound, but not listening, so that nobody else gets it.
 fn refusing() -> (socket2::Socket, SocketAddr) {
     let socket =
@@ -133,11 +136,18 @@ async fn resets_in_a_row_take_a_target_out_over_all_workers_and_a_success_betwee
     let balancer = start(&fixed(&[bad.address, good.address], &group, top)).await;
     for round in 0..12 {
         // Four failures, and one success.
-        mood.store(if round % 5 == 4 { 200 } else { 0 }, Ordering::Relaxed);
+        let succeeds = round % 5 == 4;
+        mood.store(if succeeds { 200 } else { 0 }, Ordering::Relaxed);
+        if succeeds {
+            tokio::time::sleep(TICKS).await;
+        }
         let before = bad.seen().len();
         while bad.seen().len() == before {
             let mut client = Wire::connect(balancer.address()).await;
             assert_eq!(client.get("/").await.status(), 200);
+        }
+        if succeeds {
+            tokio::time::sleep(TICKS).await;
         }
     }
     assert!(ejection(&balancer, bad.address).await.is_none());
@@ -319,7 +329,7 @@ async fn one_slow_check_does_not_cut_a_target_that_answers_requests_and_the_seco
         .await
     };
     let other = Origin::ok("other").await;
-    let group = "health_check: {interval: 1s, timeout: 300ms, unhealthy_threshold: 1}";
+    let group = "health_check: {interval: 1s, timeout: 900ms, unhealthy_threshold: 1}";
     let balancer = start(&fixed(&[origin.address, other.address], group, "")).await;
     balancer.wait_for("healthy", 2).await;
     let mut client = Wire::connect(balancer.address()).await;

@@ -1,13 +1,13 @@
 //! HAProxy as the other side of the PROXY protocol, in both directions. Without it on the machine
 //! these are left out, and say so.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use longshore_tests::balancer::{fixed, start};
 use longshore_tests::origin::Origin;
-use longshore_tests::process::{Killed, TempFile};
+use longshore_tests::process::{Killed, TempFile, free_port};
 use longshore_tests::wire::Wire;
 use longshore_tests::{eventually, within};
 use tokio::net::{TcpSocket, TcpStream};
@@ -53,12 +53,6 @@ fn executable() -> Option<PathBuf> {
         println!("left out: there is no {}", found.display());
     }
     found.exists().then_some(found)
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("bound");
-    socket.local_addr().expect("bound").port()
 }
 
 async fn connect(port: u16) -> (Wire, SocketAddr) {

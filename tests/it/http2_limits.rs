@@ -561,8 +561,8 @@ async fn floods_leave_memory_flat_and_other_clients_unharmed() {
 async fn an_idle_connection_ends_and_pings_do_not_keep_it() {
     let origin = Origin::ok("x").await;
     let running = before(&origin, "load_balancer: {idle_timeout: 1}").await;
-    let mut client = Frames::connect(running.address(), &[]).await;
     let begun = std::time::Instant::now();
+    let mut client = Frames::connect(running.address(), &[]).await;
     // The time is what is tested: one second, asked every tenth of it.
     let code = within("the end", async {
         loop {

@@ -74,8 +74,8 @@ async fn an_idle_connection_is_closed_after_the_idle_timeout_and_not_before() {
     ))
     .await;
     let mut client = Wire::connect(balancer.address()).await;
-    assert_eq!(client.get("/").await.status(), 200);
     let began = Instant::now();
+    assert_eq!(client.get("/").await.status(), 200);
     assert!(within("the end", client.rest()).await.is_empty());
     assert!(
         began.elapsed() >= Duration::from_millis(950),
@@ -140,7 +140,7 @@ async fn a_slow_but_steady_upload_is_not_cut_by_the_idle_timeout() {
     let balancer = start(&fixed(
         &[origin.address],
         NO_CHECK,
-        "load_balancer: {idle_timeout: 1}",
+        "load_balancer: {idle_timeout: 2}",
     ))
     .await;
     let mut client = Wire::connect(balancer.address()).await;
@@ -149,7 +149,7 @@ async fn a_slow_but_steady_upload_is_not_cut_by_the_idle_timeout() {
         .await;
     for _ in 0..10 {
         // The pace of the client, not a wait for the balancer.
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         client.send("x").await;
     }
     assert_eq!(within("an answer", client.response()).await.status(), 200);
@@ -304,20 +304,20 @@ async fn out_of_file_descriptors_it_neither_dies_nor_spins_and_recovers() {
 async fn the_wait_for_a_response_counts_from_the_end_of_the_upload() {
     let origin = Origin::raw(|mut wire| async move {
         read(&mut wire).await;
-        // The target's own work, a little less than the limit.
-        tokio::time::sleep(Duration::from_millis(700)).await;
+        // The target's own work: less than the limit, and with the upload more.
+        tokio::time::sleep(Duration::from_millis(1_000)).await;
         wire.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
             .await;
     })
     .await;
-    let top = "load_balancer: {idle_timeout: 1}";
+    let top = "load_balancer: {idle_timeout: 2}";
     let balancer = start(&fixed(&[origin.address], NO_CHECK, top)).await;
     let mut client = Wire::connect(balancer.address()).await;
     client
         .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
         .await;
     for _ in 0..4 {
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(Duration::from_millis(400)).await;
         client.send("x").await;
     }
     assert_eq!(within("a response", client.response()).await.status(), 200);
@@ -350,11 +350,11 @@ async fn empty_lines_after_a_request_are_no_request() {
     let top = "load_balancer: {request_header_timeout: 1, idle_timeout: 2}";
     let balancer = start(&fixed(&[origin.address], NO_CHECK, top)).await;
     let mut client = Wire::connect(balancer.address()).await;
+    let began = Instant::now();
     client
         .send("GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\n\r\n")
         .await;
     assert_eq!(within("a response", client.response()).await.status(), 200);
-    let began = Instant::now();
     let rest = within("the end", client.rest()).await;
     assert!(rest.is_empty(), "{:?}", String::from_utf8_lossy(&rest));
     assert!(began.elapsed() >= Duration::from_millis(1_900));

@@ -479,7 +479,7 @@ async fn metric(balancer: &Running, name: &str) -> u64 {
 async fn a_second_target_is_asked_when_the_first_is_slow_and_the_slow_connection_is_closed() {
     let slow = mute().await;
     let good = Origin::ok("good").await;
-    let keys = group("retry: {hedge_after: 50ms, body_buffer: 1000}");
+    let keys = group("retry: {hedge_after: 1s, body_buffer: 1000}");
     let balancer = start(&fixed(&[slow.address, good.address], &keys, ADMIN)).await;
     let mut client = Wire::connect(balancer.address()).await;
     for _ in 0..4 {
@@ -513,7 +513,7 @@ async fn a_second_target_is_asked_when_the_first_is_slow_and_the_slow_connection
 async fn what_may_not_be_done_twice_is_not_asked_of_two_targets() {
     let slow = mute().await;
     let good = Origin::ok("good").await;
-    let keys = group("retry: {hedge_after: 20ms}\ntimeouts: {response_header: 300ms}");
+    let keys = group("retry: {hedge_after: 20ms}\ntimeouts: {response_header: 2s}");
     let balancer = start(&fixed(&[slow.address, good.address], &keys, ADMIN)).await;
     let mut answers = Vec::new();
     for _ in 0..2 {
@@ -575,7 +575,7 @@ async fn second_targets_are_asked_within_the_budget() {
     let slow = mute().await;
     let good = Origin::ok("good").await;
     let keys = group(
-        "retry: {hedge_after: 20ms}\nretry_budget: {percent: 0, min_per_second: 0}\ntimeouts: {response_header: 200ms}",
+        "retry: {hedge_after: 1s}\nretry_budget: {percent: 0, min_per_second: 0}\ntimeouts: {response_header: 2s}",
     );
     let balancer = start(&fixed(&[slow.address, good.address], &keys, ADMIN)).await;
     let mut statuses = Vec::new();

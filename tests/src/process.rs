@@ -1,12 +1,11 @@
 //! The `longshore` command as a process of its own.
 
-use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::DEADLINE;
@@ -111,23 +110,28 @@ impl Drop for Kept {
     }
 }
 
-/// A free port, which no other call in this process gets. The kernel does not give it to others at
-/// once, so that the process that is told to use it finds it free.
+/// A free port, which no other call in this process gets, and which the kernel gives to nobody.
 ///
 /// # Panics
 /// If there is none.
 #[must_use]
 pub fn free_port() -> u16 {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
-        let port = socket.local_addr().expect("bound").port();
-        if given.insert(port) {
+        let number = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
+        // Not where a run before this one began, whose connections may still be closing.
+        let port = PORTS.start + (std::process::id() * 101 + number) % (PORTS.end - PORTS.start);
+        let port = u16::try_from(port).expect("below 65,536");
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }
 }
+
+/// What [`free_port`] chooses from: below `net.ipv4.ip_local_port_range` as Linux has it. It may be
+/// some time until whoever asked binds one, or it shall stay free, while tests beside this one have
+/// the kernel choose theirs.
+const PORTS: std::ops::Range<u32> = 10_000..32_000;
 
 /// A child process, killed when dropped.
 pub struct Killed(pub Child);
