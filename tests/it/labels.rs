@@ -1,6 +1,7 @@
 //! Groups and rules that labels of containers make, on ECS and Docker.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use longshore::control::view::{GroupView, LabelsView};
 use longshore_discovery::ecs::Aws;
@@ -159,7 +160,9 @@ async fn a_service_with_labels_gets_traffic_by_its_rules_and_loses_them_with_its
 #[tokio::test]
 async fn a_new_revision_moves_a_rule_while_no_request_of_either_host_is_lost() {
     let cluster = Cluster::start().await;
-    // Its tasks end at SIGTERM, all at once, up to a second before the source is asked again.
+    // They go on for longer than it takes until the source is asked again, as all that serve should:
+    // three that end at one moment may all cut one request short, and a fourth is not asked.
+    cluster.tasks.set_grace("shop", Duration::from_secs(4));
     serve(
         &cluster,
         "shop",
@@ -442,6 +445,76 @@ async fn labelled_containers_of_docker_get_traffic_and_leave_with_their_last_one
     let subject = refused(&balancer, "ports of Docker have no names").await;
     assert!(subject.starts_with("bad-"), "{subject}");
     assert_eq!(ask(&mut client, "b.example").await.text(), "2");
+}
+
+/// A container of the service `web` of the project `shop`.
+fn of_shop() -> BTreeMap<String, String> {
+    docker_labels(&[
+        ("longshore.enable", "true"),
+        ("longshore.port", "8080"),
+        ("longshore.rule.host_header", "a.example"),
+        ("com.docker.compose.service", "web"),
+        ("com.docker.compose.project", "shop"),
+    ])
+}
+
+/// Two engines with a container of one service each, and a balancer before both.
+async fn two_engines(every: &str, targets: &[Origin; 2]) -> ([DockerEngine; 2], Running) {
+    let engines = [DockerEngine::start().await, DockerEngine::start().await];
+    let mut blocks = String::new();
+    for ((name, engine), target) in ["one", "two"].iter().zip(&engines).zip(targets) {
+        let ports = [(8080, target.address.port())];
+        engine.run_labelled("web", of_shop(), &ports, None);
+        let endpoint = engine.endpoint();
+        blocks.push_str(&format!(
+            "  - {{name: {name}, docker: {{endpoint: '{endpoint}', poll_interval: {every}}}, listeners: [web]}}\n"
+        ));
+    }
+    let text = text("docker: {}", "");
+    let head = text.split("  - {name: prod").next().expect("a head");
+    let balancer = balancer::start(&format!("{head}{blocks}")).await;
+    healthy(&balancer, "web-shop", 2).await;
+    (engines, balancer)
+}
+
+#[tokio::test]
+async fn a_group_of_two_sources_is_stale_while_one_of_them_is() {
+    let targets = [Origin::ok("1").await, Origin::ok("2").await];
+    let (mut engines, balancer) = two_engines("1s", &targets).await;
+    engines[1].stop();
+    let state = async || healthy(&balancer, "web-shop", 2).await.discovery;
+    eventually("one source fails", async || {
+        (state().await == "stale").then_some(())
+    })
+    .await;
+    let (_, before) = engines[0].lists();
+    eventually("the other one answers several times", async || {
+        assert_eq!(state().await, "stale");
+        (engines[0].lists().1 >= before + 3).then_some(())
+    })
+    .await;
+    engines[1].resume();
+    eventually("both answer", async || {
+        (state().await == "fresh").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn all_sources_of_a_group_are_asked_when_its_targets_are_lost() {
+    let targets = [Origin::ok("1").await, Origin::ok("2").await];
+    let (engines, balancer) = two_engines("60s", &targets).await;
+    let mut client = Wire::connect(balancer.address()).await;
+    assert_eq!(ask(&mut client, "a.example").await.status(), 200);
+    let before = engines.each_ref().map(|engine| engine.lists().0);
+    drop(targets);
+    // More than the one that a new subscription to events brings.
+    eventually("looks at both, long before their time", async || {
+        ask(&mut client, "a.example").await;
+        let lists = engines.each_ref().map(|engine| engine.lists().0);
+        (lists[0] >= before[0] + 3 && lists[1] >= before[1] + 3).then_some(())
+    })
+    .await;
 }
 
 #[test]

@@ -390,7 +390,8 @@ impl Controller {
     /// How to ask a group's source for a look before its time.
     pub(super) fn look_now(&self, id: GroupId) -> Option<Arc<Notify>> {
         let labels = self.labels.get(&id).map(|source| &source.look_now);
-        let group = self.groups.get(&id).map(|group| &group.look_now);
+        let group = self.groups.get(&id);
+        let group = group.and_then(|group| group.look_now.first());
         labels.or(group).map(Arc::clone)
     }
 
@@ -443,7 +444,7 @@ impl Controller {
                 cursors: Arc::new(Cursors::new(self.workers)),
                 unhealthy_routing: Arc::new(PerWorker::new(self.workers)),
                 ledger: Arc::new(Sides::new(self.workers)),
-                look_now: Arc::default(),
+                look_now: [Arc::default()].into(),
                 admission: Arc::new(Admission::new(self.workers)),
                 budget: Group::new_budget(&config.retry_budget),
                 budget_seen: 0,

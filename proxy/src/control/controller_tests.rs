@@ -98,6 +98,18 @@ fn the_younger_task_has_the_address_in_whatever_order_they_are_told() {
 }
 
 #[test]
+fn a_container_that_one_source_knows_by_its_former_name_is_a_target_for_both() {
+    let (mut controller, now) = controller("enabled: false");
+    let mut renamed = target(1, 1000, 5);
+    renamed.key.container = "other".into();
+    set(&mut controller, 0, vec![target(1, 1000, 5)], now);
+    set(&mut controller, 1, vec![renamed], now);
+    let snapshot = controller.snapshot().expect("changed");
+    assert_eq!(pickable(&snapshot, 0), names(&[1]));
+    assert_eq!(pickable(&snapshot, 1), names(&[1]));
+}
+
+#[test]
 fn a_task_that_lost_its_address_is_a_target_again_at_another_one() {
     let (mut controller, now) = controller("enabled: false");
     set(&mut controller, 0, vec![target(1, 1000, 5)], now);

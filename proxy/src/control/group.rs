@@ -64,7 +64,8 @@ pub(super) struct Group {
     pub(super) unhealthy_routing: Arc<PerWorker>,
     /// What is counted of its requests.
     pub(super) ledger: Arc<Sides<GroupSide>>,
-    pub(super) look_now: Arc<Notify>,
+    /// One for each source: labels of several may make a group.
+    pub(super) look_now: Box<[Arc<Notify>]>,
     pub(super) admission: Arc<Admission>,
     pub(super) budget: Arc<Budget>,
     /// Requests of its targets as of the latest look.
@@ -255,7 +256,7 @@ impl Group {
             picker,
             hash: self.config.hash_policy.as_ref().map(HashKey::new),
             proxy_protocol: self.config.proxy_protocol,
-            look_now: Arc::clone(&self.look_now),
+            look_now: self.look_now.clone(),
             can_confirm: self.source.error.is_none(),
             is_discovered: self.config.discovery.is_some() || self.by_labels,
             outliers: outlier::limits(&self.config.outlier_detection),

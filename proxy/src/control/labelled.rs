@@ -1,6 +1,6 @@
 //! Groups and rules that labels of containers make: how they come, change and leave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use longshore_config::{Config, LabelDiscovery};
 use longshore_discovery::{Problem, Target, Update};
 use tokio::sync::Notify;
 
-use super::arbiter::{self, Offers};
+use super::arbiter::{self, Made, Offers};
 use super::compile;
 use super::controller::{Controller, Effect};
 use super::group::Source;
@@ -170,11 +170,12 @@ impl Controller {
             .groups
             .values()
             .map(|made| {
-                let first = made.members.first().map(|(source, _)| *source);
-                (made.config.clone(), first)
+                let sources = self.sources(made).into_iter();
+                let look_now: Box<[_]> = sources.map(|it| Arc::clone(&it.look_now)).collect();
+                (made.config.clone(), look_now)
             })
             .collect();
-        for (config, source) in made {
+        for (config, look_now) in made {
             let known = self.group_named(&config.name);
             let id = match known {
                 Some(id) => {
@@ -192,10 +193,17 @@ impl Controller {
                     id
                 }
             };
-            let look_now = source.and_then(|source| self.look_now(source));
-            if let (Some(group), Some(look_now)) = (self.groups.get_mut(&id), look_now) {
+            if let Some(group) = self.groups.get_mut(&id) {
                 group.by_labels = true;
-                group.look_now = look_now;
+                if !group
+                    .look_now
+                    .iter()
+                    .map(Arc::as_ptr)
+                    .eq(look_now.iter().map(Arc::as_ptr))
+                {
+                    group.look_now = look_now;
+                    self.stale.insert(id);
+                }
             }
         }
         let groups = self.groups.iter();
@@ -262,31 +270,38 @@ impl Controller {
             .collect()
     }
 
-    /// Tells the groups of a source how it is.
+    /// The sources that have a part in a group, each once.
+    fn sources(&self, made: &Made) -> Vec<&LabelSource> {
+        let ids: BTreeSet<GroupId> = made.members.iter().map(|(source, _)| *source).collect();
+        let sources = ids.iter().filter_map(|id| self.labels.get(id));
+        sources.collect()
+    }
+
+    /// Tells the groups of a source how their sources are: as the worst of them is.
     fn tell_groups(&mut self, id: GroupId, failed: bool) {
-        let Some(source) = self.labels.get(&id) else {
-            return;
-        };
-        let (error, answered) = (source.source.error.clone(), source.source.answered);
-        let names: Vec<&String> = self
-            .verdict
-            .groups
-            .iter()
-            .filter(|(_, made)| made.members.iter().any(|(member, _)| *member == id))
-            .map(|(name, _)| name)
+        let groups = self.verdict.groups.iter();
+        let concerned =
+            groups.filter(|(_, made)| made.members.iter().any(|(member, _)| *member == id));
+        let told: BTreeMap<&str, _> = concerned
+            .map(|(name, made)| {
+                let sources = self.sources(made);
+                let error = sources.iter().find_map(|it| it.source.error.clone());
+                let answered = sources.iter().filter_map(|it| it.source.answered).min();
+                (&**name, (error, answered))
+            })
             .collect();
         for group in self.groups.iter_mut() {
             let (id, group) = group;
-            if !group.by_labels || !names.iter().any(|name| **name == *group.name) {
+            let Some((error, answered)) = told.get(&*group.name).filter(|_| group.by_labels) else {
                 continue;
-            }
+            };
             if group.source.error.is_some() != error.is_some() {
                 self.stale.insert(*id);
             }
             group.source.failures += u64::from(failed);
-            group.source.error.clone_from(&error);
+            group.source.error.clone_from(error);
             if !failed {
-                group.source.answered = answered;
+                group.source.answered = *answered;
             }
         }
     }

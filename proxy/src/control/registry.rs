@@ -85,11 +85,11 @@ impl Addresses {
     }
 
     /// The members at an address that are not this target. The same target may be in several
-    /// groups.
+    /// groups, and a container may have been renamed since one of their sources saw it first.
     pub(super) fn others(&self, address: SocketAddr, key: &TargetKey) -> Vec<(GroupId, TargetKey)> {
         let holders = self.0.get(&address).into_iter().flatten();
         holders
-            .filter(|(_, holder)| holder != key)
+            .filter(|(_, holder)| (&holder.task, holder.port) != (&key.task, key.port))
             .cloned()
             .collect()
     }

@@ -182,7 +182,9 @@ pub(super) async fn wait_for_target(client: &Client, group: GroupId, attempts: &
                 .load()
                 .group(group)
                 .is_none_or(|group| {
-                    group.look_now.notify_one();
+                    for source in &group.look_now {
+                        source.notify_one();
+                    }
                     (group.candidates.is_empty() && group.empty == Reason::NoTargets)
                         || (!group.can_confirm && !group.candidates.is_empty())
                         || group.candidates.iter().any(|endpoint| {

@@ -89,7 +89,8 @@ pub(crate) async fn serve(client: &Client, stream: Stream, before: Buffer) {
     poll_fn(|cx| serving.poll(&mut streams, guarded, cx)).await;
     // Streams that are left were reset, and see it. Meanwhile the client reads the last words. The
     // time being over is an end like another.
-    let farewell = farewell(client, &connection, serving.is_well());
+    // In a box, as connections have no room for it before.
+    let farewell = Box::pin(farewell(client, &connection, serving.is_well()));
     let streams = tokio::time::timeout(FAREWELL, streams.map(drop).collect::<()>());
     let (farewell, _) = tokio::join!(farewell, streams);
     if let Err(error) = farewell {

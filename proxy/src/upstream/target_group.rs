@@ -46,8 +46,8 @@ pub struct TargetGroup {
     pub proxy_protocol: Option<ProxyProtocol>,
     /// What its targets speak.
     pub protocol_version: ProtocolVersion,
-    /// Asks the group's source for a look at the world before its time.
-    pub look_now: Arc<Notify>,
+    /// Asks the group's sources for a look at the world before its time.
+    pub look_now: Box<[Arc<Notify>]>,
     /// The source answers, so that a look will tell something.
     pub can_confirm: bool,
     /// A source tells of its targets, and may know of others by now.
