@@ -88,8 +88,7 @@ pub(crate) async fn serve(client: &Client, stream: Stream, before: Buffer) {
     let mut serving = Serving::new(client, &connection);
     poll_fn(|cx| serving.poll(&mut streams, guarded, cx)).await;
     // Streams that are left were reset, and see it. Meanwhile the client reads the last words. The
-    // time being over is an end like another.
-    // In a box, as connections have no room for it before.
+    // time being over is an end like another. In a box: connections need no room for it before.
     let farewell = Box::pin(farewell(client, &connection, serving.is_well()));
     let streams = tokio::time::timeout(FAREWELL, streams.map(drop).collect::<()>());
     let (farewell, _) = tokio::join!(farewell, streams);
@@ -241,6 +240,8 @@ impl<'c> Serving<'c> {
         let enough = self.requests >= REQUESTS_MAX || worker.shared.crowd.sheds_requests();
         if self.end == End::Open && (enough || self.client.is_to_go()) {
             self.end = End::Announced;
+            // However long it was idle before: a request may be on its way.
+            self.streams.ended.set(worker.timers.now());
             self.connection.announce_end();
             return Poll::Ready(true);
         }
@@ -293,12 +294,6 @@ impl<'c> Serving<'c> {
             return Duration::ZERO;
         }
         let mut since = self.streams.ended.get();
-        if self.end != End::Now
-            && let Some(drain) = self.client.worker.draining_since()
-        {
-            // A request may be on its way to a connection that was idle before.
-            since = since.max(drain);
-        }
         if self.end != End::Now && self.connection.is_busy() {
             // The rest of a response is on its way to a client that reads.
             since = since.max(self.connection.wrote());
