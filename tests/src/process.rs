@@ -117,7 +117,7 @@ impl Drop for Kept {
 #[must_use]
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
+    for _ in PORTS {
         let number = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
         // Not where a run before this one began, whose connections may still be closing.
         let port = PORTS.start + (std::process::id() * 101 + number) % (PORTS.end - PORTS.start);
@@ -126,6 +126,7 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
+    panic!("no port of {PORTS:?} is free");
 }
 
 /// What [`free_port`] chooses from: below `net.ipv4.ip_local_port_range` as Linux has it. It may be
