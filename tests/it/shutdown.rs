@@ -78,12 +78,12 @@ async fn the_drain_timeout_ends_what_does_not_finish() {
     process.signal("TERM");
     process.wait_for_line("drain timeout");
     assert!(process.wait().success());
-    // It is in the log as one without an answer.
+    // It is in the log as one without an answer, and that is not laid to the client.
     let lines = std::fs::read_to_string(log.path()).expect("there");
     let line: serde_json::Value = serde_json::from_str(&lines).expect("one line");
     assert_eq!(
-        (&line["status"], &line["whole"]),
-        (&460.into(), &false.into())
+        (&line["status"], &line["reason"], &line["whole"]),
+        (&503.into(), &"drain_timeout".into(), &false.into())
     );
 }
 

@@ -246,13 +246,12 @@ impl<'c> Outcome<'c> {
         if let Some(reason) = self.reason {
             metrics.answered(reason);
         }
-        match self.status {
-            Some(status) => metrics.responded(status),
-            None => metrics.client_aborts.add(1),
+        if let Some(status) = self.status {
+            metrics.responded(status);
         }
         if self.cut_short {
             metrics.responses_cut_short.add(1);
-        } else if self.status.is_some() && !self.complete {
+        } else if !self.complete && !worker.is_over() {
             metrics.client_aborts.add(1);
         }
         let now = clock::now();
@@ -328,12 +327,17 @@ impl Outcome<'_> {
             Matched::Default => Some(None),
             Matched::Rule(priority) => Some(Some(priority)),
         };
-        // ALB's code for a client that left before its response.
-        note.status = status.or(Some(460));
+        let (none, why) = match client.worker.is_over() {
+            true => (503, "drain_timeout"),
+            // ALB's code for a client that left before its response.
+            false => (460, "client_closed"),
+        };
+        note.status = status.or(Some(none));
         note.reason = match (self.reason, status) {
             (Some(reason), _) => Some(reason.name()),
-            (None, None) => Some("client_closed"),
+            (None, None) => Some(why),
             (None, Some(_)) if self.cut_short => Some("response_cut_short"),
+            (None, Some(_)) if !self.complete && client.worker.is_over() => Some(why),
             (None, Some(_)) => None,
         };
         note.target_status = status.filter(|_| self.reason.is_none());

@@ -135,6 +135,8 @@ pub(crate) struct Worker {
     outbox: mpsc::Sender<Message>,
     /// Since when (`Timers::now`) it drains.
     draining: Cell<Option<u64>>,
+    /// Nobody wants it any more, and what it still has to do ends unfinished.
+    over: Cell<bool>,
     /// The date for messages, at most a second old.
     date: Cell<[u8; clock::HTTP_DATE_LEN]>,
     /// When cookies that are set now expire, as a date, at most a second off.
@@ -153,6 +155,11 @@ impl Worker {
 
     pub(crate) fn draining_since(&self) -> Option<u64> {
         self.draining.get()
+    }
+
+    /// Requests that end now are ended by this process, and not by their client.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.get()
     }
 
     /// The date as responses state it.
@@ -332,21 +339,22 @@ pub(crate) fn run(
         peers,
         outbox,
         draining: Cell::new(None),
+        over: Cell::new(false),
         rng: RefCell::new(SmallRng::seed_from_u64(seed.wrapping_add(index as u64))),
     });
     runtime.block_on(async {
         tokio::select! {
-            () = work(worker, inbox) => {}
-            () = dropped(unwanted) => {}
+            () = work(&worker, inbox) => {}
+            () = dropped(unwanted) => worker.over.set(true),
         }
     });
     Ok(())
 }
 
-async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
+async fn work(worker: &Rc<Worker>, Inbox(mut inbox): Inbox) {
     let mut accepting = Accepting::default();
     let reaper = {
-        let worker = Rc::clone(&worker);
+        let worker = Rc::clone(worker);
         tokio::task::spawn_local(async move { worker.pool.reap(&worker.timers).await })
     };
     let mut tick = tokio::time::interval(TICK);
@@ -357,7 +365,7 @@ async fn work(worker: Rc<Worker>, Inbox(mut inbox): Inbox) {
         tokio::select! {
             order = inbox.recv(), if !told_all => match order {
                 None => told_all = true,
-                Some(order) => obey(&worker, &mut accepting, order),
+                Some(order) => obey(worker, &mut accepting, order),
             },
             _ = tick.tick() => {
                 worker.timers.tick();
