@@ -76,6 +76,13 @@ pub struct Claim {
 }
 
 impl Target {
+    /// Nobody else can be at its address while it is: two tasks of ECS share neither a network
+    /// interface nor a port of their host. Of targets that others write down, that is not sure.
+    #[must_use]
+    pub fn holds_address(&self) -> bool {
+        self.shared_port || self.key.task.starts_with("arn:")
+    }
+
     /// Whether two descriptions differ in nothing but the time of their confirmation.
     #[must_use]
     pub fn same_place(&self, other: &Self) -> bool {

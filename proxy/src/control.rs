@@ -8,6 +8,7 @@ mod arbiter;
 pub mod checks;
 pub mod compile;
 pub mod controller;
+mod doubts;
 mod ejection;
 pub(crate) mod figures;
 mod group;

@@ -239,9 +239,9 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
                         continue;
                     }
                 }
-                let (close, group) = (inbound.close, destination.group);
+                let group = destination.group;
                 let relayed = relay(
-                    client, link, response, close, connection, upload, group, &lease, limits,
+                    client, link, response, &inbound, connection, upload, group, &lease, limits,
                     outcome,
                 );
                 return relayed.await;
@@ -416,7 +416,7 @@ async fn unless_gone<T>(
     .await
 }
 
-/// Hands a target's response to the client. `asked_to_close`: the client sends no other request.
+/// Hands a target's response to the client.
 #[allow(
     clippy::too_many_arguments,
     reason = "each is one thing that ends with the response"
@@ -425,7 +425,7 @@ async fn relay(
     client: &Client,
     link: &mut Link,
     mut response: Response,
-    asked_to_close: bool,
+    inbound: &Inbound<'_>,
     mut connection: Box<Connection>,
     upload: &mut Upload,
     group: GroupId,
@@ -441,6 +441,7 @@ async fn relay(
             &mut connection,
             upload,
             &mut response,
+            inbound,
             lease,
             limits,
         ));
@@ -464,7 +465,7 @@ async fn relay(
             }
             match (uploaded, response.close) {
                 (true, false) => Next::Request,
-                (true, true) if asked_to_close && link.wire.input.is_empty() => Next::Close,
+                (true, true) if inbound.close && link.wire.input.is_empty() => Next::Close,
                 // The next request may be on its way already, and nobody would read it.
                 _ => Next::Linger,
             }

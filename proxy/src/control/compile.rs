@@ -28,7 +28,7 @@ use crate::request::transform::{Rewriter, Transforms};
 use crate::upstream::identity::Identity;
 
 /// A listener as requests see it, with `more` rules than its own. `server` is what its answers say
-/// of themselves, `before` what was counted of it.
+/// of themselves; what `before` has counted and remembers goes on.
 #[must_use]
 pub fn listener(
     listener: &config::Listener,
@@ -36,9 +36,10 @@ pub fn listener(
     server: &str,
     group: &dyn Fn(&str) -> Option<GroupId>,
     workers: usize,
-    before: Option<&ListenerLedger>,
+    before: Option<&Listener>,
 ) -> Listener {
-    let rules = rule_table(listener, more, group);
+    let rules = rule_table_after(listener, more, group, before.map(|before| &*before.rules));
+    let before = before.map(|before| &*before.ledger);
     let priorities = rules.rules().iter().map(|rule| rule.priority);
     Listener {
         ledger: Arc::new(ListenerLedger::new(workers, priorities, before)),
@@ -87,7 +88,25 @@ pub fn rule_table(
     more: &[(u64, config::Rule)],
     group: &dyn Fn(&str) -> Option<GroupId>,
 ) -> RuleTable {
-    let policy_of_listener = policy(listener, None, None, group);
+    rule_table_after(listener, more, group, None)
+}
+
+/// The same. Where the settings are as `before`, what was counted and remembered by them goes on:
+/// labels of containers make rules anew at any time, and nobody is to get more attempts by that.
+fn rule_table_after(
+    listener: &config::Listener,
+    more: &[(u64, config::Rule)],
+    group: &dyn Fn(&str) -> Option<GroupId>,
+    before: Option<&RuleTable>,
+) -> RuleTable {
+    let before_of_listener = before.and_then(RuleTable::default_policy);
+    let before: BTreeMap<u64, &Policy> = before
+        .map_or(&[][..], RuleTable::rules)
+        .iter()
+        .filter_map(|rule| Some((rule.priority, &**rule.policy.as_ref()?)))
+        .collect();
+    let known = Kept::new(before_of_listener.map(|policy| &**policy), None);
+    let policy_of_listener = policy(listener, None, None, &known, group);
     let own = listener.rules.iter();
     let own = own.map(|config| (config, rule(listener, config, group)));
     let more = more.iter();
@@ -100,6 +119,10 @@ pub fn rule_table(
                     listener,
                     config.policy.as_ref(),
                     policy_of_listener.as_deref(),
+                    &Kept::new(
+                        before.get(&rule.priority).copied(),
+                        before_of_listener.map(|policy| &**policy),
+                    ),
                     group,
                 ),
                 None => policy_of_listener.clone(),
@@ -110,12 +133,49 @@ pub fn rule_table(
     RuleTable::new(rules, default_action(listener, group)).with_policy(policy_of_listener)
 }
 
+/// What was counted and remembered by the policy of a listener or of a rule.
+struct Kept {
+    rate_limit: Option<Arc<RateLimit>>,
+    basic_auth: Option<Arc<BasicAuth>>,
+}
+
+impl Kept {
+    /// That of `policy`, but for what it has from its listener.
+    fn new(policy: Option<&Policy>, of_listener: Option<&Policy>) -> Self {
+        fn own<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> Option<Arc<T>> {
+            let shared = |one: &Arc<T>| other.is_some_and(|other| Arc::ptr_eq(one, other));
+            one.filter(|one| !shared(one)).cloned()
+        }
+        Self {
+            rate_limit: own(
+                policy.and_then(|policy| policy.rate_limit.as_ref()),
+                of_listener.and_then(|policy| policy.rate_limit.as_ref()),
+            ),
+            basic_auth: own(
+                policy.and_then(|policy| policy.basic_auth.as_ref()),
+                of_listener.and_then(|policy| policy.basic_auth.as_ref()),
+            ),
+        }
+    }
+
+    fn rate_limit(&self, settings: &config::RateLimit) -> Arc<RateLimit> {
+        let known = self.rate_limit.as_ref().filter(|it| it.is_of(settings));
+        known.map_or_else(|| Arc::new(RateLimit::new(settings)), Arc::clone)
+    }
+
+    fn basic_auth(&self, settings: &config::BasicAuth) -> Arc<BasicAuth> {
+        let known = self.basic_auth.as_ref().filter(|it| it.is_of(settings));
+        known.map_or_else(|| Arc::new(BasicAuth::new(settings)), Arc::clone)
+    }
+}
+
 /// What a listener, and a rule with a policy of its own, do to requests and responses. None if
 /// nothing. `own` is the listener's: what it counts and remembers is one for all of its rules.
 fn policy(
     listener: &config::Listener,
     rule: Option<&config::Policy>,
     own: Option<&Policy>,
+    kept: &Kept,
     group: &dyn Fn(&str) -> Option<GroupId>,
 ) -> Option<Arc<Policy>> {
     let base = listener.policy.as_ref();
@@ -146,7 +206,7 @@ fn policy(
             (None, Some(own)) => own.rate_limit.clone(),
             (of_rule, _) => of_rule
                 .or_else(|| base?.rate_limit.as_ref())
-                .map(|limit| Arc::new(RateLimit::new(limit))),
+                .map(|limit| kept.rate_limit(limit)),
         },
         cors: policies()
             .find_map(|policy| policy.cors.as_ref())
@@ -155,7 +215,7 @@ fn policy(
             (None, Some(own)) => own.basic_auth.clone(),
             (of_rule, _) => of_rule
                 .or_else(|| base?.basic_auth.as_ref())
-                .map(|auth| Arc::new(BasicAuth::new(auth))),
+                .map(|auth| kept.basic_auth(auth)),
         },
         body_limit: policies()
             .find_map(|policy| policy.request_body_limit)

@@ -17,7 +17,7 @@ use super::anomaly;
 use super::arbiter::Verdict;
 use super::checks::{CheckId, Checks};
 use super::figures::CheckCounts;
-use super::group::{Group, Source};
+use super::group::{Draining, Group, Source};
 use super::ids::{GroupId, ListenerId};
 use super::labelled::LabelSource;
 use super::outlier::Cause;
@@ -102,6 +102,8 @@ pub struct Controller {
     next_id: u32,
     pub(super) listeners: BTreeMap<ListenerId, Arc<Listener>>,
     pub(super) groups: BTreeMap<GroupId, Group>,
+    /// Targets of groups that are gone, with requests in flight.
+    pub(super) orphans: Vec<Draining>,
     pub(super) addresses: Addresses,
     pub(super) checks: Checks,
     /// Where this process listens: no target can be there.
@@ -122,6 +124,8 @@ pub struct Controller {
     /// When shares that rise are set anew, and when targets are compared.
     next_step: Option<Instant>,
     next_judgement: Option<Instant>,
+    /// When sources are asked again about targets in doubt.
+    pub(super) next_question: Option<Instant>,
 }
 
 impl Controller {
@@ -148,6 +152,7 @@ impl Controller {
             next_id: 0,
             listeners: BTreeMap::new(),
             groups: BTreeMap::new(),
+            orphans: Vec::new(),
             addresses: Addresses::default(),
             checks: Checks::default(),
             own_addresses: BTreeSet::new(),
@@ -160,6 +165,7 @@ impl Controller {
             now: None,
             next_step: None,
             next_judgement: None,
+            next_question: None,
         }
     }
 
@@ -246,7 +252,7 @@ impl Controller {
         }
         // After the others have come: what is checked in the same way by both goes on.
         for id in gone {
-            self.remove_group(id, &mut effects);
+            self.remove_group(id, now, &mut effects);
         }
         let in_use: BTreeSet<&str> = config.groups_in_use().collect();
         for group in self.groups.values_mut() {
@@ -257,7 +263,7 @@ impl Controller {
         self.listener_ids = listener_ids.to_vec();
         self.configure_labels(config, &mut effects);
         self.arbitrate(now, &mut effects);
-        self.distribute(None, now, &mut effects);
+        self.distribute_all(now, &mut effects);
         effects
     }
 
@@ -297,10 +303,13 @@ impl Controller {
                     self.stale.insert(id);
                 }
             }
-            Event::Tick => self.tend_outliers(now),
+            Event::Tick => {
+                self.tend_outliers(now);
+                self.tend_doubts(now);
+            }
         }
         self.end_draining(now);
-        self.end_leaving(&mut effects);
+        self.end_leaving(now, &mut effects);
         self.tend_shares(now);
         effects
     }
@@ -460,19 +469,22 @@ impl Controller {
         id
     }
 
-    pub(super) fn remove_group(&mut self, id: GroupId, effects: &mut Vec<Effect>) {
-        if let Some(group) = self.groups.remove(&id) {
-            effects.push(Effect::Forget(id));
-            for member in group.members.iter() {
-                self.addresses.remove(id, member);
-                // Requests in flight finish; nobody is left to count their time.
-                member
-                    .endpoint
-                    .retire(group.config.deregistration_delay.get());
-                self.checks.leave_all(id, member, effects);
-            }
-            self.stale.insert(id);
+    pub(super) fn remove_group(&mut self, id: GroupId, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(mut group) = self.groups.remove(&id) else {
+            return;
+        };
+        effects.push(Effect::Forget(id));
+        for member in group.members.iter() {
+            self.addresses.remove(id, member);
+            self.checks.leave_all(id, member, effects);
         }
+        // Requests in flight have the time that they would have if only their target left.
+        self.orphans.append(&mut group.draining);
+        let (name, delay) = (group.name, group.config.deregistration_delay.get());
+        let left = group.members.into_iter();
+        self.orphans
+            .extend(left.map(|member| Draining::new(&name, member, delay, now)));
+        self.stale.insert(id);
     }
 
     pub(super) fn reconfigure_group(

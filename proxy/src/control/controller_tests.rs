@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use longshore_discovery::{Target, TargetKey, Update};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -12,6 +13,7 @@ use crate::control::checks::CheckId;
 use crate::control::ids::{GroupId, ListenerId};
 use crate::control::snapshot::Snapshot;
 use crate::control::threshold::Failure;
+use crate::upstream::endpoint::Loss;
 
 const GROUPS: [&str; 2] = ["a", "b"];
 
@@ -180,6 +182,93 @@ fn what_is_in_flight_at_a_target_goes_on_when_it_comes_back_and_ends_when_anothe
     set(&mut controller, 0, vec![], now);
     set(&mut controller, 1, vec![target(2, 1000, 6)], now);
     assert!(endpoint.is_expired(), "its port is another one's");
+}
+
+#[test]
+fn a_task_with_an_interface_of_its_own_loses_its_address_to_a_newcomer_too() {
+    let own = |task, started_at| Target {
+        shared_port: false,
+        ..target(task, 8080, started_at)
+    };
+    let (mut controller, now) = controller("enabled: false");
+    set(&mut controller, 0, vec![own(1, 5)], now);
+    set(&mut controller, 1, vec![own(2, 6)], now);
+    let snapshot = controller.snapshot().expect("changed");
+    assert_eq!(pickable(&snapshot, 0), names(&[]));
+    assert_eq!(pickable(&snapshot, 1), names(&[2]));
+}
+
+#[test]
+fn what_is_in_flight_at_a_group_that_is_gone_ends_with_its_delay() {
+    let (mut controller, now) = controller("enabled: false");
+    set(&mut controller, 1, vec![target(1, 1000, 5)], now);
+    let snapshot = controller.snapshot().expect("changed");
+    let endpoint = snapshot.group(GroupId(1)).expect("the group").candidates[0].clone();
+    endpoint.begin(0, false);
+    let text = "listeners: [{name: l, port: 80, default_action: [{type: forward, target_group: a}]}]
+target_groups: [{name: a, health_check: {enabled: false}, discovery: {ecs: {cluster: c, service: a}}}]
+";
+    let config = longshore_config::parse("test", text, &|_| None).expect("valid");
+    controller.configure(&config, &[ListenerId(0)], now);
+    assert!(endpoint.is_retired() && !endpoint.is_expired());
+    let end = now + Duration::from_secs(10);
+    controller.apply(Event::Tick, end - Duration::from_millis(1));
+    assert!(!endpoint.is_expired());
+    controller.apply(Event::Tick, end);
+    assert!(endpoint.is_expired());
+}
+
+#[test]
+fn a_source_is_asked_as_long_as_one_of_its_targets_is_in_doubt_and_not_more_often_than_it_bears() {
+    let (mut controller, now) = controller("enabled: false");
+    set(&mut controller, 1, vec![target(1, 1000, 5)], now);
+    let snapshot = controller.snapshot().expect("changed");
+    let endpoint = snapshot.group(GroupId(1)).expect("the group").candidates[0].clone();
+    let asked = [0, 1].map(|id| controller.look_now(GroupId(id)).expect("it has one"));
+    let mut ticks = |seconds: u64| {
+        controller.apply(Event::Tick, now + Duration::from_secs(seconds));
+        asked
+            .each_ref()
+            .map(|asked| asked.notified().now_or_never().is_some())
+    };
+    assert_eq!(ticks(0), [false, false]);
+    endpoint.lost_connection(now, Loss::Sudden);
+    assert_eq!(ticks(4), [false, false]);
+    assert_eq!(ticks(5), [false, true]);
+    assert_eq!(ticks(6), [false, false]);
+    assert_eq!(ticks(10), [false, true]);
+    endpoint.confirm(now + Duration::from_secs(10));
+    assert_eq!(ticks(15), [false, false]);
+}
+
+#[test]
+fn the_retry_budget_counts_the_requests_of_those_that_stay_when_others_leave() {
+    let (mut controller, now) = controller("enabled: false");
+    let both = vec![target(1, 1000, 5), target(2, 1001, 5)];
+    set(&mut controller, 0, both.clone(), now);
+    let snapshot = controller.snapshot().expect("changed");
+    let group = snapshot.group(GroupId(0)).expect("the group");
+    let serve = |count: u32, only: Option<u16>| {
+        for endpoint in &group.candidates {
+            let serves = only.is_none_or(|port| endpoint.address.port() == port);
+            for _ in (0..count).filter(|_| serves) {
+                endpoint.begin(0, false);
+                endpoint.end(0, false);
+            }
+        }
+    };
+    let retries = |at: Instant| {
+        let at = clock::micros(at);
+        (0..10_000).filter(|_| group.budget.take(at)).count()
+    };
+    let second = Duration::from_secs(1);
+    serve(5_000, None);
+    controller.apply(Event::Tick, now + 10 * second);
+    set(&mut controller, 0, both[..1].to_vec(), now + 11 * second);
+    serve(5_000, Some(1000));
+    controller.apply(Event::Tick, now + 20 * second);
+    // A fifth of 1000 a second, and the least.
+    assert_eq!(retries(now + 30 * second), 210);
 }
 
 #[test]

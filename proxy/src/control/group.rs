@@ -104,10 +104,48 @@ pub(super) struct Member {
 /// A target that left, with requests in flight.
 #[derive(Debug)]
 pub(super) struct Draining {
+    pub(super) group: Arc<str>,
     pub(super) target: Target,
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) since: Instant,
     pub(super) until: Instant,
+}
+
+impl Draining {
+    /// A member leaves: nothing new goes there, what is in flight has so long.
+    pub(super) fn new(group: &Arc<str>, member: Member, delay: Duration, now: Instant) -> Self {
+        member.endpoint.retire(delay);
+        Self {
+            group: Arc::clone(group),
+            target: member.target,
+            endpoint: member.endpoint,
+            since: now,
+            until: now + delay,
+        }
+    }
+
+    /// Whether it goes on. Told of when it ends.
+    fn goes_on(&self, now: Instant) -> bool {
+        if now >= self.until {
+            self.endpoint.expire();
+        }
+        let done = self.endpoint.is_expired() || self.endpoint.in_flight() == 0;
+        if done {
+            tracing::info!(
+                target_group = %self.group,
+                target = %self.target.key,
+                in_flight = self.endpoint.in_flight(),
+                after_ms = now.saturating_duration_since(self.since).as_millis(),
+                "deregistered"
+            );
+        }
+        !done
+    }
+
+    /// Ends those whose time is over.
+    pub(super) fn end(all: &mut Vec<Self>, now: Instant) {
+        all.retain(|draining| draining.goes_on(now));
+    }
 }
 
 /// What is known about a group's source.
@@ -119,6 +157,8 @@ pub(super) struct Source {
     pub(super) remembered: Option<Instant>,
     /// Why its latest look failed, if it did.
     pub(super) error: Option<String>,
+    /// Others that tell of the same group answer all the same.
+    pub(super) speaks_in_part: bool,
     pub(super) failures: u64,
     pub(super) problems: Vec<Problem>,
 }
@@ -128,6 +168,12 @@ impl Source {
     pub(super) fn age(&self, now: Instant) -> Option<Duration> {
         let at = self.answered.or(self.remembered)?;
         Some(now.saturating_duration_since(at))
+    }
+
+    /// Whether a doubt about a target may be settled by asking. A source that is gone for days must
+    /// not make those of another one trusted unseen.
+    pub(super) fn can_confirm(&self) -> bool {
+        self.error.is_none() || self.speaks_in_part
     }
 
     /// `fresh`, `stale`, `remembered` or `waiting`.
@@ -257,7 +303,7 @@ impl Group {
             hash: self.config.hash_policy.as_ref().map(HashKey::new),
             proxy_protocol: self.config.proxy_protocol,
             look_now: self.look_now.clone(),
-            can_confirm: self.source.error.is_none(),
+            can_confirm: self.source.can_confirm(),
             is_discovered: self.config.discovery.is_some() || self.by_labels,
             outliers: outlier::limits(&self.config.outlier_detection),
             has_trials: self.heeds_outliers(members.iter().copied())
@@ -385,13 +431,19 @@ impl Group {
     pub(super) fn tend_budget(&mut self, since: Duration) {
         let requests = self.members.iter().map(|member| member.endpoint.requests());
         let requests = requests.sum::<u64>();
-        // Targets that left took their requests with them.
         let new = requests.saturating_sub(self.budget_seen);
         self.budget_seen = requests;
         let config = &self.config.retry_budget;
         let seconds = since.as_secs().max(1);
         let part = new * 1_000 / seconds * config.percent.get() / 100;
         self.budget.set(part + 1_000 * config.min_per_second.get());
+    }
+
+    /// A member is no longer one. It takes its requests with it, or those of the others would not
+    /// count until they are as many.
+    pub(super) fn forget_requests(&mut self, member: &Member) {
+        let gone = member.endpoint.requests();
+        self.budget_seen = self.budget_seen.saturating_sub(gone);
     }
 
     /// How long ago the source answered, in this process or before a restart.

@@ -103,7 +103,7 @@ impl Controller {
                     );
                 }
                 source.source.error = Some(error);
-                self.tell_groups(id, true);
+                self.tell_groups(&self.parts(id), true);
                 return;
             }
         };
@@ -114,11 +114,14 @@ impl Controller {
                     a.key == b.key && a.claim == b.claim && a.started_at == b.started_at
                 });
         source.targets = targets;
+        // Also the groups that it has no part in any more.
+        let mut concerned = self.parts(id);
         if !same {
             self.arbitrate(now, effects);
+            concerned.append(&mut self.parts(id));
         }
-        self.distribute(Some(id), now, effects);
-        self.tell_groups(id, false);
+        self.distribute(&concerned, now, effects);
+        self.tell_groups(&concerned, false);
     }
 
     /// Takes labelled targets that were known before a restart.
@@ -139,7 +142,7 @@ impl Controller {
         source.source.remembered = now.checked_sub(age);
         source.targets = targets;
         self.arbitrate(now, effects);
-        for (group, targets) in self.shares(Some(id)) {
+        for (group, targets) in self.shares(&self.parts(id)) {
             self.remembered(group, targets, age, now, effects);
         }
     }
@@ -218,7 +221,7 @@ impl Controller {
     }
 
     /// Groups whose last labelled target is gone leave when its requests have ended.
-    pub(super) fn end_leaving(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn end_leaving(&mut self, now: Instant, effects: &mut Vec<Effect>) {
         let groups = self.groups.iter();
         let done: Vec<GroupId> = groups
             .filter(|(_, group)| {
@@ -232,35 +235,46 @@ impl Controller {
             if let Some(group) = self.groups.get(&id) {
                 tracing::info!(target_group = %group.name, "no label makes it any more");
             }
-            self.remove_group(id, effects);
+            self.remove_group(id, now, effects);
         }
     }
 
-    /// Gives the groups of a source, or of all, their targets.
+    /// Gives the groups of these names their targets.
     pub(super) fn distribute(
         &mut self,
-        source: Option<GroupId>,
+        names: &BTreeSet<String>,
         now: Instant,
         effects: &mut Vec<Effect>,
     ) {
-        for (group, targets) in self.shares(source) {
+        for (group, targets) in self.shares(names) {
             self.replace_targets(group, targets, now, effects);
         }
     }
 
-    /// The targets of each group that a source has a part in. Groups of sources that have not
-    /// answered since the start are left alone.
-    fn shares(&self, source: Option<GroupId>) -> Vec<(GroupId, Vec<Target>)> {
-        let concerned = |member: GroupId| match source {
-            Some(source) => source == member,
-            None => {
-                let source = self.labels.get(&member);
-                source.is_some_and(|source| source.source.answered.is_some())
-            }
-        };
+    /// The same for all groups after a reload. Those of sources that have not answered since the
+    /// start are left alone.
+    pub(super) fn distribute_all(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let sources = self.labels.iter();
+        let answered = sources.filter(|(_, source)| source.source.answered.is_some());
+        let names: BTreeSet<String> = answered.flat_map(|(id, _)| self.parts(*id)).collect();
+        self.distribute(&names, now, effects);
+        self.tell_groups(&names, false);
+    }
+
+    /// The groups that a source has a part in.
+    fn parts(&self, id: GroupId) -> BTreeSet<String> {
         let groups = self.verdict.groups.iter();
         groups
-            .filter(|(_, made)| made.members.iter().any(|(member, _)| concerned(*member)))
+            .filter(|(_, made)| made.members.iter().any(|(member, _)| *member == id))
+            .map(|(name, _)| name.to_string())
+            .collect()
+    }
+
+    /// The targets of each of these groups.
+    fn shares(&self, names: &BTreeSet<String>) -> Vec<(GroupId, Vec<Target>)> {
+        let groups = self.verdict.groups.iter();
+        groups
+            .filter(|(name, _)| names.contains(&***name))
             .filter_map(|(name, made)| {
                 let members = made.members.iter().filter_map(|(source, index)| {
                     self.labels.get(source)?.targets.get(*index).cloned()
@@ -277,29 +291,33 @@ impl Controller {
         sources.collect()
     }
 
-    /// Tells the groups of a source how their sources are: as the worst of them is.
-    fn tell_groups(&mut self, id: GroupId, failed: bool) {
+    /// Tells the groups of these names how their sources are: as the worst of them is.
+    fn tell_groups(&mut self, names: &BTreeSet<String>, failed: bool) {
         let groups = self.verdict.groups.iter();
-        let concerned =
-            groups.filter(|(_, made)| made.members.iter().any(|(member, _)| *member == id));
-        let told: BTreeMap<&str, _> = concerned
+        let told: BTreeMap<&str, _> = groups
+            .filter(|(name, _)| names.contains(&***name))
             .map(|(name, made)| {
                 let sources = self.sources(made);
                 let error = sources.iter().find_map(|it| it.source.error.clone());
+                let speaks = sources.iter().any(|it| it.source.error.is_none());
                 let answered = sources.iter().filter_map(|it| it.source.answered).min();
-                (&**name, (error, answered))
+                (&**name, (error, speaks, answered))
             })
             .collect();
         for group in self.groups.iter_mut() {
             let (id, group) = group;
-            let Some((error, answered)) = told.get(&*group.name).filter(|_| group.by_labels) else {
+            let Some((error, speaks, answered)) =
+                told.get(&*group.name).filter(|_| group.by_labels)
+            else {
                 continue;
             };
-            if group.source.error.is_some() != error.is_some() {
-                self.stale.insert(*id);
-            }
+            let could = group.source.can_confirm();
             group.source.failures += u64::from(failed);
             group.source.error.clone_from(error);
+            group.source.speaks_in_part = error.is_some() && *speaks;
+            if group.source.can_confirm() != could {
+                self.stale.insert(*id);
+            }
             if !failed {
                 group.source.answered = *answered;
             }
@@ -329,7 +347,7 @@ impl Controller {
             .map(|(listener, id)| {
                 let by_labels = self.verdict.rules.get(&listener.name);
                 let by_labels = by_labels.map_or(&[][..], Vec::as_slice);
-                let before = self.listeners.get(id).map(|before| &*before.ledger);
+                let before = self.listeners.get(id).map(|before| &**before);
                 let compiled = Listener {
                     tls: self.listener_tls(*id),
                     ..compile::listener(listener, by_labels, server, &find, self.workers, before)
@@ -340,3 +358,7 @@ impl Controller {
         self.changed = true;
     }
 }
+
+#[cfg(test)]
+#[path = "labelled_tests.rs"]
+mod tests;

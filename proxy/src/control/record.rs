@@ -2,6 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -47,12 +48,21 @@ pub(super) fn write(path: &Path, record: &Value) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
-    // Of this process: two may have one directory, as while one takes over from another.
-    let beside = path.with_extension(format!("json.{}", std::process::id()));
-    let mut file = std::fs::File::create(&beside)?;
-    file.write_all(record.to_string().as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&beside, path)
+    // Of this process: two may have one directory, as while one takes over from another. And of this
+    // write: an older one of the same record may still wait for a slow disk.
+    static WRITES: AtomicU64 = AtomicU64::new(0);
+    let write = WRITES.fetch_add(1, Ordering::Relaxed);
+    let beside = path.with_extension(format!("json.{}-{write}", std::process::id()));
+    let written = std::fs::File::create(&beside).and_then(|mut file| {
+        file.write_all(record.to_string().as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    });
+    if written.is_err() {
+        // It helps nobody, and a full disk is not to be filled with more of them.
+        std::fs::remove_file(&beside).unwrap_or_default();
+    }
+    written
 }
 
 /// Reads a record. None if there is none.

@@ -80,7 +80,7 @@ impl Controller {
             member.target = target;
             return;
         }
-        if target.shared_port && self.address_is_of_younger(&target) {
+        if target.holds_address() && self.address_is_of_younger(&target) {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.superseded.insert(target.key, target.address);
             }
@@ -160,15 +160,17 @@ impl Controller {
                 newcomer = %newcomer.key,
                 "its address went to another target"
             );
+            group.forget_requests(&member);
             self.addresses.remove(id, &member);
             member.endpoint.expire();
             self.checks.leave_all(id, &member, effects);
             group.superseded.insert(key, newcomer.address);
             self.stale.insert(id);
         }
-        for draining in self.groups.values().flat_map(|group| &group.draining) {
+        let draining = self.groups.values().flat_map(|group| &group.draining);
+        for draining in draining.chain(&self.orphans) {
             let target = &draining.target;
-            if target.shared_port
+            if target.holds_address()
                 && target.address == newcomer.address
                 && target.key != newcomer.key
             {
@@ -191,39 +193,20 @@ impl Controller {
         let Some(member) = group.members.remove(key) else {
             return;
         };
+        group.forget_requests(&member);
         self.addresses.remove(id, &member);
         tracing::info!(target_group = %group.name, target = %key, in_flight = member.endpoint.in_flight(), "draining");
-        member
-            .endpoint
-            .retire(group.config.deregistration_delay.get());
         self.checks.leave_all(id, &member, effects);
-        group.draining.push(Draining {
-            target: member.target,
-            endpoint: member.endpoint,
-            since: now,
-            until: now + group.config.deregistration_delay.get(),
-        });
+        let delay = group.config.deregistration_delay.get();
+        let draining = Draining::new(&group.name, member, delay, now);
+        group.draining.push(draining);
         self.stale.insert(id);
     }
 
     pub(super) fn end_draining(&mut self, now: Instant) {
         for group in self.groups.values_mut() {
-            group.draining.retain(|draining| {
-                if now >= draining.until {
-                    draining.endpoint.expire();
-                }
-                let done = draining.endpoint.is_expired() || draining.endpoint.in_flight() == 0;
-                if done {
-                    tracing::info!(
-                        target_group = %group.name,
-                        target = %draining.target.key,
-                        in_flight = draining.endpoint.in_flight(),
-                        after_ms = now.saturating_duration_since(draining.since).as_millis(),
-                        "deregistered"
-                    );
-                }
-                !done
-            });
+            Draining::end(&mut group.draining, now);
         }
+        Draining::end(&mut self.orphans, now);
     }
 }

@@ -56,18 +56,22 @@ impl Members {
         self.by_key.values_mut()
     }
 
+    pub(super) fn into_iter(self) -> impl Iterator<Item = Member> {
+        self.by_key.into_values()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }
 }
 
-/// Who is at which address, of the targets whose port other tasks can get.
+/// Who is at which address, of the targets whose address others can get.
 #[derive(Debug, Default)]
 pub(super) struct Addresses(BTreeMap<SocketAddr, BTreeSet<(GroupId, TargetKey)>>);
 
 impl Addresses {
     pub(super) fn insert(&mut self, group: GroupId, member: &Member) {
-        if member.target.shared_port {
+        if member.target.holds_address() {
             self.0
                 .entry(member.target.address)
                 .or_default()

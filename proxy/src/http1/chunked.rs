@@ -7,10 +7,11 @@ use super::field::{Kind, is_disguised, kind};
 /// The longest line with a chunk's size, extensions included, in bytes. The extensions are dropped
 /// (§7.1.1), so there is no reason to read many.
 const SIZE_LINE_MAX: usize = 1024;
-/// The longest trailer section, in bytes.
-const TRAILERS_MAX: usize = 8 * 1024;
+/// The longest trailer section, in bytes: as long as a response's head may be, as gRPC tells the
+/// details of an error in it.
+pub(crate) const TRAILERS_MAX: usize = 32 * 1024;
 /// The most trailer fields.
-const TRAILERS_COUNT_MAX: usize = 32;
+const TRAILERS_COUNT_MAX: usize = 128;
 
 /// Why bytes are no chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +68,16 @@ impl Chunks {
     #[must_use]
     pub fn trailers(&self) -> &[u8] {
         &self.trailers
+    }
+
+    /// Takes trailers away.
+    pub(crate) fn strip(&mut self, drops: impl Fn(&str) -> bool) {
+        let lines = self.trailers.split_inclusive(|byte| *byte == b'\n');
+        let kept = lines.filter(|line| {
+            let end = line.iter().position(|byte| *byte == b':').unwrap_or(0);
+            !std::str::from_utf8(&line[..end]).is_ok_and(&drops)
+        });
+        self.trailers = kept.flatten().copied().collect();
     }
 
     /// Looks at the input, which begins after what earlier calls took.

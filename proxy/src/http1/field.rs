@@ -186,18 +186,30 @@ pub fn length(value: &[u8]) -> Option<u64> {
 /// what only a proxy may set.
 #[must_use]
 pub fn is_disguised(name: &str) -> bool {
+    // Longer names mean something only by how they begin.
+    const LONGEST: usize = 24;
     let bytes = name.as_bytes();
-    if bytes.len() > 17 || !bytes.contains(&b'_') {
+    if !bytes.contains(&b'_') {
         return false;
     }
-    let mut folded = [b'-'; 17];
+    let mut folded = [b'-'; LONGEST];
     for (place, byte) in folded.iter_mut().zip(bytes) {
         if *byte != b'_' {
             *place = *byte;
         }
     }
-    std::str::from_utf8(&folded[..bytes.len()])
-        .is_ok_and(|name| !matches!(kind(name), Kind::Other | Kind::Date))
+    let folded = &folded[..bytes.len().min(LONGEST)];
+    !matches!(kind_of(folded), Kind::Other | Kind::Date)
+}
+
+/// Whether two names are one to applications that read `_` as `-`.
+#[must_use]
+pub fn is_alike(one: &str, other: &str) -> bool {
+    let fold = |byte: u8| match byte {
+        b'_' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    };
+    one.len() == other.len() && one.bytes().map(fold).eq(other.bytes().map(fold))
 }
 
 #[cfg(test)]
@@ -296,6 +308,13 @@ mod tests {
             ("content_length", true),
             ("Transfer_Encoding", true),
             ("x_forwarded-proto", true),
+            ("x_amzn_trace_id", true),
+            ("x_amzn_tls_version", true),
+            ("X-Amzn-Tls_Cipher-Suite", true),
+            ("X_Amzn_Mtls_Clientcert_Subject", true),
+            ("X-Amzn-Mtls_Clientcert-Serial-Number", true),
+            ("X_Amzn_Mtls", false),
+            ("X_Amzn_Tls_Cipher_Suites", false),
             ("X_Forwarded_Host", false),
             ("my_header", false),
             ("Content-Length", false),

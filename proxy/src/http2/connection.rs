@@ -74,6 +74,11 @@ impl Connection {
         self.engine.borrow().is_busy()
     }
 
+    /// Whether there is something that was not sent.
+    pub(crate) fn is_unsent(&self) -> bool {
+        self.engine.borrow().is_unsent()
+    }
+
     /// When a byte was last taken by the client (`Timers::now`).
     pub(crate) fn wrote(&self) -> u64 {
         self.wrote.get()
@@ -211,7 +216,11 @@ impl Connection {
         let mut engine = self.engine();
         let used = engine.receive(input.data(), &*self.worker);
         input.consume(used);
-        if let Err(abuse) = self.watch.borrow_mut().refused(engine.take_faults()) {
+        let mut watch = self.watch.borrow_mut();
+        for _ in 0..engine.take_had_enough() {
+            watch.completed();
+        }
+        if let Err(abuse) = watch.refused(engine.take_faults()) {
             self.abuse.set(Some(abuse));
         }
     }

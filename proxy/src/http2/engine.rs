@@ -20,9 +20,14 @@ use super::hpack::Decoder;
 use crate::upstream::pool::IdHasher;
 pub use stream::Stream;
 
-/// What the other side may send on one stream before the target has taken it, and on all together.
+/// What the other side may send on one stream before the target has taken it. On all together it is
+/// so much that streams whose targets do not read never stop the others.
 const STREAM_WINDOW: u32 = 64 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 128;
+
+/// What was taken is given back when it is so much, of whatever window: the window of all may be held
+/// by a few streams, and what is left of it is needed by the others.
+const GIVEN_BACK: u32 = STREAM_WINDOW / 2;
 
 /// The window that both sides begin with (RFC 9113 §6.9.2).
 const WINDOW: i64 = 65_535;
@@ -114,6 +119,9 @@ pub struct Engine {
     woken: usize,
     /// What the client did that cost us, or a target, something for nothing.
     faults: u32,
+    /// Streams that the client has reset after their responses began: it had its answer, and what
+    /// it cost a target was no less than that of any request.
+    had_enough: u32,
     /// Wakes whoever sends what is to be sent.
     waker: Option<Waker>,
 }
@@ -145,7 +153,6 @@ struct Received {
     left: i64,
     /// What was taken and not given back.
     taken: u32,
-    size: u32,
 }
 
 impl Received {
@@ -153,7 +160,6 @@ impl Received {
         Self {
             left: i64::from(size),
             taken: 0,
-            size,
         }
     }
 
@@ -166,7 +172,7 @@ impl Received {
     /// So much was taken. What is to be given back, once that is worth a frame.
     fn took(&mut self, count: usize) -> Option<u32> {
         self.taken += u32::try_from(count).unwrap_or(u32::MAX);
-        (self.taken >= self.size / 2).then(|| {
+        (self.taken >= GIVEN_BACK).then(|| {
             self.left += i64::from(self.taken);
             std::mem::take(&mut self.taken)
         })
@@ -202,6 +208,7 @@ impl Engine {
             waiting: VecDeque::new(),
             woken: 0,
             faults: 0,
+            had_enough: 0,
             waker: None,
         };
         engine.begin();
@@ -235,7 +242,12 @@ impl Engine {
 
     /// Whether there are streams, or something that was not sent.
     pub(crate) fn is_busy(&self) -> bool {
-        !self.streams.is_empty() || !self.pending().is_empty()
+        !self.streams.is_empty() || self.is_unsent()
+    }
+
+    /// Whether there is something that was not sent.
+    pub(crate) fn is_unsent(&self) -> bool {
+        !self.pending().is_empty()
     }
 
     /// Whether nothing more will be said once all that is to be sent was.
@@ -263,6 +275,11 @@ impl Engine {
     /// provokes cost as much as those that it sends.
     pub(crate) fn take_faults(&mut self) -> u32 {
         std::mem::take(&mut self.faults)
+    }
+
+    /// How many streams the client has reset, since the call before, whose responses had begun.
+    pub(crate) fn take_had_enough(&mut self) -> u32 {
+        std::mem::take(&mut self.had_enough)
     }
 
     /// The client has gone: no stream can end well.

@@ -6,7 +6,10 @@ use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::frame::{HEAD, Head, flag, kind, setting};
-use super::{CONNECTION_WINDOW, ENDED_MAX, Engine, Event, FRAME_MAX, Lend, OUT_MAX, STREAM_WINDOW};
+use super::{
+    CONNECTION_WINDOW, ENDED_MAX, Engine, Event, FRAME_MAX, GIVEN_BACK, Lend, OUT_MAX,
+    STREAM_WINDOW,
+};
 use crate::http2::PREFACE;
 use crate::http2::hpack;
 
@@ -505,7 +508,8 @@ fn windows_are_given_back_as_content_is_taken_and_not_before() {
     assert_eq!(said(&mut engine), []);
     engine.take(1, 1);
     let more = (STREAM_WINDOW / 2).to_be_bytes().to_vec();
-    assert_eq!(said(&mut engine), [(kind::WINDOW_UPDATE, 0, 1, more)]);
+    let of = |id| (kind::WINDOW_UPDATE, 0, id, more.clone());
+    assert_eq!(said(&mut engine), [of(1), of(0)]);
     // What nobody takes gives back that of the connection, in the end.
     let mut id = 1;
     let mut given = 0;
@@ -523,7 +527,54 @@ fn windows_are_given_back_as_content_is_taken_and_not_before() {
             .sum();
         assert!(id < 100);
     }
-    assert!(given >= CONNECTION_WINDOW / 2);
+    assert!(given >= GIVEN_BACK);
+}
+
+#[test]
+fn streams_that_nobody_reads_leave_the_others_their_windows() {
+    const STALLED: u32 = 100;
+    let mut engine = Engine::new(128);
+    let begin = [PREFACE, &frame(kind::SETTINGS, 0, 0, &[])].concat();
+    came(&mut engine, &begin);
+    let piece = vec![7; FRAME_MAX];
+    let mut left = i64::from(CONNECTION_WINDOW);
+    let mut fill = |engine: &mut Engine, id: u32| {
+        came(engine, &request(id, &[], false));
+        for _ in 0..STREAM_WINDOW as usize / FRAME_MAX {
+            left -= piece.len() as i64;
+            assert!(left >= 0, "stream {id} has to wait for others");
+            came(engine, &frame(kind::DATA, 0, id, &piece));
+        }
+        let updates = said(engine).into_iter();
+        left += updates
+            .filter(|frame| frame.0 == kind::WINDOW_UPDATE && frame.2 == 0)
+            .map(|frame| i64::from(u32::from_be_bytes(frame.3.try_into().expect("four bytes"))))
+            .sum::<i64>();
+    };
+    for stalled in 0..STALLED {
+        fill(&mut engine, 2 * stalled + 1);
+    }
+    for more in STALLED..STALLED + 1_000 {
+        let id = 2 * more + 1;
+        fill(&mut engine, id);
+        engine.take(id, STREAM_WINDOW as usize);
+        engine.leave(id, Reason::CANCEL);
+    }
+}
+
+#[test]
+fn who_resets_a_stream_that_is_being_answered_had_enough_of_it() {
+    let mut engine = engine();
+    for (id, answered) in [(1, false), (3, true)] {
+        came(&mut engine, &request(id, &[], true));
+        if answered {
+            engine.respond(id, 200, &[], false);
+            engine.content(id, b"x", false);
+        }
+        let reset = frame(kind::RST_STREAM, 0, id, &[0, 0, 0, 8]);
+        came(&mut engine, &[reset.clone(), reset].concat());
+        assert_eq!(engine.take_had_enough(), u32::from(answered), "{id}");
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::head::{Framing, Malformed};
+use crate::http1::chunked::TRAILERS_MAX;
 use crate::http1::field::{Kind, kind};
 use crate::request::admit::WEBSOCKET;
 
@@ -260,8 +261,13 @@ impl Head {
         if framing == Framing::Chunked {
             out.extend_from_slice(b"transfer-encoding: chunked\r\n");
         }
-        out.extend_from_slice(b"\r\n");
         let method = self.seen.method.clone().map(|range| &self.pseudo[range]);
+        let has_content = matches!(method, Some(b"POST" | b"PUT" | b"PATCH"));
+        if ended && has_content && self.seen.length.is_none() {
+            // RFC 9110 §8.6. Some targets refuse such a request without a length.
+            push(out, b"content-length", b"0");
+        }
+        out.extend_from_slice(b"\r\n");
         Ok(Request {
             text: std::mem::take(out),
             framing,
@@ -287,7 +293,8 @@ impl Trailers {
         if self.malformed.is_some() {
             return;
         }
-        let checked = if self.size > LIST_MAX {
+        // No more than what is read of them later.
+        let checked = if self.size > TRAILERS_MAX {
             Err(Malformed("trailers that are too large"))
         } else {
             check(name, value)

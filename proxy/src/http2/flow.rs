@@ -14,12 +14,20 @@ use tokio::io::ReadBuf;
 
 use super::head::{Content, Framing, push_trailers, trailers};
 use super::staged::Staged;
-use super::watch::Sends;
 use crate::http1::chunked::{Part, push_size};
 
 /// The most that is handed to the library at once. What goes beyond the window waits there, so it
 /// is also the most that a stalled stream has there.
 const PIECE: usize = 32 * 1024;
+
+/// A connection that carries streams.
+pub(crate) trait Carries {
+    /// So many bytes of data are sent on it. See [`super::watch::Watch::sending`].
+    fn sending(&self, length: usize);
+
+    /// A stream of which all was sent and read, and whose end the peer has not said yet.
+    fn rests(&self, received: RecvStream, sent: SendStream<Bytes>);
+}
 
 /// DATA that comes.
 pub(crate) struct Receiver {
@@ -33,6 +41,8 @@ pub(crate) struct Receiver {
     /// Bytes of HTTP/1.1 that go before the rest of the content.
     staged: Staged,
     state: Coming,
+    /// What is still to be read of a length that the head states.
+    left: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,9 +53,15 @@ enum Coming {
 }
 
 impl Receiver {
-    /// `head` is read first.
-    pub(crate) fn new(body: RecvStream, head: Vec<u8>, framing: Framing) -> Self {
+    /// `head` is read first. `length`: what it states.
+    pub(crate) fn new(
+        body: RecvStream,
+        head: Vec<u8>,
+        framing: Framing,
+        length: Option<u64>,
+    ) -> Self {
         Self {
+            left: length,
             body,
             framing,
             content: Bytes::new(),
@@ -59,9 +75,20 @@ impl Receiver {
         }
     }
 
-    /// Nothing more comes, and all was read.
-    pub(crate) fn is_over(&self) -> bool {
-        self.state == Coming::Over && self.staged.is_given()
+    /// All was read. The peer may not have said yet that there is no more.
+    pub(crate) fn is_whole(&self) -> bool {
+        let last = self.state == Coming::Over || self.left == Some(0);
+        last && self.staged.is_given()
+    }
+
+    /// The peer has said that there is no more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    /// The stream, for which nothing is left to be done but to hear of its end.
+    pub(crate) fn into_stream(self) -> RecvStream {
+        self.body
     }
 
     /// Reads into the room what is there. Ready with nothing when it is over.
@@ -82,6 +109,7 @@ impl Receiver {
                 let count = self.content.len().min(room.remaining());
                 room.put_slice(&self.content[..count]);
                 self.content.advance(count);
+                self.left = self.left.map(|left| left.saturating_sub(count as u64));
                 // Fails only if more is released than came.
                 self.body.flow_control().release_capacity(count)?;
                 if self.content.is_empty() && self.framing == Framing::Chunked {
@@ -161,8 +189,8 @@ pub(crate) struct Sender {
     /// What is left of the chunk that is being read.
     chunk: usize,
     ended: bool,
-    /// Whose budgets grow with what is sent.
-    budgets: Rc<dyn Sends>,
+    /// Its connection, which is told what is sent.
+    carrier: Rc<dyn Carries>,
 }
 
 impl Sender {
@@ -171,14 +199,14 @@ impl Sender {
         stream: SendStream<Bytes>,
         content: Content,
         ended: bool,
-        budgets: Rc<dyn Sends>,
+        carrier: Rc<dyn Carries>,
     ) -> Self {
         Self {
             stream,
             content,
             chunk: 0,
             ended,
-            budgets,
+            carrier,
         }
     }
 
@@ -190,6 +218,11 @@ impl Sender {
     /// The stream.
     pub(crate) fn stream(&mut self) -> &mut SendStream<Bytes> {
         &mut self.stream
+    }
+
+    /// The same, for which nothing is left to be done.
+    pub(crate) fn into_stream(self) -> SendStream<Bytes> {
+        self.stream
     }
 
     /// Takes of the bytes of a body. Tells how many. Not ready while there is no window.
@@ -269,7 +302,7 @@ impl Sender {
             _ => None,
         };
         let ends = end && trailing.is_none();
-        self.budgets.sending(content.len());
+        self.carrier.sending(content.len());
         if ends || !content.is_empty() {
             self.stream.send_data(content, ends).map_err(gone)?;
         }

@@ -11,12 +11,13 @@ use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream};
 use http::Response;
+use http::header::CONTENT_LENGTH;
 use tokio::io::ReadBuf;
 
-use super::flow::{Receiver, Sender, gone};
+use super::flow::{Carries, Receiver, Sender, gone};
 use super::head::{push_response, request};
 use super::staged::Staged;
-use super::watch::Sends;
+use crate::http1::field;
 use crate::http1::head::{RequestHead, room};
 
 /// One request to a target.
@@ -25,8 +26,7 @@ pub(crate) struct Outbound {
     begins: Option<SendRequest<Bytes>>,
     /// Inside of TLS.
     secure: bool,
-    /// Of the connection.
-    budgets: Rc<dyn Sends>,
+    carrier: Rc<dyn Carries>,
     to_head: bool,
     /// Until the head of the response is there.
     response: Option<ResponseFuture>,
@@ -51,13 +51,13 @@ impl Outbound {
     pub(crate) fn new(
         connection: SendRequest<Bytes>,
         secure: bool,
-        budgets: Rc<dyn Sends>,
+        carrier: Rc<dyn Carries>,
         place: Box<dyn std::any::Any>,
     ) -> Self {
         Self {
             begins: Some(connection),
             secure,
-            budgets,
+            carrier,
             to_head: false,
             response: None,
             sender: None,
@@ -111,7 +111,9 @@ impl Outbound {
         let ended = body.is_end_stream();
         let framing = push_response(&mut head, parts.status, &parts.headers, ended, self.to_head)
             .map_err(io::Error::other)?;
-        Ok(Receiver::new(body, head, framing))
+        let length = parts.headers.get(CONTENT_LENGTH);
+        let length = length.and_then(|length| field::length(length.as_bytes()));
+        Ok(Receiver::new(body, head, framing, length))
     }
 
     /// Takes of the first bytes, then of the second.
@@ -162,24 +164,27 @@ impl Outbound {
             stream,
             content,
             ended,
-            Rc::clone(&self.budgets),
+            Rc::clone(&self.carrier),
         ));
         Ok(head.len)
-    }
-
-    fn is_over(&self) -> bool {
-        let received = self.receiver.as_ref().is_some_and(Receiver::is_over);
-        received && self.sender.as_ref().is_some_and(Sender::is_over)
     }
 }
 
 impl Drop for Outbound {
     fn drop(&mut self) {
-        if !self.is_over()
-            && let Some(sender) = &mut self.sender
-        {
+        let Some(mut stream) = self.sender.take() else {
+            return;
+        };
+        let whole = stream.is_over() && self.receiver.as_ref().is_some_and(Receiver::is_whole);
+        match self.receiver.take().filter(|_| whole) {
+            Some(receiver) if receiver.has_ended() => {}
+            // Some targets say so in a frame of its own, a moment later. To reset the stream for that
+            // would tell them that their response was for nothing.
+            Some(receiver) => self
+                .carrier
+                .rests(receiver.into_stream(), stream.into_stream()),
             // Nobody waits for the rest. The library says nothing if the target has ended it.
-            sender.stream().send_reset(Reason::CANCEL);
+            None => stream.stream().send_reset(Reason::CANCEL),
         }
     }
 }
@@ -191,6 +196,12 @@ pub(crate) fn is_refusal(error: &io::Error) -> bool {
     inner.is_some_and(|error: &h2::Error| {
         error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
     })
+}
+
+/// Whether the target has ended this one stream, and not its connection.
+pub(crate) fn is_reset(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+    inner.is_some_and(|error: &h2::Error| error.is_reset())
 }
 
 /// What the client of a request is told when its target has reset the stream.

@@ -116,12 +116,6 @@ impl Budget {
     }
 }
 
-/// A connection whose budgets grow with what is sent on it.
-pub(crate) trait Sends {
-    /// See [`Watch::sending`].
-    fn sending(&self, length: usize);
-}
-
 /// Follows the frames of one direction of a connection.
 #[derive(Debug)]
 pub(crate) struct Watch {

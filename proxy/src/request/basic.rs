@@ -32,8 +32,9 @@ pub struct BasicAuth {
     pub challenge: HeaderValue,
     users: Vec<User>,
     key: hmac::Key,
-    permits: Semaphore,
-    places: Semaphore,
+    permits: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+    settings: config::BasicAuth,
 }
 
 #[derive(Debug)]
@@ -88,9 +89,16 @@ impl BasicAuth {
                 })
                 .collect(),
             key,
-            permits: Semaphore::new(AT_ONCE),
-            places: Semaphore::new(WAITING_MAX),
+            permits: Arc::new(Semaphore::new(AT_ONCE)),
+            places: Arc::new(Semaphore::new(WAITING_MAX)),
+            settings: settings.clone(),
         }
+    }
+
+    /// Whether it is made of these settings.
+    #[must_use]
+    pub fn is_of(&self, settings: &config::BasicAuth) -> bool {
+        self.settings == *settings
     }
 
     /// What is known of a request's credentials at once.
@@ -134,15 +142,17 @@ impl BasicAuth {
 impl Login {
     /// Compares, on another thread. A name that nobody has takes as long as one that somebody has.
     pub async fn verify(self) -> Verdict {
-        let Ok(_place) = self.auth.places.try_acquire() else {
+        let Ok(place) = Arc::clone(&self.auth.places).try_acquire_owned() else {
             return Verdict::Busy;
         };
-        let Ok(_permit) = self.auth.permits.acquire().await else {
+        let Ok(permit) = Arc::clone(&self.auth.permits).acquire_owned().await else {
             return Verdict::Busy;
         };
         let auth = Arc::clone(&self.auth);
         let (user, password) = (self.user, self.password);
         let compared = tokio::task::spawn_blocking(move || {
+            // Nothing ends a hash that is under way, so whoever leaves meanwhile frees no room.
+            let _held = (place, permit);
             let hash = auth.users[user.unwrap_or(0)].hash.reveal();
             bcrypt::verify(&password, hash).unwrap_or(false) && user.is_some()
         });
@@ -178,7 +188,56 @@ fn credentials(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 
 #[cfg(test)]
 mod tests {
-    use super::credentials;
+    use std::future::Future as _;
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+    use std::time::{Duration, Instant};
+
+    use super::{AT_ONCE, BasicAuth, Field, WAITING_MAX, credentials};
+
+    #[tokio::test]
+    async fn whoever_leaves_before_a_hash_is_done_makes_no_room_for_another() {
+        // Of cost 10: some 50 ms and more.
+        let settings = r#"
+listeners:
+  - name: web
+    port: 80
+    policy: {basic_auth: {users: {ann: "$2y$10$GYSyN2Tb4bGHQLLcPHbaN.RCLDp0hbB5UMfW6k8Kz1MZEpBxqZ0Xe"}}}
+    default_action: [{type: fixed_response, fixed_response: {content_type: text/plain}}]
+"#;
+        let config = longshore_config::parse("test", settings, &|_| None).expect("valid");
+        let policy = config.listeners[0].policy.as_ref().expect("there");
+        let auth = Arc::new(BasicAuth::new(policy.basic_auth.as_ref().expect("there")));
+        let fields = [Field {
+            name: "Authorization",
+            value: b"Basic YW5uOndyb25n",
+        }];
+        let mut begun = 0;
+        let since = Instant::now();
+        for _ in 0..4 * AT_ONCE {
+            let login = auth.judge(&fields).expect_err("not known");
+            let free = auth.permits.available_permits();
+            let mut verify = pin!(login.verify());
+            assert!(
+                verify
+                    .as_mut()
+                    .poll(&mut Context::from_waker(Waker::noop()))
+                    .is_pending()
+            );
+            begun += free - auth.permits.available_permits();
+            // And it is dropped here.
+        }
+        if since.elapsed() < Duration::from_millis(20) {
+            assert_eq!(begun, AT_ONCE, "the others wait");
+        }
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while auth.permits.available_permits() < AT_ONCE {
+            assert!(Instant::now() < deadline, "the hashes end");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(auth.places.available_permits(), WAITING_MAX);
+    }
 
     #[test]
     fn credentials_are_a_name_and_a_password_that_may_hold_colons() {

@@ -32,7 +32,8 @@ pub(super) enum Choice {
     Lease(Lease),
     /// No target can be used, but one may be soon.
     Wait,
-    /// All work at as many requests as they may, or the one at which the client stays does.
+    /// All work at as many requests as they may, or those that are left to this request do
+    /// (`pinned`), as the one at which its client stays.
     Queue {
         pinned: bool,
     },
@@ -99,8 +100,12 @@ pub(super) fn choose(
     loop {
         let full = Cell::new(false);
         let doubt = Cell::new(false);
+        // Somebody else could use a target that this request cannot.
+        let passed = Cell::new(false);
+        let is_on_trial =
+            |endpoint: &Endpoint| group.has_trials && !endpoint.trial.allows(replayable);
         let sure = |endpoint: &Endpoint| {
-            if group.has_trials && !endpoint.trial.allows(replayable) {
+            if is_on_trial(endpoint) {
                 return false;
             }
             let doubtful = !attempts.trusts() && endpoint.is_doubtful();
@@ -120,7 +125,9 @@ pub(super) fn choose(
         }
         let picked = stayed.or_else(|| {
             group.pick(&asked, |endpoint| {
-                let usable = !attempts.tried(endpoint.id) && sure(endpoint);
+                let others = attempts.tried(endpoint.id) || is_on_trial(endpoint);
+                passed.set(passed.get() || (others && has_room(endpoint)));
+                let usable = !others && sure(endpoint);
                 let room = !usable || has_room(endpoint);
                 full.set(full.get() || !room);
                 usable && room
@@ -155,7 +162,10 @@ pub(super) fn choose(
                     }
                 }
             }
-            None if full.get() => Choice::Queue { pinned: false },
+            // Those behind it need not wait for what only this one waits for.
+            None if full.get() => Choice::Queue {
+                pinned: passed.get(),
+            },
             None if attempts.takes_second_chance() => continue,
             // In doubt, or all of them have just left and the next snapshot is about to come.
             None if (doubt.get() || attempts.has_only_doubts()) && attempts.may_wait() => {

@@ -4,6 +4,7 @@ pub(crate) mod coder;
 
 use longshore_config as config;
 
+use super::edits::Edits;
 use super::headers::{Understood, push_field};
 use super::pattern::Pattern;
 use crate::http1::field::{Field, is, list};
@@ -132,11 +133,9 @@ impl Compression {
                 13 if is(field.name, "cache-control") => {
                     list(field.value).any(|said| said.eq_ignore_ascii_case(b"no-transform"))
                 }
-                // They speak of the bytes as the target sent them.
-                6 => is(field.name, "digest"),
-                11 => is(field.name, "content-md5") || is(field.name, "repr-digest"),
-                14 => is(field.name, "content-digest"),
-                _ => false,
+                // Fields behind the body can speak of it too.
+                7 if is(field.name, "trailer") => list(field.value).any(is_digest),
+                _ => is_digest(field.name.as_bytes()),
             };
             if stays {
                 return false;
@@ -147,6 +146,17 @@ impl Compression {
             let name = &kind[..end.unwrap_or(kind.len())];
             self.types.iter().any(|pattern| pattern.matches(name))
         })
+    }
+}
+
+/// Whether a field speaks of the bytes as the target sent them.
+fn is_digest(name: &[u8]) -> bool {
+    let is = |wanted: &[u8]| name.eq_ignore_ascii_case(wanted);
+    match name.len() {
+        6 => is(b"digest"),
+        11 => is(b"content-md5") || is(b"repr-digest"),
+        14 => is(b"content-digest"),
+        _ => false,
     }
 }
 
@@ -209,15 +219,17 @@ impl Coded {
             && (is(field.name, "content-encoding") || is(field.name, "accept-ranges"))
     }
 
-    /// Writes the fields that are its own. `fields` are the target's.
-    pub(crate) fn finish(self, out: &mut Vec<u8>, fields: &[Field<'_>]) {
+    /// Writes the fields that are its own. `fields` are the target's, as far as `edits` leave them.
+    pub(crate) fn finish(self, out: &mut Vec<u8>, fields: &[Field<'_>], edits: Option<&Edits>) {
         if let Some(coding) = self.coding {
             push_field(out, "Content-Encoding", coding.name().as_bytes());
         }
         let says =
             |member: &[u8]| member == b"*" || member.eq_ignore_ascii_case(b"accept-encoding");
         let mut varies = fields.iter().filter(|field| is(field.name, "vary"));
-        if self.varies && !varies.any(|field| list(field.value).any(says)) {
+        let said = !edits.is_some_and(|edits| edits.drops("vary"))
+            && varies.any(|field| list(field.value).any(says));
+        if self.varies && !said {
             push_field(out, "Vary", b"Accept-Encoding");
         }
     }

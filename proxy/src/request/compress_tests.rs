@@ -3,6 +3,7 @@ use longshore_config as config;
 use super::{Coded, Coding, Compression};
 use crate::http1::field::Field;
 use crate::http1::head::{ResponseHead, room};
+use crate::request::edits::Edits;
 use crate::request::headers::understand;
 
 fn policy() -> Compression {
@@ -130,7 +131,7 @@ fn fields_say_what_became_of_the_body() {
     assert_eq!(put("Accept-Ranges", "bytes"), (true, String::new()));
     assert_eq!(put("Content-Encoding", "identity"), (true, String::new()));
     assert_eq!(put("X", "y"), (false, String::new()));
-    let finish = |vary: Option<&'static str>| {
+    let finish = |vary: Option<&'static str>, edits: Option<&Edits>| {
         let fields: Vec<Field<'_>> = vary
             .iter()
             .map(|value| Field {
@@ -139,13 +140,19 @@ fn fields_say_what_became_of_the_body() {
             })
             .collect();
         let mut out = Vec::new();
-        coded.finish(&mut out, &fields);
+        coded.finish(&mut out, &fields, edits);
         String::from_utf8(out).expect("text")
     };
     let both = "Content-Encoding: zstd\r\nVary: Accept-Encoding\r\n";
-    assert_eq!(finish(None), both);
-    assert_eq!(finish(Some("Origin")), both);
+    assert_eq!(finish(None, None), both);
+    assert_eq!(finish(Some("Origin"), None), both);
     for said in ["*", "origin, accept-encoding"] {
-        assert_eq!(finish(Some(said)), "Content-Encoding: zstd\r\n");
+        assert_eq!(finish(Some(said), None), "Content-Encoding: zstd\r\n");
+        // What does not go on says nothing.
+        let edits = Edits {
+            set: vec![("vary".to_owned(), "Origin".to_owned())],
+            ..Edits::default()
+        };
+        assert_eq!(finish(Some(said), Some(&edits)), both);
     }
 }

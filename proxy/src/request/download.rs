@@ -65,13 +65,14 @@ impl Download {
     }
 
     /// Moves what can be moved. Ready when the client has all of it. `moved` is called when bytes
-    /// have moved.
+    /// have moved; `drops` tells which trailers do not go on.
     pub(crate) fn poll(
         &mut self,
         link: &mut Link,
         target: &mut Wire,
         buffers: &Buffers,
         moved: impl Fn(),
+        drops: impl Fn(&str) -> bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), DownloadError>> {
         loop {
@@ -96,7 +97,7 @@ impl Download {
             if self.is_read() {
                 return Poll::Ready(Ok(()));
             }
-            if self.encode(link, &mut target.input)? {
+            if self.encode(link, &mut target.input, &drops)? {
                 continue;
             }
             let Poll::Ready(read) = target.poll_fill(buffers, self.body.wants(), cx) else {
@@ -131,7 +132,12 @@ impl Download {
     }
 
     /// Puts what came into the link, if it cannot go as it is. False if there is nothing.
-    fn encode(&mut self, link: &mut Link, input: &mut Buffer) -> Result<bool, DownloadError> {
+    fn encode(
+        &mut self,
+        link: &mut Link,
+        input: &mut Buffer,
+        drops: impl Fn(&str) -> bool,
+    ) -> Result<bool, DownloadError> {
         let output = &mut link.output;
         match &mut self.body {
             Body::Chunked(chunks) => {
@@ -154,6 +160,7 @@ impl Download {
                                 finish(coder, output)?;
                             }
                             if self.chunked {
+                                chunks.strip(&drops);
                                 push_end(output, chunks.trailers());
                             }
                             break;

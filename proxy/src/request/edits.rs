@@ -1,7 +1,7 @@
 //! Header fields that the configuration sets, adds or removes. Pure.
 
 use super::headers::push_field;
-use crate::http1::field::is;
+use crate::http1::field::{is, is_alike};
 
 /// What is done to the fields of a request or a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,14 +60,6 @@ impl Edits {
             remove: self.remove,
         }
     }
-}
-
-fn is_alike(one: &str, other: &str) -> bool {
-    let fold = |byte: u8| match byte {
-        b'_' => b'-',
-        byte => byte.to_ascii_lowercase(),
-    };
-    one.len() == other.len() && one.bytes().map(fold).eq(other.bytes().map(fold))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use longshore_config::ProxyProtocol;
 
 use super::admit::WEBSOCKET;
+use super::attributes::is_valid_name;
 use super::compress::coder::Coder;
 use super::compress::{Coded, Coding, Compression};
 use super::desync::Finding;
@@ -34,8 +35,13 @@ use crate::upstream::pool::Connection;
 /// The largest response head, in bytes (ALB: 32 K, beyond it 502).
 const RESPONSE_HEAD_MAX: usize = 32 * 1024;
 
-/// The most 1xx responses before the last one.
-const INTERIMS_MAX: usize = 16;
+/// The most bytes of 1xx responses before the last one. Not their number: a target may say every few
+/// seconds that it is still at work.
+const INTERIMS_MAX: usize = RESPONSE_HEAD_MAX;
+
+/// How long after a request began its connection may end as one that the target had closed before,
+/// in milliseconds. Its word of that is on the way at most that long.
+const CLOSED_BEFORE: u64 = 1_000;
 
 /// What of a request matters for its response.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +54,8 @@ pub(crate) struct Inbound<'s> {
     pub(crate) replayable: bool,
     /// Its method is idempotent.
     pub(crate) idempotent: bool,
+    /// Its method is safe.
+    pub(crate) safe: bool,
     /// It asks for a WebSocket.
     pub(crate) websocket: bool,
     /// Neither of its connections is to be used again: what a target makes of it is not sure.
@@ -79,6 +87,20 @@ impl Inbound<'_> {
             Some("keep-alive")
         }
     }
+
+    /// Whether a field behind the request's body is kept back, as it would be in its head.
+    fn drops(&self, client: &Client, name: &str) -> bool {
+        let edits = self.terms.and_then(|terms| terms.policy.request.as_ref());
+        client.forwarded.is_ours(name)
+            || edits.is_some_and(|edits| edits.drops(name))
+            || (client.worker.shared.load().attributes.drop_invalid && !is_valid_name(name))
+    }
+
+    /// The same behind the response's.
+    fn drops_of_response(&self, name: &str) -> bool {
+        let edits = self.terms.and_then(Terms::response_edits);
+        edits.is_some_and(|edits| edits.drops(name))
+    }
 }
 
 /// A response whose head is written for the client.
@@ -99,10 +121,13 @@ pub(crate) struct Response {
 
 /// How far the wait for the head of a response has come.
 pub(crate) struct Asking {
-    /// The connection was used before.
-    reused: bool,
+    /// The target may have closed the connection before.
+    rested: bool,
+    /// When it began (`Timers::now`).
+    since: u64,
     /// Why the target took no more of the request.
     failure: Option<io::Error>,
+    /// Bytes of them.
     interims: usize,
     /// From the end of the request to the head, until that time runs.
     head_limit: Option<Duration>,
@@ -119,11 +144,23 @@ impl Asking {
         connection.begin();
         client.attempt_begins(lease.local(), limits.idle);
         Self {
-            reused: connection.served > 1,
+            rested: connection.has_rested(),
+            since: client.worker.timers.now(),
             failure: None,
             interims: 0,
             head_limit: limits.response_header,
         }
+    }
+
+    /// Whether a connection that ended before the head of the response was closed by its target
+    /// while nothing went on, which says nothing against it. That it took its time, began to answer
+    /// or ended this one stream does.
+    fn was_closed_before(&self, connection: &Connection, cause: &io::Error, now: u64) -> bool {
+        self.rested
+            && now.saturating_sub(self.since) <= CLOSED_BEFORE
+            && self.interims == 0
+            && connection.wire.input.is_empty()
+            && !outbound::is_reset(cause)
     }
 }
 
@@ -173,7 +210,8 @@ pub(crate) fn poll_ask(
     let buffers = &client.worker.buffers;
     if !upload.is_over() {
         let moved = || client.bytes_moved();
-        match upload.poll(link, &mut connection.wire, buffers, moved, cx) {
+        let drops = |name: &str| inbound.drops(client, name);
+        match upload.poll(link, &mut connection.wire, buffers, moved, drops, cx) {
             Poll::Ready(Err(UploadError::Gone)) => {
                 return Poll::Ready(Err(AttemptError::ClientGone));
             }
@@ -214,8 +252,9 @@ pub(crate) fn poll_ask(
             }
             HeadError::Closed(cause) => {
                 connection.lost(Loss::Sudden);
+                let now = client.worker.timers.now();
                 AttemptError::Closed {
-                    reused: asking.reused,
+                    reused: asking.was_closed_before(connection, &cause, now),
                     stale: connection.may_be_stale(),
                     sent: upload.is_touched(),
                     cause: asking.failure.take().unwrap_or(cause),
@@ -232,7 +271,9 @@ pub(crate) fn poll_ask(
         .map(|quiet| {
             let input = link.wire.input.len();
             Err(match quiet {
-                Quiet::TooLong if upload.waits_for_client(input) => AttemptError::RequestTimeout,
+                Quiet::TooLong | Quiet::Late if upload.waits_for_client(input) => {
+                    AttemptError::RequestTimeout
+                }
                 Quiet::TooLong | Quiet::Late => AttemptError::ResponseTimeout,
                 Quiet::Overdue => AttemptError::Overdue,
                 Quiet::Expired => AttemptError::Expired,
@@ -276,8 +317,8 @@ fn poll_head(
             }
             match take_head(client, link, connection, inbound, close) {
                 Ok(Taken::Response(response)) => return Poll::Ready(Ok(response)),
-                Ok(Taken::Interim) => {
-                    *interims += 1;
+                Ok(Taken::Interim(len)) => {
+                    *interims += len;
                     if *interims > INTERIMS_MAX {
                         let what = "more interim responses than anybody needs";
                         return Poll::Ready(Err(HeadError::Malformed(what)));
@@ -309,8 +350,8 @@ fn poll_head(
 
 enum Taken {
     Response(Response),
-    /// A 1xx response, which is not the last.
-    Interim,
+    /// A 1xx response, which is not the last, and its length.
+    Interim(usize),
     Part,
 }
 
@@ -349,7 +390,7 @@ fn take_head(
             link.output.extend_from_slice(b"\r\n");
         }
         connection.wire.input.consume(len);
-        return Ok(Taken::Interim);
+        return Ok(Taken::Interim(len));
     }
     let (coded, coder) = match inbound.terms.and_then(Terms::compression) {
         // Chunks are needed for a length that nobody knows.
@@ -485,24 +526,34 @@ pub(crate) enum RelayError {
 }
 
 /// Sends the response, and what is left of the request, until both are over.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "each is one thing that moves, or that limits how"
+)]
 pub(crate) async fn relay(
     client: &Client,
     link: &mut Link,
     connection: &mut Connection,
     upload: &mut Upload,
     response: &mut Response,
+    inbound: &Inbound<'_>,
     lease: &Lease,
     limits: &Limits,
 ) -> Result<(), RelayError> {
     let buffers = &client.worker.buffers;
     let moved = || client.bytes_moved();
+    let kept_back = |name: &str| inbound.drops(client, name);
+    let left_out = |name: &str| inbound.drops_of_response(name);
     let close = response.close;
+    // What was written and not taken is its own from here on.
+    upload.leave_client();
+    client.limit_silence(limits.idle);
     let download = &mut response.download;
     poll_fn(|cx| {
         // A target may answer before it has the whole request. Both directions move on their own:
         // a client that reads only after it has sent all would stop both.
         let uploaded = upload.is_over() || {
-            match upload.poll(link, &mut connection.wire, buffers, moved, cx) {
+            match upload.poll(link, &mut connection.wire, buffers, moved, kept_back, cx) {
                 Poll::Ready(Ok(())) => true,
                 Poll::Ready(Err(UploadError::Target(_))) => {
                     connection.lost(Loss::Sudden);
@@ -517,7 +568,8 @@ pub(crate) async fn relay(
                 Poll::Pending => false,
             }
         };
-        let downloaded = match download.poll(link, &mut connection.wire, buffers, moved, cx) {
+        let wire = &mut connection.wire;
+        let downloaded = match download.poll(link, wire, buffers, moved, left_out, cx) {
             Poll::Ready(Ok(())) => true,
             Poll::Ready(Err(error)) => {
                 tracing::debug!(%error, peer = %client.peer, "a response stopped short");
@@ -556,6 +608,8 @@ pub(crate) async fn relay(
             Quiet::TooLong if download.waits_for_client(link, connection.wire.input.len()) => {
                 RelayError::Client
             }
+            // Both are silent, and the target may wait for what the client has not said.
+            Quiet::TooLong if upload.waits_for_client(link.wire.input.len()) => RelayError::Client,
             Quiet::TooLong => RelayError::Target,
         }))
     })

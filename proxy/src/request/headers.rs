@@ -18,7 +18,9 @@ use super::edits::Edits;
 use super::normal::without_port;
 use super::trace::{Seed, has_parent, push_parent, push_trace_id};
 use crate::http1::body::Body;
-use crate::http1::field::{Field, Kind, Options, is, is_disguised, is_named, kind, length};
+use crate::http1::field::{
+    Field, Kind, Options, is, is_alike, is_disguised, is_named, kind, length,
+};
 use crate::http1::head::{RequestHead, ResponseHead};
 
 /// What a client's connection adds to each of its requests, made once for each connection, which
@@ -93,9 +95,10 @@ impl Forwarded {
         &self.lines.as_bytes()[usize::from(self.first)..]
     }
 
-    fn is_ours(&self, name: &str) -> bool {
+    /// Only the load balancer may say it, and no application may take it for that.
+    pub(crate) fn is_ours(&self, name: &str) -> bool {
         let renamed = self.renamed.as_deref();
-        renamed.is_some_and(|renamed| renamed.iter().any(|(_, other)| is(other, name)))
+        renamed.is_some_and(|renamed| renamed.iter().any(|(_, other)| is_alike(other, name)))
     }
 
     /// The client's address, `http` or `https`, and the listener's port.
@@ -509,7 +512,7 @@ pub fn write_response(
         edits.push(out);
     }
     if let Some(coded) = coded {
-        coded.finish(out, head.fields);
+        coded.finish(out, head.fields, edits);
     }
     add(out);
     push_delivery(out, delivery);

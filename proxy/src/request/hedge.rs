@@ -1,8 +1,9 @@
 //! A second target is asked while the first one still has time to answer; whoever answers first
 //! serves. It costs targets a little work, and takes the slowest of them out of a client's wait.
 //!
-//! Only what may be done twice without harm: requests with an idempotent method that were sent
-//! whole and can be sent again, and clients that stay at no target.
+//! Only what may be done twice without harm: requests with a safe method that were sent whole and
+//! can be sent again, and clients that stay at no target. That a method is idempotent is not enough:
+//! the slower of two targets may do its part after the client's next request.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -21,9 +22,11 @@ use crate::clock;
 use crate::control::snapshot::Limits;
 use crate::observe::outcome::Outcome;
 use crate::serve::client::Client;
+use crate::upstream::endpoint::Loss;
 use crate::upstream::error::AttemptError;
 use crate::upstream::identity::Identity;
 use crate::upstream::lease::Lease;
+use crate::upstream::passive::Fault;
 use crate::upstream::pool::Connection;
 
 /// After what time a second target is asked. None: never, for this request.
@@ -33,7 +36,7 @@ pub(super) fn delay(
     upload: &Upload,
     stays: Option<Identity>,
 ) -> Option<Duration> {
-    let may_be_doubled = inbound.idempotent && !inbound.websocket && upload.is_repeatable();
+    let may_be_doubled = inbound.safe && !inbound.websocket && upload.is_repeatable();
     policy
         .hedge_after
         .filter(|_| may_be_doubled && stays.is_none())
@@ -208,7 +211,8 @@ impl Hedged<'_> {
         )
     }
 
-    /// The first of two to answer. If one fails, the other one has all the time that is left.
+    /// The first of two to answer. If one fails, or answers what is tried again, the other one has
+    /// all of its time.
     async fn both(
         &self,
         link: &mut Link,
@@ -231,7 +235,24 @@ impl Hedged<'_> {
             true => (first, second),
             false => (second, first),
         };
+        let idle = self.limits.idle;
         match answer {
+            // Another target would be asked after it, and one is at work already.
+            Ok(response) if self.policy.names(response.status) && link.take_back() => {
+                self.answered_badly(&winner, &response, attempts);
+                std::mem::swap(&mut winner, &mut other);
+                if is_first {
+                    std::mem::swap(upload, &mut copy);
+                    outcome.answered(response.status);
+                    outcome.is_in_vain();
+                    outcome.overtaken(&winner.lease, winner.since);
+                }
+                drop(other);
+                self.client.attempt_begins(winner.lease.local(), idle);
+                self.leave_its_time(&winner);
+                let answer = self.alone(link, &mut winner, upload).await;
+                winner.end(answer)
+            }
             Ok(_) | Err(AttemptError::ClientGone) => {
                 attempts.note_overtaken();
                 other.connection.ended_by_us();
@@ -252,11 +273,37 @@ impl Hedged<'_> {
                     outcome.overtaken(&winner.lease, winner.since);
                 }
                 drop(other);
-                let idle = self.limits.idle;
                 self.client.attempt_begins(winner.lease.local(), idle);
+                self.leave_its_time(&winner);
                 let answer = self.alone(link, &mut winner, upload).await;
                 winner.end(answer)
             }
+        }
+    }
+
+    /// What is left of the time of one that is alone from now on: until now that of the other counted,
+    /// which began at another moment.
+    fn leave_its_time(&self, runner: &Runner) {
+        let spent = clock::now().saturating_duration_since(runner.since);
+        let left = |limit: Option<Duration>| limit.map(|limit| limit.saturating_sub(spent));
+        self.client.limit_attempt(left(self.policy.per_try));
+        if let Some(limit) = left(self.limits.response_header) {
+            self.client.limit_head(limit, self.limits.idle);
+        }
+    }
+
+    /// Notes that one of two has answered with a status after which another target is asked.
+    fn answered_badly(&self, runner: &Runner, response: &Response, attempts: &mut Attempts) {
+        let took = clock::now().saturating_duration_since(runner.since);
+        runner.lease.answered(response.status, took);
+        if let Some(fault) = Fault::of_status(response.status) {
+            blame(self.client, self.destination.group, &runner.lease, fault);
+        }
+        attempts.note_response(&runner.lease);
+        if response.reusable {
+            runner.connection.ended_by_us();
+        } else {
+            runner.connection.ended(Loss::Announced);
         }
     }
 

@@ -138,6 +138,7 @@ pub(super) fn plan(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) 
         close: true,
         replayable: false,
         idempotent: false,
+        safe: false,
         websocket: false,
         alone: false,
         announced: None,
@@ -223,6 +224,7 @@ pub(super) fn plan(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) 
     inbound.close = admitted.close || inbound.alone;
     inbound.websocket = admitted.websocket;
     inbound.idempotent = retry::is_idempotent(head.method);
+    inbound.safe = retry::is_safe(head.method);
     inbound.replayable = inbound.idempotent && admitted.body.is_done();
     let host = admitted.host.unwrap_or_default();
     let facts = Facts {

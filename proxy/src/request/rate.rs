@@ -37,6 +37,7 @@ pub struct RateLimit {
     /// For each place a tag, and the time at which the value's requests so far are paid for
     /// (GCRA's theoretical arrival time).
     words: Box<[AtomicU64]>,
+    settings: config::RateLimit,
 }
 
 impl RateLimit {
@@ -59,7 +60,14 @@ impl RateLimit {
             words: (0..places.next_multiple_of(WAYS))
                 .map(|_| AtomicU64::new(0))
                 .collect(),
+            settings: settings.clone(),
         }
+    }
+
+    /// Whether it is made of these settings.
+    #[must_use]
+    pub fn is_of(&self, settings: &config::RateLimit) -> bool {
+        self.settings == *settings
     }
 
     /// Takes a request at a time in microseconds since the start.

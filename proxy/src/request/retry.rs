@@ -102,6 +102,12 @@ pub fn is_idempotent(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
 }
 
+/// Whether a method is safe (RFC 9110 §9.2.1), without TRACE.
+#[must_use]
+pub fn is_safe(method: &str) -> bool {
+    matches!(method, "GET" | "HEAD" | "OPTIONS")
+}
+
 /// What failed.
 #[derive(Debug, Clone, Copy)]
 pub enum Failed<'e> {

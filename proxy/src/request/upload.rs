@@ -23,6 +23,8 @@ pub(crate) struct Upload {
     expects_continue: bool,
     /// It goes no further, though some is left.
     stopped: bool,
+    /// The client is being sent a response, by whoever has it.
+    answered: bool,
     /// All that was read of it is in `output`, which may grow up to this; 0 when it is not.
     kept: usize,
     /// How much of a body in chunks may still come.
@@ -60,6 +62,7 @@ impl Upload {
             touched: false,
             expects_continue,
             stopped: false,
+            answered: false,
             allowance: u64::MAX,
             copy: None,
         }
@@ -85,6 +88,7 @@ impl Upload {
         self.sent = 0;
         self.touched = false;
         self.stopped = false;
+        self.answered = false;
     }
 
     /// The whole request once more, for a second target at the same time. Right only if it is done
@@ -97,6 +101,7 @@ impl Upload {
             touched: false,
             expects_continue: false,
             stopped: false,
+            answered: false,
             kept: self.kept,
             allowance: self.allowance,
             copy: None,
@@ -130,6 +135,12 @@ impl Upload {
         self.expects_continue = false;
     }
 
+    /// Nothing is written to the client from here on: over TLS, a write that is not ready has to be
+    /// repeated by whoever began it, with the same bytes.
+    pub(crate) fn leave_client(&mut self) {
+        self.answered = true;
+    }
+
     /// More can go only when the client has sent more.
     pub(crate) fn waits_for_client(&self, input: usize) -> bool {
         !self.is_over() && self.sent == self.output.len() && self.body.plain(input) == 0
@@ -146,13 +157,15 @@ impl Upload {
         std::mem::take(&mut self.output)
     }
 
-    /// Moves what can be moved. Ready when it is over. `moved` is called when bytes have moved.
+    /// Moves what can be moved. Ready when it is over. `moved` is called when bytes have moved;
+    /// `drops` tells which trailers do not go on.
     pub(crate) fn poll(
         &mut self,
         link: &mut Link,
         target: &mut Wire,
         buffers: &Buffers,
         moved: impl Fn(),
+        drops: impl Fn(&str) -> bool,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), UploadError>> {
         loop {
@@ -202,19 +215,21 @@ impl Upload {
             if self.body.is_done() {
                 return Poll::Ready(Ok(()));
             }
-            if self.encode(link)? {
+            if self.encode(link, &drops)? {
                 continue;
             }
-            if std::mem::take(&mut self.expects_continue) && link.wire.input.is_empty() {
-                link.output
-                    .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-            }
-            let sent = link.sent();
-            if matches!(link.poll_flush(cx), Poll::Ready(Err(_))) {
-                return Poll::Ready(Err(UploadError::Gone));
-            }
-            if link.sent() != sent {
-                moved();
+            if !self.answered {
+                if std::mem::take(&mut self.expects_continue) && link.wire.input.is_empty() {
+                    link.output
+                        .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                }
+                let sent = link.sent();
+                if matches!(link.poll_flush(cx), Poll::Ready(Err(_))) {
+                    return Poll::Ready(Err(UploadError::Gone));
+                }
+                if link.sent() != sent {
+                    moved();
+                }
             }
             match std::task::ready!(link.wire.poll_fill(buffers, self.body.wants(), cx)) {
                 Ok(0) | Err(_) => return Poll::Ready(Err(UploadError::Gone)),
@@ -224,7 +239,11 @@ impl Upload {
     }
 
     /// Turns the chunks that came into chunks to send. False if there are none.
-    fn encode(&mut self, link: &mut Link) -> Result<bool, UploadError> {
+    fn encode(
+        &mut self,
+        link: &mut Link,
+        drops: impl Fn(&str) -> bool,
+    ) -> Result<bool, UploadError> {
         let Body::Chunked(chunks) = &mut self.body else {
             return Ok(false);
         };
@@ -247,6 +266,7 @@ impl Upload {
                     input.consume(count);
                 }
                 Part::End => {
+                    chunks.strip(&drops);
                     push_end(&mut self.output, chunks.trailers());
                     break;
                 }

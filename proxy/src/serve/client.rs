@@ -336,6 +336,13 @@ impl Client {
         self.arm(self.limits.idle.get());
     }
 
+    /// The response may be silent for so long. See [`Self::poll_quiet`].
+    pub(crate) fn limit_silence(&self, idle: Duration) {
+        if idle != self.limits.idle.get() {
+            self.arm(idle);
+        }
+    }
+
     /// The request is over, however it ended.
     pub(crate) fn request_ends(&self) {
         self.slot.unwatch();

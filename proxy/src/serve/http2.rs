@@ -161,6 +161,11 @@ impl<'c> Serving<'c> {
         self.reason == Reason::NO_ERROR
     }
 
+    /// The rest of a response is on its way to a client that has broken nothing.
+    fn owes(&self) -> bool {
+        self.is_well() && self.connection.is_unsent()
+    }
+
     /// Leads the streams and the connection on. Ready at the end of the connection. `exchange` makes
     /// a stream.
     fn poll<F: Future>(
@@ -246,6 +251,8 @@ impl<'c> Serving<'c> {
             return Poll::Ready(true);
         }
         let limit = match self.end {
+            // As over HTTP/1.1, a client that reads slowly has its time also when the process ends.
+            _ if self.owes() => self.client.idle_limit(),
             End::Now => FAREWELL,
             _ if worker.is_draining() => DRAIN_IDLE,
             _ => self.client.idle_limit(),
@@ -294,7 +301,7 @@ impl<'c> Serving<'c> {
             return Duration::ZERO;
         }
         let mut since = self.streams.ended.get();
-        if self.end != End::Now && self.connection.is_busy() {
+        if self.owes() || (self.end != End::Now && self.connection.is_busy()) {
             // The rest of a response is on its way to a client that reads.
             since = since.max(self.connection.wrote());
         }

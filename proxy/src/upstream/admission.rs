@@ -31,10 +31,23 @@ struct List {
 #[derive(Debug)]
 struct Entry {
     id: u64,
-    /// It waits for one target alone.
+    /// It waits for some targets alone, and others need not stand behind it.
     pinned: bool,
     woken: bool,
     waker: Option<Waker>,
+}
+
+impl List {
+    /// They come with growing numbers, and nobody overtakes in the list itself.
+    fn place(&self, id: u64) -> Option<usize> {
+        let found = self.entries.binary_search_by_key(&id, |entry| entry.id);
+        found.ok()
+    }
+
+    fn entry(&mut self, id: u64) -> Option<&mut Entry> {
+        let at = self.place(id)?;
+        self.entries.get_mut(at)
+    }
 }
 
 impl Admission {
@@ -155,8 +168,7 @@ impl Place {
     /// Ready when a target may have room; once for each time that one has.
     pub(crate) fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut list = self.admission.queue(self.worker).lock();
-        let entry = list.entries.iter_mut().find(|entry| entry.id == self.id);
-        let Some(entry) = entry else {
+        let Some(entry) = list.entry(self.id) else {
             return Poll::Ready(());
         };
         if std::mem::take(&mut entry.woken) {
@@ -166,17 +178,23 @@ impl Place {
         Poll::Pending
     }
 
-    /// Whether nobody stands before it.
+    /// Whether it stands behind nobody but those that wait for some targets alone, and of these in
+    /// front of all.
     pub(crate) fn is_first(&self) -> bool {
         let list = self.admission.queue(self.worker).lock();
-        list.entries.front().is_none_or(|entry| entry.id == self.id)
+        let Some(at) = list.place(self.id) else {
+            return true;
+        };
+        // From its own place on: the one before it mostly says no.
+        let mut before = list.entries.range(..at).rev();
+        at == 0 || (!list.entries[at].pinned && before.all(|entry| entry.pinned))
     }
 
     /// There was no target for it at its turn. If it has turned out to wait for one target alone
     /// (`pinned`), the room is for somebody behind it.
     pub(crate) fn pass_on(&self, pinned: bool) {
         let mut list = self.admission.queue(self.worker).lock();
-        let entry = list.entries.iter_mut().find(|entry| entry.id == self.id);
+        let entry = list.entry(self.id);
         let was_pinned = entry.is_none_or(|entry| std::mem::replace(&mut entry.pinned, pinned));
         drop(list);
         // Once, or two of them would pass it to and fro.
@@ -188,7 +206,7 @@ impl Place {
     fn leave(&self) -> bool {
         let queue = self.admission.queue(self.worker);
         let mut list = queue.lock();
-        let at = list.entries.iter().position(|entry| entry.id == self.id);
+        let at = list.place(self.id);
         let left = at.and_then(|at| list.entries.remove(at));
         queue.waiting.store(list.entries.len(), Ordering::Relaxed);
         left.is_some_and(|entry| entry.woken)
@@ -270,6 +288,15 @@ mod tests {
         );
         pinned.pass_on(true);
         assert!(!has_turn(&pinned) && !has_turn(&other), "nothing is new");
+    }
+
+    #[test]
+    fn behind_those_that_wait_for_one_target_alone_the_first_looks_for_itself() {
+        let admission = Arc::new(Admission::new(1));
+        let pinned = [(); 2].map(|()| admission.join(0, true, 9).expect("room"));
+        let others = [(); 2].map(|()| admission.join(0, false, 9).expect("room"));
+        assert_eq!(pinned.each_ref().map(Place::is_first), [true, false]);
+        assert_eq!(others.each_ref().map(Place::is_first), [true, false]);
     }
 
     #[test]

@@ -7,15 +7,25 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
+use h2::{RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::error::AttemptError;
 use super::pool::Connection;
-use crate::http2::watch::{Abuse, Sends, Watch};
+use crate::http2::flow::Carries;
+use crate::http2::watch::{Abuse, Watch};
 
 /// The head of a frame: length, type, flags, stream.
 const FRAME_HEAD: usize = 9;
 const SETTINGS: u8 = 4;
+
+/// How long a target may take to say that a stream is over whose response is whole, in milliseconds;
+/// between once and twice that, as looks are a second apart.
+const REST: u64 = 1_000;
+
+/// The most streams that wait for that. The target counts them against its limit.
+const RESTING_MAX: usize = 32;
 
 /// GOAWAY with that code (RFC 9113 §6.8). A target begins no streams, so the latest one is 0.
 const ENHANCE_YOUR_CALM: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11];
@@ -37,6 +47,16 @@ pub(super) struct Socket {
     in_frame: Cell<bool>,
     /// The time of the latest look.
     now: Cell<u64>,
+    resting: RefCell<Vec<Resting>>,
+}
+
+/// A stream of which all was sent and read. Its target is expected to say that it is over, and if it
+/// does not, the stream is reset when this is dropped.
+struct Resting {
+    /// Not later than it began to rest (`Timers::now`).
+    since: u64,
+    received: RecvStream,
+    _sent: SendStream<Bytes>,
 }
 
 impl Socket {
@@ -51,6 +71,7 @@ impl Socket {
             heard: Cell::new(false),
             in_frame: Cell::new(false),
             now: Cell::new(now),
+            resting: RefCell::default(),
         })
     }
 
@@ -77,6 +98,15 @@ impl Socket {
     /// A stream is opened on it.
     pub(super) fn opened(&self) {
         self.watch.borrow_mut().opened();
+    }
+
+    /// Lets go of streams whose targets have had a second to say that they are over.
+    pub(super) fn end_resting(&self, now: u64) {
+        let mut resting = self.resting.borrow_mut();
+        resting.retain(|stream| now.saturating_sub(stream.since) < 2 * REST);
+        if resting.is_empty() {
+            resting.shrink_to_fit();
+        }
     }
 
     /// Whether a byte came since the look before, and a frame that carries something.
@@ -152,9 +182,24 @@ impl Socket {
     }
 }
 
-impl Sends for Socket {
+impl Carries for Socket {
     fn sending(&self, length: usize) {
         self.watch.borrow_mut().sending(length);
+    }
+
+    fn rests(&self, received: RecvStream, sent: SendStream<Bytes>) {
+        let mut resting = self.resting.borrow_mut();
+        if resting.len() >= RESTING_MAX {
+            resting.retain(|stream| !stream.received.is_end_stream());
+        }
+        if resting.len() >= RESTING_MAX {
+            resting.remove(0);
+        }
+        resting.push(Resting {
+            since: self.now.get(),
+            received,
+            _sent: sent,
+        });
     }
 }
 

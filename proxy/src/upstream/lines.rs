@@ -23,8 +23,9 @@ use super::line_socket::{Socket, Transport};
 use super::pool::{Connection, Local};
 use super::silence::{Signs, Silence, Step};
 use crate::http1::stream::Stream;
+use crate::http2::flow::Carries;
 use crate::http2::outbound::Outbound;
-use crate::http2::watch::{Abuse, Sends};
+use crate::http2::watch::Abuse;
 use crate::tls::policy;
 
 /// Streams on one connection, at the most, if the target allows as many. More would wait for each
@@ -41,6 +42,10 @@ const LIST_MAX: u32 = 64 * 1024;
 
 /// What is kept of a request for a target that does not read, for each stream.
 const SEND_BUFFER: usize = 64 * 1024;
+
+/// Streams that we have reset and whose last frames are expected, for a second each: more than clients
+/// give up at a time.
+const RESETS_REMEMBERED: usize = 1_024;
 
 /// Why connections are given up: for each [`Abuse`] of the target, and for its silence.
 pub(crate) const CAUSES: usize = Abuse::ALL.len() + 1;
@@ -221,6 +226,7 @@ impl Line {
 
     /// Looks whether something came, and asks for it or ends the connection if nothing did.
     fn lives(&self, now: u64) -> bool {
+        self.socket.end_resting(now);
         let (heard, answered) = self.socket.signs(now);
         let signs = Signs {
             heard,
@@ -279,10 +285,17 @@ impl Line {
         let served = self.served.replace(self.served.get() + 1);
         let place = Box::new(Place(Rc::clone(self)));
         let secure = local.endpoint().tls.is_some();
-        let budgets = Rc::clone(&self.socket) as Rc<dyn Sends>;
-        let stream = Outbound::new(self.sender.clone(), secure, budgets, place);
+        let carrier = Rc::clone(&self.socket) as Rc<dyn Carries>;
+        let stream = Outbound::new(self.sender.clone(), secure, carrier, place);
         let stream = Stream::Outbound(Box::new(stream));
         Box::new(Connection::stream(local, stream, served, idled))
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // The socket is the library's, whose connection lasts as long as its streams.
+        self.socket.end_resting(u64::MAX);
     }
 }
 
@@ -315,6 +328,11 @@ async fn begin(connection: Box<Connection>, now: u64) -> Result<(Rc<Line>, Drive
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(LIST_MAX)
         .max_send_buffer_size(SEND_BUFFER)
+        // Clients reset streams as they like, and frames of such a stream may be on their way. What the
+        // library has forgotten it counts as an error of its own, and ends the connection for many of
+        // them, with all the streams of others. What a target may send in vain is bounded by `Watch`.
+        .max_concurrent_reset_streams(RESETS_REMEMBERED)
+        .max_local_error_reset_streams(None)
         .handshake(Transport(Rc::clone(&socket)))
         .await;
     let (sender, mut driver) = begun.map_err(|error| socket.failure(error))?;

@@ -341,6 +341,12 @@ impl Connection {
         self.noted.set(true);
     }
 
+    /// The target may have closed it while nothing went on: it was used before, and as far as it is
+    /// known not at work since.
+    pub(crate) fn has_rested(&self) -> bool {
+        self.served > 1 && (!self.is_stream() || self.idled > 0)
+    }
+
     /// It was idle for so long that, if it is closed now, the likely cause is the target's own
     /// limit. What closes sooner is a target that goes away.
     pub(crate) fn may_be_stale(&self) -> bool {

@@ -273,6 +273,7 @@ impl Engine {
             return Err(PROTOCOL);
         }
         if let Some(stream) = self.streams.get_mut(&head.stream.into()) {
+            self.had_enough += u32::from(stream.answered && !stream.is_reset());
             stream.reset();
             Self::close(&mut self.open, stream);
         }

@@ -269,6 +269,7 @@ impl Engine {
             return;
         };
         self.woken -= usize::from(std::mem::take(&mut stream.turn));
+        stream.answered |= !content.is_empty();
         stream.window -= content.len() as i64;
         self.window -= content.len() as i64;
         if content.is_empty() {

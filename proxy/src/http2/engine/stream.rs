@@ -20,6 +20,8 @@ pub struct Stream {
     /// Whether the client, and whether we have ended it.
     pub(super) ended: bool,
     pub(super) finished: bool,
+    /// Content of its response was sent.
+    pub(super) answered: bool,
     /// It was reset by the client, or by us because of what the client did.
     reset: bool,
     /// It counts against the limit.
@@ -41,6 +43,7 @@ impl Stream {
             trailers: Vec::new(),
             ended,
             finished: false,
+            answered: false,
             reset: false,
             counts: true,
             waits: false,
