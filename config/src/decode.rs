@@ -249,7 +249,8 @@ impl<'a> NodeDeserializer<'a> {
         match &self.node.value {
             Value::Null | Value::Skipped => Unexpected::Unit,
             Value::Bool(value) => Unexpected::Bool(*value),
-            Value::Integer(value) => match (u64::try_from(*value), i64::try_from(*value)) {
+            Value::Integer { number, .. } => match (u64::try_from(*number), i64::try_from(*number))
+            {
                 (Ok(value), _) => Unexpected::Unsigned(value),
                 (_, Ok(value)) => Unexpected::Signed(value),
                 _ => Unexpected::Other("a number beyond 64 bits"),
@@ -280,7 +281,8 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         match &self.node.value {
             Value::Null | Value::Skipped => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(*value),
-            Value::Integer(value) => match (u64::try_from(*value), i64::try_from(*value)) {
+            Value::Integer { number, .. } => match (u64::try_from(*number), i64::try_from(*number))
+            {
                 (Ok(value), _) => visitor.visit_u64(value),
                 (_, Ok(value)) => visitor.visit_i64(value),
                 _ => Err(Failure::invalid_type(self.unexpected(), &visitor)),
@@ -309,8 +311,18 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
         match &self.node.value {
-            // `matcher: 200` means the text 200; other plain values would not come back as written.
-            Value::Integer(value) => visitor.visit_str(&value.to_string()),
+            // `matcher: 200` means the text 200; other plain values, such as 0x1F, could be meant as
+            // they are written or as what YAML makes of them.
+            Value::Integer { number, text } => {
+                let text = text.text();
+                if text == number.to_string() {
+                    visitor.visit_str(text)
+                } else {
+                    Err(Failure::new(format!(
+                        "expected a text, found {text}; put it in quotes"
+                    )))
+                }
+            }
             Value::Bool(_) | Value::Float(_) => Err(Failure::new(format!(
                 "expected a text, found {}; put it in quotes",
                 show(self.unexpected())

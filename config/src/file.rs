@@ -110,11 +110,12 @@ pub fn located(path: &Path, faults: Vec<(String, String)>) -> ConfigErrors {
 
 fn read_tree(name: &str, text: &str) -> Result<Node, ConfigErrors> {
     let options = serde_saphyr::options! { with_snippet: false };
-    let root: Node = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+    let mut root: Node = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let position = position_of(error.location());
         let error = error.without_snippet();
         ConfigErrors::one(name, position, yaml_message(&error.to_string()))
     })?;
+    root.read_numbers(text);
     match root.value {
         Value::Mapping(_) => Ok(root),
         Value::Null => Err(ConfigErrors::one(

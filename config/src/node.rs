@@ -4,12 +4,16 @@
 //! from YAML stops at the first.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use crate::error::Position;
+
+/// Bytes that no file has.
+const NOWHERE: Range<usize> = usize::MAX..usize::MAX;
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
@@ -23,7 +27,11 @@ pub(crate) struct Node {
 pub(crate) enum Value {
     Null,
     Bool(bool),
-    Integer(i128),
+    /// `text`: as it is written, which may be `0x1F` for 31.
+    Integer {
+        number: i128,
+        text: Written,
+    },
     Float(f64),
     /// `expanded`: an environment variable was put in, so that the text may stand for a number.
     Text {
@@ -34,6 +42,24 @@ pub(crate) enum Value {
     Mapping(Vec<Entry>),
     /// An item of a sequence whose error is known already; it is passed over.
     Skipped,
+}
+
+/// How a number is written.
+#[derive(Debug, Clone)]
+pub(crate) enum Written {
+    /// In these bytes of the file, which are not read yet.
+    At(Range<usize>),
+    /// So.
+    So(String),
+}
+
+impl Written {
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::At(_) => "",
+            Self::So(text) => text,
+        }
+    }
 }
 
 /// A key and its value.
@@ -97,6 +123,27 @@ impl Node {
         out
     }
 
+    /// Reads from the file how its numbers are written: the library tells only what they are.
+    pub(crate) fn read_numbers(&mut self, file: &str) {
+        match &mut self.value {
+            Value::Integer { number, text } => {
+                if let Written::At(bytes) = text {
+                    // A place that is not in the file would be a fault of the library; the number
+                    // is what there is then.
+                    let found = file.get(bytes.clone()).map(str::trim);
+                    *text = Written::So(found.map_or_else(|| number.to_string(), str::to_owned));
+                }
+            }
+            Value::Sequence(items) => items.iter_mut().for_each(|item| item.read_numbers(file)),
+            Value::Mapping(entries) => {
+                entries
+                    .iter_mut()
+                    .for_each(|entry| entry.node.read_numbers(file));
+            }
+            _ => {}
+        }
+    }
+
     /// The texts under `key` in the items of the list `list` at the top of the file.
     pub(crate) fn texts_of(&self, list: &str, key: &str) -> Vec<String> {
         let Value::Sequence(items) = &self.nearest(&[Step::Key(list.to_owned())]).value else {
@@ -107,7 +154,7 @@ impl Node {
             .filter_map(
                 |item| match &item.nearest(&[Step::Key(key.to_owned())]).value {
                     Value::Text { text, .. } => Some(text.clone()),
-                    Value::Integer(number) => Some(number.to_string()),
+                    Value::Integer { text, .. } => Some(text.text().to_owned()),
                     _ => None,
                 },
             )
@@ -156,12 +203,33 @@ pub(crate) fn position_of(location: Option<serde_saphyr::Location>) -> Position 
     location.map_or(Position::START, position)
 }
 
+fn bytes_of(location: serde_saphyr::Location) -> Range<usize> {
+    let at = |bytes: Option<u64>| bytes.and_then(|bytes| usize::try_from(bytes).ok());
+    let span = location.span();
+    match (at(span.byte_offset()), at(span.byte_len())) {
+        (Some(start), Some(length)) => start..start.saturating_add(length),
+        _ => NOWHERE,
+    }
+}
+
+fn integer(number: i128) -> Value {
+    Value::Integer {
+        number,
+        text: Written::At(NOWHERE),
+    }
+}
+
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Value>::deserialize(deserializer)?;
+        let mut value = spanned.value;
+        if let Value::Integer { text, .. } = &mut value {
+            // Behind an alias, where its anchor is.
+            *text = Written::At(bytes_of(spanned.defined));
+        }
         Ok(Self {
             position: position(spanned.referenced),
-            value: spanned.value,
+            value,
         })
     }
 }
@@ -189,15 +257,15 @@ impl<'de> Deserialize<'de> for Value {
             }
 
             fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-                Ok(Value::Integer(value.into()))
+                Ok(integer(value.into()))
             }
 
             fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-                Ok(Value::Integer(value.into()))
+                Ok(integer(value.into()))
             }
 
             fn visit_i128<E>(self, value: i128) -> Result<Value, E> {
-                Ok(Value::Integer(value))
+                Ok(integer(value))
             }
 
             fn visit_f64<E>(self, value: f64) -> Result<Value, E> {

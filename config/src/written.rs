@@ -61,7 +61,7 @@ fn value<'n>(node: &'n Node, path: &mut Vec<&'n str>, secret: bool) -> Value {
     match &node.value {
         node::Value::Null | node::Value::Skipped => Value::Null,
         node::Value::Bool(it) => shown((*it).into()),
-        node::Value::Integer(it) => {
+        node::Value::Integer { number: it, .. } => {
             let number = Number::from_i128(*it);
             shown(number.map_or_else(|| it.to_string().into(), Value::Number))
         }

@@ -350,6 +350,49 @@ f.yaml:11:9: target_groups[1].targets[2]: 127.0.0.1:2 is that of targets[0] alre
 }
 
 #[test]
+fn a_number_is_a_text_only_as_it_is_written() {
+    let condition = |value: &str| {
+        let condition = format!("query_string: [{{key: id, value: {value}}}]");
+        let from = "source_ip: {values: [\"10.0.0.0/8\"]}";
+        assert!(GOOD.contains(from), "{from}");
+        read(&GOOD.replacen(from, &condition, 1))
+    };
+    for bad in ["0x1F", "1_000", "+5", "0o17", "0b11", "-0"] {
+        let errors = condition(bad).expect_err(bad).to_string();
+        let expected = format!(
+            "f.yaml:7:54: listeners[0].rules[0].condition[0].query_string[0].value: expected a text, found {bad}; put it in quotes"
+        );
+        assert_eq!(errors, expected);
+        condition(&format!("'{bad}'")).expect("valid in quotes");
+    }
+    for good in ["200", "-5", "0"] {
+        let config = condition(good).expect(good);
+        let pairs = config.listeners[0].rules[0].condition[0]
+            .query_string
+            .as_ref();
+        assert_eq!(pairs.expect("pairs")[0].value, good);
+    }
+}
+
+#[test]
+fn how_a_number_is_written_is_found_behind_letters_anchors_and_byte_order_marks() {
+    for before in ["", "\u{feff}", "# \u{fc}\u{1f6a2}\n"] {
+        let text = format!("{before}{GOOD}").replacen("name: web", "name: &n 0x1F", 1);
+        let text = text.replacen("  - name: app", "  - name: *n", 1);
+        let errors = read(&text).expect_err("refused").to_string();
+        let found = errors.matches("expected a text, found 0x1F; put it in quotes");
+        assert_eq!(found.count(), 2, "{errors}");
+    }
+}
+
+#[test]
+fn a_number_may_be_written_in_any_way() {
+    let text = GOOD.replacen("port: 32768", "port: 0x1F90", 1);
+    let config = read(&text).expect("valid");
+    assert_eq!(config.target_groups[0].targets[0].port.get(), 8080);
+}
+
+#[test]
 fn an_environment_variable_may_hold_a_number() {
     let text = GOOD.replacen("port: 32768", "port: \"${PORT}\"", 1);
     let config = read(&text).expect("valid");
