@@ -448,6 +448,30 @@ fn the_longest_path_of_a_check_is_albs() {
 }
 
 #[test]
+fn a_path_of_a_check_has_only_what_can_be_sent() {
+    let path = |path: &str| group(&format!("health_check: {{path: '{path}'}}"));
+    // All other visible characters, of which YAML wants the single quote twice.
+    let rest = "!$%&''()*+,-./09:;=@AZ[\\]^_az{|}~";
+    for good in [format!("/{rest}\""), format!("/?{rest}`?/")] {
+        path(&good).unwrap_or_else(|errors| panic!("{good}: {errors}"));
+    }
+    for (bad, character, mend) in [
+        ("/a<b", "<", "%3C"),
+        ("/a>b", ">", "%3E"),
+        ("/a`b", "`", "%60"),
+        ("/a#b", "#", "%23"),
+        ("/a?b\"", "\"", "%22"),
+        ("/a?b<c", "<", "%3C"),
+        ("/a?b>c", ">", "%3E"),
+        ("/a?b#c", "#", "%23"),
+    ] {
+        let text = path(bad).expect_err(bad);
+        let error = format!("health_check.path: `{character}` cannot be sent there; write {mend}");
+        assert!(text.contains(&error), "{text}");
+    }
+}
+
+#[test]
 fn dns_failover_has_albs_defaults_and_asks_for_no_less_than_routing() {
     let health = |keys: &str| group(&format!("target_group_health: {{{keys}}}"));
     let minimum = |keys: &str| health(keys).expect(keys).readiness_minimum().expect(keys);

@@ -130,7 +130,6 @@ fn path(scope: &mut Scope<'_, '_>, check: &HealthCheck) {
     if !path.starts_with('/')
         || path.len() > limits::HEALTH_PATH_BYTES
         || !path.chars().all(|c| c.is_ascii_graphic())
-        || path.contains('#')
     {
         scope.fault_at(
             "path",
@@ -139,7 +138,24 @@ fn path(scope: &mut Scope<'_, '_>, check: &HealthCheck) {
                 limits::HEALTH_PATH_BYTES,
             ),
         );
+    } else if let Some(character) = not_sent(path) {
+        scope.fault_at(
+            "path",
+            format!(
+                "`{character}` cannot be sent there; write %{:02X}",
+                u32::from(character)
+            ),
+        );
     }
+}
+
+/// The first character that stands for itself neither in a path nor in a query. These are those that
+/// the `http` crate refuses, with which checks are made: what passes here can be sent.
+fn not_sent(path: &str) -> Option<char> {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let mut path = path.chars().filter(|c| "#<>`".contains(*c));
+    let mut query = query.chars().filter(|c| "#<>\"".contains(*c));
+    path.next().or_else(|| query.next())
 }
 
 fn headers(scope: &mut Scope<'_, '_>, check: &HealthCheck) {
