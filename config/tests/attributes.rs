@@ -133,6 +133,53 @@ fn faults_of_attributes_name_their_place_and_their_mend() {
 }
 
 #[test]
+fn a_name_that_frames_a_message_is_refused() {
+    let key = "routing_http_request_x_amzn_mtls_clientcert_leaf_header_name";
+    for name in [
+        "Transfer-Encoding",
+        "transfer_encoding",
+        "Content-Length",
+        "HOST",
+        "Connection",
+        "X-Forwarded-For",
+    ] {
+        let got = read("", &format!("{key}: {name}")).expect_err(name);
+        let expected = format!("listeners[0].{key}: `{name}` cannot be the name");
+        assert!(got.contains(&expected), "{got}");
+        let mend = format!("such as `X-{name}`");
+        assert!(got.contains(&mend), "{got}");
+    }
+}
+
+#[test]
+fn two_fields_about_tls_have_two_names_also_for_who_reads_dashes_as_underscores() {
+    let version = "routing_http_request_x_amzn_tls_version_header_name";
+    let suite = "routing_http_request_x_amzn_tls_cipher_suite_header_name";
+    let twice = "another field has the name";
+    for (listener, key) in [
+        (format!("{version}: X-Tls\n    {suite}: x_tls"), suite),
+        // The other has the name that it has at ALB.
+        (format!("{version}: X_Amzn_Tls_Cipher_Suite"), version),
+        (format!("{suite}: X-AMZN-TLS-VERSION"), suite),
+        (format!("{suite}: x-amzn-mtls-clientcert"), suite),
+    ] {
+        let got = read("", &listener).expect_err("twice");
+        assert!(
+            got.contains(&format!("listeners[0].{key}: {twice}")),
+            "{got}"
+        );
+        assert_eq!(got.matches(twice).count(), 1, "{got}");
+    }
+    for listener in [
+        format!("{version}: X-Amzn-Tls-Version\n    {suite}: X-Suite"),
+        format!("{version}: x-amzn-tls-cipher-suite\n    {suite}: x-amzn-tls-version"),
+    ] {
+        let got = read("", &listener).expect_err("no HTTPS");
+        assert!(!got.contains(twice), "{got}");
+    }
+}
+
+#[test]
 fn no_two_logs_have_the_same_file() {
     let log = |name: &str, path: &str| format!("{name}: {{path: {path}}}");
     let all = [

@@ -1,6 +1,7 @@
 //! Checks of ALB's attributes.
 
 use super::Scope;
+use super::policy::NOT_EDITED;
 use crate::{Listener, ListenerProtocol, LoadBalancer, XffMode, limits};
 
 pub(super) fn of_load_balancer(scope: &mut Scope<'_, '_>, attributes: &LoadBalancer) {
@@ -63,12 +64,32 @@ pub(super) fn of_listener(scope: &mut Scope<'_, '_>, listener: &Listener) {
         }
         if !is_name(name) || name.len() > limits::NAME_BYTES {
             scope.fault_at(key, format!("{name:?} is no name of a header"));
+        } else if NOT_EDITED.iter().any(|not| is_same(not, name)) {
+            scope.fault_at(
+                key,
+                format!(
+                    "`{name}` cannot be the name: that field belongs to the connection or has a key of its own; choose another one, such as `X-{name}`"
+                ),
+            );
         }
-        let mut before = names[..index].iter();
-        if before.any(|(_, _, other)| other.is_some_and(|other| other.eq_ignore_ascii_case(name))) {
+        // Of two names of the file the second is at fault; ALB's names are there before all.
+        let taken = names
+            .iter()
+            .enumerate()
+            .any(|(other, (_, usual, own))| match own {
+                Some(own) => other < index && is_same(own, name),
+                None => is_same(usual, name),
+            });
+        if taken {
             scope.fault_at(key, format!("another field has the name {name:?} already"));
         }
     }
+}
+
+/// Whether a target may take two names for one: many read `-` and `_` alike, as CGI made them.
+fn is_same(one: &str, other: &str) -> bool {
+    let read = |name: &str| name.to_ascii_lowercase().replace('_', "-");
+    read(one) == read(other)
 }
 
 const ATTRIBUTE_CHARS: &str = "_ :;.,\\/'?!(){}[]@<>=-+*#&`|~^%";

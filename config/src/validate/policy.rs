@@ -169,7 +169,7 @@ fn basic_auth(scope: &mut Scope<'_, '_>, auth: &BasicAuth) {
 }
 
 /// Fields that frame a message, that are for one connection, or that have keys of their own.
-const NOT_EDITED: [&str; 14] = [
+pub(super) const NOT_EDITED: [&str; 14] = [
     "connection",
     "content-length",
     "date",
