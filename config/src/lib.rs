@@ -186,10 +186,10 @@ pub struct Admin {
     /// Where it listens. Beyond loopback only with a `token`.
     pub address: SocketAddr,
     /// What everybody has to show who asks for more than `/livez` and `/readyz`: as a bearer token,
-    /// or in a browser as the password of any user. At least 16 bytes.
+    /// or in a browser as the password of any user. 16 to 1024 visible ASCII characters.
     #[serde(default)]
     pub token: Option<Secret>,
-    /// Names by which the server is called besides addresses and `localhost`.
+    /// Names by which the server is called besides addresses and `localhost`, without a port.
     #[serde(default)]
     pub allowed_hosts: Vec<String>,
     /// How many of the latest requests that went badly each worker keeps for `longshore explain`,

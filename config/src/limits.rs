@@ -47,8 +47,9 @@ pub const COOKIE_KEYS: usize = 8;
 /// value and attributes together.
 pub const COOKIE_NAME_BYTES: usize = 256;
 
-/// The longest token for Consul, in bytes. Consul's own are UUIDs of 36.
+/// The longest token for Consul or the admin server, in bytes. Consul's own are UUIDs of 36.
 pub const TOKEN_BYTES: usize = 1024;
+
 /// The longest name in DNS, in bytes, without a dot at its end (RFC 1035, section 2.3.4, less the
 /// bytes that only the wire has).
 pub const DNS_NAME_BYTES: usize = 253;

@@ -2,6 +2,7 @@
 //! that this version does not serve.
 
 mod action;
+mod admin;
 mod attributes;
 mod balancing;
 mod discovery;
@@ -83,17 +84,8 @@ pub(crate) fn validate(config: &Config, groups: &[String], report: Report<'_>) {
                     "other machines could reach it: use a loopback address, such as 127.0.0.1:9901, or set `token`",
                 );
             }
-            let token = admin.token.as_ref().map(|token| token.reveal().len());
-            if token.is_some_and(|length| length < limits::ADMIN_TOKEN_BYTES) {
-                scope.fault_at(
-                    "token",
-                    format!(
-                        "a token has at least {} bytes; make one with `openssl rand -hex 32`",
-                        limits::ADMIN_TOKEN_BYTES
-                    ),
-                );
-            }
             check_port(scope, "address", admin.address);
+            admin::keys(scope, admin);
         });
     }
     let zone = config.runtime.zone.as_deref();
