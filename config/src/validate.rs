@@ -216,10 +216,26 @@ fn check_port(scope: &mut Scope<'_, '_>, key: &str, address: SocketAddr) {
     }
 }
 
+/// A socket that takes IPv6 alone cannot have an address that stands for one of IPv4.
+fn not_mapped(scope: &mut Scope<'_, '_>, address: SocketAddr) {
+    if let IpAddr::V6(ip) = address.ip()
+        && let Some(ip) = ip.to_ipv4_mapped()
+    {
+        let plain = SocketAddr::new(IpAddr::V4(ip), address.port());
+        scope.fault_at(
+            "address",
+            format!("{address} is an address of IPv4 in the form of IPv6; write {plain}"),
+        );
+    }
+}
+
 fn listener(scope: &mut Scope<'_, '_>, listener: &Listener) {
     check_name(scope, &listener.name);
     match (listener.address, listener.port) {
-        (Some(address), None) => check_port(scope, "address", address),
+        (Some(address), None) => {
+            check_port(scope, "address", address);
+            not_mapped(scope, address);
+        }
         (None, Some(_)) => {}
         (None, None) => scope.fault("one of the keys `address` and `port` is needed"),
         (Some(_), Some(_)) => {

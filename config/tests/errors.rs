@@ -86,6 +86,12 @@ fn each_fault_names_its_place_and_its_mend() {
             "port: 65536",
             "f.yaml:15:36: target_groups[0].targets[0].port: expected a whole number from 1 to 65535, found 65536",
         ),
+        // IPv4 in the form of IPv6
+        (
+            "127.0.0.1:8080",
+            "'[::ffff:127.0.0.1]:8080'",
+            "f.yaml:3:14: listeners[0].address: [::ffff:127.0.0.1]:8080 is an address of IPv4 in the form of IPv6; write 127.0.0.1:8080",
+        ),
         // weight out of range
         (
             "weight: 9",

@@ -79,6 +79,14 @@ fn faults_of_policies_name_their_place_and_their_mend() {
             "every page could act for its visitors",
         ),
         (
+            "cors: {allow_origins: ['https://a.example', 'https://*'], allow_credentials: true}",
+            "cors.allow_origins[1]: with `allow_credentials`, every page could act for its visitors, as \"https://*\" is any host; name the origins",
+        ),
+        (
+            "cors: {allow_origins: ['http://*:8080'], allow_credentials: true}",
+            "every page could act for its visitors",
+        ),
+        (
             "basic_auth: {users: {}}",
             "basic_auth.users: at least one user is needed",
         ),
@@ -132,6 +140,8 @@ fn faults_of_policies_name_their_place_and_their_mend() {
         "source_ip_allow: [10.0.0.0/8, '::1'], source_ip_deny: []".to_owned(),
         "rate_limit: {requests: 100000, period: 1s, burst: 5, key: {type: path}}".to_owned(),
         "cors: {allow_origins: ['http://localhost:3000', 'https://*.a.example'], allow_headers: ['*']}".to_owned(),
+        "cors: {allow_origins: ['https://*']}".to_owned(),
+        "cors: {allow_origins: ['https://*.a.example', 'http://localhost:*', 'http://[::1]:*'], allow_credentials: true}".to_owned(),
         format!("basic_auth: {{users: {{a: {HASH}}}}}"),
         "request_body_limit: 0".to_owned(),
         "compression: {}".to_owned(),

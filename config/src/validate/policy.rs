@@ -102,7 +102,11 @@ fn cors(scope: &mut Scope<'_, '_>, cors: &Cors) {
             .strip_prefix("https://")
             .or_else(|| origin.strip_prefix("http://"));
         let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._:[]*".contains(c);
-        if !host.is_some_and(|host| !host.is_empty() && host.chars().all(valid))
+        if host.is_some_and(is_any_host) && cors.allow_credentials {
+            scope.fault(format!(
+                "with `allow_credentials`, every page could act for its visitors, as {origin:?} is any host; name the origins"
+            ));
+        } else if !host.is_some_and(|host| !host.is_empty() && host.chars().all(valid))
             || origin.matches('*').count() > 1
         {
             scope.fault(format!(
@@ -125,6 +129,12 @@ fn cors(scope: &mut Scope<'_, '_>, cors: &Cors) {
         &cors.expose_headers,
         !cors.allow_credentials,
     );
+}
+
+/// Whether a pattern for a host, with a port or without, is that of every host.
+fn is_any_host(pattern: &str) -> bool {
+    let host = pattern.split_once(':').map_or(pattern, |(host, _)| host);
+    host == "*"
 }
 
 fn basic_auth(scope: &mut Scope<'_, '_>, auth: &BasicAuth) {
