@@ -3,6 +3,9 @@
 use std::io::Read as _;
 use std::path::Path;
 
+use serde_saphyr::Error as YamlError;
+use serde_saphyr::budget::{Budget, BudgetBreach};
+
 use crate::Config;
 use crate::decode::{Problem, decode};
 use crate::env::{Environment, expand};
@@ -109,11 +112,16 @@ pub fn located(path: &Path, faults: Vec<(String, String)>) -> ConfigErrors {
 }
 
 fn read_tree(name: &str, text: &str) -> Result<Node, ConfigErrors> {
-    let options = serde_saphyr::options! { with_snippet: false };
+    let options = serde_saphyr::options! {
+        with_snippet: false,
+        budget: budget(),
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: limits::ALIAS_VALUES,
+        },
+    };
     let mut root: Node = serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let position = position_of(error.location());
-        let error = error.without_snippet();
-        ConfigErrors::one(name, position, yaml_message(&error.to_string()))
+        ConfigErrors::one(name, position, yaml_message(error.without_snippet()))
     })?;
     root.read_numbers(text);
     match root.value {
@@ -131,8 +139,50 @@ fn read_tree(name: &str, text: &str) -> Result<Node, ConfigErrors> {
     }
 }
 
-/// The YAML library's message without its own place and without advice on its programming interface.
-fn yaml_message(text: &str) -> String {
+/// What the YAML library may read: all of a file that is not too large, and of aliases and nesting no
+/// more than is meant by somebody.
+fn budget() -> Option<Budget> {
+    serde_saphyr::budget! {
+        max_events: limits::YAML_EVENTS + limits::ALIAS_VALUES,
+        max_nodes: limits::YAML_EVENTS + limits::ALIAS_VALUES,
+        max_depth: limits::YAML_NESTING,
+        flow_nesting_limit: limits::YAML_NESTING,
+        max_total_scalar_bytes: limits::YAML_TEXT_BYTES,
+        // Each alias, and each merge (`<<`), repeats a value at least.
+        max_aliases: limits::ALIAS_VALUES,
+        max_merge_keys: limits::ALIAS_VALUES,
+        max_anchors: limits::ALIAS_VALUES,
+        max_recorded_anchor_events: limits::ALIAS_VALUES,
+        max_recorded_anchor_bytes: limits::YAML_TEXT_BYTES,
+        // One anchor may stand for what a thousand rules share.
+        enforce_alias_anchor_ratio: false,
+    }
+}
+
+/// The YAML library's message without its own place, without advice on its programming interface, and
+/// with what would be right.
+fn yaml_message(mut error: &YamlError) -> String {
+    // What is wrong behind an alias.
+    while let YamlError::AliasError { error: inner, .. } = error {
+        error = inner;
+    }
+    match error {
+        YamlError::Budget {
+            breach: BudgetBreach::Depth { .. },
+            ..
+        } => return too_deep(),
+        YamlError::Budget { .. }
+        | YamlError::AliasReplayLimitExceeded { .. }
+        | YamlError::AliasReplayStackDepthExceeded { .. } => {
+            return format!(
+                "the aliases (`*name`) of the file repeat more than {} values or {} MiB of text; use fewer, and let none stand for a value with other aliases",
+                limits::ALIAS_VALUES,
+                limits::YAML_TEXT_BYTES / 1024 / 1024
+            );
+        }
+        _ => {}
+    }
+    let text = error.to_string();
     let text = text.lines().next().unwrap_or_default();
     let text = text.strip_prefix("error: ").unwrap_or(text);
     let text = match text.strip_prefix("line ") {
@@ -146,7 +196,18 @@ fn yaml_message(text: &str) -> String {
     if text.starts_with("multiple YAML documents") {
         return "a second YAML document (`---`) begins here; a file holds one".to_owned();
     }
+    // The library reads ahead of its own count of levels, and says this when that is too far.
+    if text.starts_with("recursion limit exceeded") {
+        return too_deep();
+    }
     format!("not valid YAML: {text}")
+}
+
+fn too_deep() -> String {
+    format!(
+        "lists and mappings are nested more than {} levels deep here; no key of this file needs so many",
+        limits::YAML_NESTING
+    )
 }
 
 fn in_order(mut problems: Vec<Problem>) -> Vec<ConfigError> {

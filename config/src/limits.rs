@@ -4,6 +4,22 @@
 /// it is more likely that the wrong file was named than that somebody wrote it.
 pub const FILE_BYTES: usize = 4 * 1024 * 1024;
 
+/// The most YAML events of a file without its aliases. It is out of reach, so that the size of a file
+/// is what bounds it: two bytes are four events at the most (`:,` in a list).
+pub const YAML_EVENTS: usize = 2 * FILE_BYTES;
+
+/// How many values the aliases of a file (`*name`) may repeat in all, and how many may be kept for
+/// them: aliases of aliases make any number of values from a few bytes, and a value takes about 100
+/// bytes of memory. 10,000 rules that share a list of 50 values have as many.
+pub const ALIAS_VALUES: usize = 500_000;
+
+/// The most bytes of texts in a file, those included that aliases repeat, for the same reason.
+pub const YAML_TEXT_BYTES: usize = 16 * FILE_BYTES;
+
+/// How deep lists and mappings may be nested. The deepest key of the file has 11 levels, and reading
+/// goes as deep, which must not use up the stack.
+pub const YAML_NESTING: usize = 32;
+
 /// The most errors that are collected from one file. A file with more has one cause.
 pub const ERRORS: usize = 100;
 

@@ -454,6 +454,68 @@ fn a_file_that_is_missing_or_not_utf8_is_an_error_with_its_name() {
 }
 
 #[test]
+fn a_file_of_12_thousand_rules_is_read() {
+    use std::fmt::Write as _;
+    let (head, tail) = GOOD.split_once("    rules:").expect("rules");
+    let (_, groups) = tail.split_once("target_groups:").expect("groups");
+    let mut text = format!("{head}    rules:\n");
+    for number in 1..=12_000 {
+        writeln!(
+            text,
+            "      - priority: {number}
+        condition: [{{host_header: {{values: [\"a{number}.example.com\"]}}}}, {{path_pattern: {{values: [\"/v1/*\"]}}}}]
+        action: [{{type: forward, forward: {{target_group: [{{name: app, weight: 1}}]}}}}]"
+        )
+        .expect("a text takes all");
+    }
+    write!(text, "target_groups:{groups}").expect("a text takes all");
+    assert!(text.len() < longshore_config::limits::FILE_BYTES);
+    let config = read(&text).expect("valid");
+    assert_eq!(config.listeners[0].rules.len(), 12_000);
+}
+
+#[test]
+fn one_anchor_may_stand_for_what_a_thousand_rules_share() {
+    use std::fmt::Write as _;
+    let mut text = GOOD.replacen(
+        "condition: [{source_ip: {values: [\"10.0.0.0/8\"]}}]",
+        "condition: &internal [{source_ip: {values: [\"10.0.0.0/8\"]}}]",
+        1,
+    );
+    let at = text.find("target_groups:").expect("groups");
+    let groups = text.split_off(at);
+    for number in 1001..2001 {
+        let action = "[{type: forward, target_group: app}]";
+        writeln!(
+            text,
+            "      - {{priority: {number}, condition: *internal, action: {action}}}"
+        )
+        .expect("a text takes all");
+    }
+    let config = read(&format!("{text}{groups}")).expect("valid");
+    assert_eq!(config.listeners[0].rules.len(), 1001);
+}
+
+#[test]
+fn deep_nesting_is_refused_with_the_number_of_levels() {
+    let flow = format!("a: {}{}", "[".repeat(32), "]".repeat(32));
+    let mut block = String::new();
+    for level in 0..33 {
+        block.push_str(&format!("{}a:\n", " ".repeat(level)));
+    }
+    block.push_str(&format!("{}a: b\n", " ".repeat(33)));
+    for text in [flow, block, format!("a: {}", "[".repeat(5_000))] {
+        let errors = read(&text).expect_err("refused").to_string();
+        assert!(
+            errors.starts_with("f.yaml:") && errors.ends_with(
+                ": lists and mappings are nested more than 32 levels deep here; no key of this file needs so many"
+            ),
+            "{errors}"
+        );
+    }
+}
+
+#[test]
 fn anchors_that_multiply_are_stopped() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
@@ -461,7 +523,17 @@ fn anchors_that_multiply_are_stopped() {
         let items = vec![format!("*a{previous}"); 10].join(", ");
         text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
     }
-    assert!(read(&text).is_err());
+    let long = "x".repeat(1 << 20);
+    let copies = vec!["*long"; 200].join(", ");
+    for text in [text, format!("a: &long {long}\nb: [{copies}]\n")] {
+        let errors = read(&text).expect_err("refused").to_string();
+        assert!(
+            errors.contains(
+                "the aliases (`*name`) of the file repeat more than 500000 values or 64 MiB of text; use fewer"
+            ),
+            "{errors}"
+        );
+    }
 }
 
 #[test]
