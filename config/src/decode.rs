@@ -17,6 +17,7 @@ use serde::forward_to_deserialize_any;
 use crate::error::Position;
 use crate::limits;
 use crate::node::{Node, Step, Value};
+use crate::written::is_secret;
 
 /// An error and its place in the tree.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,7 +43,7 @@ pub(crate) fn decode<T: DeserializeOwned>(mut root: Node) -> Decoded<T> {
     let mut problems: Vec<Problem> = Vec::new();
     let mut removed: Vec<Vec<Step>> = Vec::new();
     loop {
-        match T::deserialize(NodeDeserializer { node: &root }) {
+        match T::deserialize(NodeDeserializer::new(&root)) {
             Ok(value) => {
                 return Decoded {
                     value: Some(value),
@@ -145,12 +146,11 @@ impl Failure {
     }
 
     /// The failure as seen from the list or mapping around the value.
-    fn around(mut self, step: Step, node: &Node) -> Self {
+    fn around(mut self, step: Step, value: NodeDeserializer<'_>) -> Self {
         if self.bare && self.position.is_none() {
-            let found = show(NodeDeserializer { node }.unexpected());
-            self.message = format!("{}, found {found}", self.message);
+            self.message = format!("{}, found {}", self.message, value.found());
         }
-        self.within(step, node.position)
+        self.within(step, value.node.position)
     }
 
     fn within(mut self, step: Step, position: Position) -> Self {
@@ -242,11 +242,26 @@ pub(crate) fn unknown(what: &str, given: &str, known: &[&str]) -> String {
 #[derive(Clone, Copy)]
 struct NodeDeserializer<'a> {
     node: &'a Node,
+    /// The last key above it.
+    key: &'a str,
+    /// It is nobody's business, so messages, which end in logs, do not show it.
+    secret: bool,
 }
 
 impl<'a> NodeDeserializer<'a> {
+    fn new(root: &'a Node) -> Self {
+        Self {
+            node: root,
+            key: "",
+            secret: false,
+        }
+    }
+
     fn unexpected(self) -> Unexpected<'a> {
         match &self.node.value {
+            Value::Bool(_) if self.secret => Unexpected::Other("a truth value"),
+            Value::Integer { .. } | Value::Float(_) if self.secret => Unexpected::Other("a number"),
+            Value::Text { .. } if self.secret => Unexpected::Other("a text"),
             Value::Null | Value::Skipped => Unexpected::Unit,
             Value::Bool(value) => Unexpected::Bool(*value),
             Value::Integer { number, .. } => match (u64::try_from(*number), i64::try_from(*number))
@@ -259,6 +274,14 @@ impl<'a> NodeDeserializer<'a> {
             Value::Text { text, .. } => Unexpected::Str(text),
             Value::Sequence(_) => Unexpected::Seq,
             Value::Mapping(_) => Unexpected::Map,
+        }
+    }
+
+    /// The value as messages show it.
+    fn found(self) -> String {
+        match &self.node.value {
+            Value::Integer { text, .. } if !self.secret => text.text().to_owned(),
+            _ => show(self.unexpected()),
         }
     }
 
@@ -289,7 +312,11 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
             },
             Value::Float(value) => visitor.visit_f64(*value),
             Value::Text { text, .. } => visitor.visit_str(text),
-            Value::Sequence(items) => visitor.visit_seq(Items { items, next: 0 }),
+            Value::Sequence(items) => visitor.visit_seq(Items {
+                list: self,
+                items,
+                next: 0,
+            }),
             Value::Mapping(_) => self.deserialize_map(visitor),
         }
     }
@@ -319,13 +346,14 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
                     visitor.visit_str(text)
                 } else {
                     Err(Failure::new(format!(
-                        "expected a text, found {text}; put it in quotes"
+                        "expected a text, found {}; put it in quotes",
+                        self.found()
                     )))
                 }
             }
             Value::Bool(_) | Value::Float(_) => Err(Failure::new(format!(
                 "expected a text, found {}; put it in quotes",
-                show(self.unexpected())
+                self.found()
             ))),
             _ => self.deserialize_any(visitor),
         }
@@ -345,6 +373,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
         match &self.node.value {
             Value::Mapping(entries) => visitor.visit_map(Entries {
+                mapping: self,
                 entries: entries.iter(),
                 current: None,
             }),
@@ -366,7 +395,11 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
         match &self.node.value {
-            Value::Sequence(items) => visitor.visit_seq(Items { items, next: 0 }),
+            Value::Sequence(items) => visitor.visit_seq(Items {
+                list: self,
+                items,
+                next: 0,
+            }),
             _ => Err(Failure::new(format!(
                 "expected a list, found {}",
                 show(self.unexpected())
@@ -433,6 +466,7 @@ impl<'de> VariantAccess<'de> for Variant<'_> {
 }
 
 struct Items<'a> {
+    list: NodeDeserializer<'a>,
     items: &'a [Node],
     next: usize,
 }
@@ -450,16 +484,18 @@ impl<'de> SeqAccess<'de> for Items<'_> {
             if matches!(node.value, Value::Skipped) {
                 continue;
             }
+            let item = NodeDeserializer { node, ..self.list };
             return seed
-                .deserialize(NodeDeserializer { node })
+                .deserialize(item)
                 .map(Some)
-                .map_err(|failure| failure.around(Step::Index(index), node));
+                .map_err(|failure| failure.around(Step::Index(index), item));
         }
         Ok(None)
     }
 }
 
 struct Entries<'a> {
+    mapping: NodeDeserializer<'a>,
     entries: std::slice::Iter<'a, crate::node::Entry>,
     current: Option<&'a crate::node::Entry>,
 }
@@ -486,7 +522,12 @@ impl<'de> MapAccess<'de> for Entries<'_> {
             .current
             .take()
             .ok_or_else(|| Failure::new("a value was asked for before its key".to_owned()))?;
-        seed.deserialize(NodeDeserializer { node: &entry.node })
-            .map_err(|failure| failure.around(Step::Key(entry.key.clone()), &entry.node))
+        let value = NodeDeserializer {
+            node: &entry.node,
+            key: &entry.key,
+            secret: self.mapping.secret || is_secret(&[self.mapping.key, &entry.key]),
+        };
+        seed.deserialize(value)
+            .map_err(|failure| failure.around(Step::Key(entry.key.clone()), value))
     }
 }

@@ -36,8 +36,8 @@ impl Written {
     }
 }
 
-/// Whether what stands at a path, or below it, is nobody's business.
-fn is_secret(path: &[&str]) -> bool {
+/// Whether what stands at a path, or below it, is nobody's business. The last two keys tell it.
+pub(crate) fn is_secret(path: &[&str]) -> bool {
     matches!(
         path,
         [.., "token" | "cookie_keys" | "session_ticket_keys"]
@@ -153,7 +153,7 @@ target_groups:
         }
         if let Some(name) = schema["$ref"].as_str() {
             let name = name.rsplit('/').next().unwrap_or_default().to_owned();
-            if name == "Secret" || name == "CookieKey" {
+            if ["Secret", "CookieKey", "PasswordHash"].contains(&name.as_str()) {
                 found.insert(path[path.len().saturating_sub(2)..].to_vec());
             } else if seen.insert(name.clone()) {
                 hidden(&all["$defs"][&name], all, path, seen, found);
