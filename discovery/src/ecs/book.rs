@@ -4,6 +4,7 @@
 //! a task that left the list is asked about once more before it goes; a batch that failed leaves
 //! its tasks as they were; an answer with a lower version than the known one is ignored.
 
+mod doubt;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -72,6 +73,8 @@ pub struct Book {
     tombs: Tombs,
     /// The start of the latest complete list.
     looked_at: Option<Instant>,
+    /// When somebody last asked for a look.
+    doubted_at: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -86,7 +89,7 @@ struct Entry {
     absent_since: Option<Instant>,
     /// How often in a row ECS did not know it.
     missing: u32,
-    /// When it was last described.
+    /// When it was last asked about with an answer that counts, or the time of the latest event.
     described_at: Option<Instant>,
 }
 
@@ -124,8 +127,8 @@ impl Book {
     }
 
     /// The tasks to describe, given the ARNs that are listed now: new ones, those that are no
-    /// targets yet, those that left the list, and those whose description is old. The room that
-    /// is left in the last call goes to those whose description is oldest.
+    /// targets yet, those that left the list, those that are in doubt, and those whose description
+    /// is old. The room that is left in the last call goes to those whose description is oldest.
     #[must_use]
     pub fn to_describe(
         &self,
@@ -143,6 +146,7 @@ impl Book {
             let older = |age| entry.is_older(age, now);
             older(life)
                 || !listed.contains(arn)
+                || self.is_doubted(entry, aim)
                 || match self.state(entry, aim) {
                     Ok(()) => false,
                     Err(Unresolved::Waiting(_)) if entry.is_starting() => {
@@ -186,19 +190,19 @@ impl Book {
         tasks.filter(|task| task.last_status == "RUNNING").count()
     }
 
-    /// Takes the answer to a describe call. Tasks that it does not speak of stay as they were.
-    pub fn described(&mut self, answer: Described, now: Instant) {
+    /// Takes the answer to a describe call that was made at `asked`. Tasks that it does not speak of
+    /// stay as they were.
+    pub fn described(&mut self, answer: Described, asked: Instant) {
         for task in answer.tasks {
             if self.tombs.holds(&task.arn) {
                 continue;
             }
             let entry = self.tasks.entry(Arc::clone(&task.arn)).or_insert(Entry {
-                absent_since: Some(now),
-                seen_at: Some(now),
+                absent_since: Some(asked),
+                seen_at: Some(asked),
                 ..Entry::default()
             });
             entry.missing = 0;
-            entry.described_at = Some(now);
             if task.desired_running {
                 // Whatever the list says: ECS wants it to run.
                 entry.absent_since = None;
@@ -209,6 +213,7 @@ impl Book {
                 .is_none_or(|known| known.version <= task.version)
             {
                 entry.task = Some(task);
+                entry.described_at = entry.described_at.max(Some(asked));
             }
         }
         for arn in answer.missing {
@@ -459,12 +464,12 @@ impl Book {
             return Err(Unresolved::Waiting(reason));
         };
         // A task is only ever asked about because a list showed it, or an event told of it.
-        let listed_at = entry.listed_at.ok_or(Unresolved::Gone)?;
+        let confirmed_at = entry.confirmed_at().ok_or(Unresolved::Gone)?;
         let (host, definition) = (
             self.hosts.state(task.host.as_deref()),
             self.definitions.state(task.definition.as_deref()),
         );
-        aim.parts(task, &host, &definition, listed_at)
+        aim.parts(task, &host, &definition, confirmed_at)
     }
 }
 

@@ -188,15 +188,24 @@ fn an_older_answer_does_not_bring_a_stopped_task_back() {
 }
 
 #[test]
-fn a_target_is_confirmed_by_the_list_and_not_by_a_failed_look() {
+fn a_target_is_confirmed_by_a_look_and_not_by_a_failed_one() {
     let now = Instant::now();
     let mut book = Book::default();
     poll(&mut book, &[1], Some(vec![task(1, 1)]), now);
     let later = now + Duration::from_secs(5);
     poll(&mut book, &[], None, later);
     assert_eq!(book.targets(&spec()).0[0].confirmed_at, now);
-    poll(&mut book, &[1], None, later);
-    assert_eq!(book.targets(&spec()).0[0].confirmed_at, later);
+    book.doubt(later);
+    poll(
+        &mut book,
+        &[1],
+        Some(vec![task(1, 1)]),
+        later + Duration::from_secs(1),
+    );
+    assert_eq!(
+        book.targets(&spec()).0[0].confirmed_at,
+        later + Duration::from_secs(1)
+    );
 }
 
 #[test]

@@ -130,10 +130,11 @@ impl<A: Aim> Watch<A> {
         let (mut answers, mut failure) = (0, None);
         self.problems.clear();
         for batch in wanted.chunks(api::BATCH) {
+            let asked = now();
             match self.during(api.describe_tasks(&cluster, batch)).await? {
                 Ok(described) => {
                     answers += 1;
-                    self.book.described(described, now());
+                    self.book.described(described, asked);
                 }
                 Err(error) => {
                     self.problems.push(Problem {
@@ -274,3 +275,7 @@ impl<A: Aim> Watch<A> {
             || !self.book.unknown_definitions(&self.aim, now).is_empty()
     }
 }
+
+#[cfg(test)]
+#[path = "watch_tests.rs"]
+mod tests;

@@ -102,7 +102,9 @@ impl Book {
             task.checked = known.is_some_and(|known| known.checked);
         }
         entry.task = Some(task);
+        // It tells all that a list and a description would.
         entry.listed_at = entry.listed_at.max(seen);
+        entry.described_at = entry.described_at.max(seen);
         entry.absent_since = None;
         entry.missing = 0;
         Told::Changed

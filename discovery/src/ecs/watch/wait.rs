@@ -46,7 +46,10 @@ impl<A: Aim> Watch<A> {
             let wake = [Some(next), self.send_at, self.trust.due(), step, lookup];
             let wake = wake.into_iter().flatten().min().unwrap_or(next);
             tokio::select! {
-                () = &mut asked => return Ok(()),
+                () = &mut asked => {
+                    self.book.doubt(now());
+                    return Ok(());
+                }
                 heard = hear(&mut self.events) => self.take(heard),
                 () = tokio::time::sleep_until(wake.into()) => {}
             }
@@ -140,9 +143,10 @@ impl<A: Aim> Watch<A> {
             return Ok(());
         }
         let cluster = self.aim.place().cluster.clone();
+        let asked = now();
         // What fails is described by the next look, which says so.
         if let Ok(described) = self.during(api.describe_tasks(&cluster, &starting)).await? {
-            self.book.described(described, now());
+            self.book.described(described, asked);
             if self.asks() {
                 self.look_up(api).await?;
             }
