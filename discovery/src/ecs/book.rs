@@ -4,6 +4,7 @@
 //! a task that left the list is asked about once more before it goes; a batch that failed leaves
 //! its tasks as they were; an answer with a lower version than the known one is ignored.
 
+mod awaited;
 mod doubt;
 mod told;
 
@@ -232,7 +233,7 @@ impl Book {
                 continue;
             }
             let entry = self.tasks.entry(Arc::clone(arn)).or_default();
-            entry.seen_at.get_or_insert(began);
+            entry.seen_at = Some(entry.seen_at.map_or(began, |at| at.min(began)));
             entry.listed_at = entry.listed_at.max(Some(began));
             entry.absent_since = None;
         }
@@ -332,20 +333,6 @@ impl Book {
                 Wish::Help => (!hopeless()).then_some(arn),
                 Wish::Need => Some(arn),
             }
-        })
-    }
-
-    /// Why a definition that is wanted is not known yet. None: all are, or hope is given up.
-    #[must_use]
-    pub fn awaited_definition(&self, aim: &impl Aim) -> Option<String> {
-        let tasks = self.tasks.values().filter_map(|entry| entry.task.as_ref());
-        let mut wanted = tasks
-            .filter(|task| aim.definition(task) == Wish::Need)
-            .filter_map(|task| task.definition.as_deref());
-        wanted.find_map(|arn| match self.definitions.state(Some(arn)) {
-            State::Here(_) | State::Refused(_) => None,
-            State::Awaited(None) => Some(format!("{arn} was not asked for yet")),
-            State::Awaited(Some(reason)) => Some(reason.to_owned()),
         })
     }
 

@@ -50,6 +50,8 @@ pub(super) struct Watch<A> {
     complete: bool,
     /// Looks before that which did not see everything.
     partial: u32,
+    /// Whether the latest one did all but learn definitions and hosts.
+    awaits: bool,
     /// How many looks in a row had tasks to describe and could describe none, and why.
     blind: Option<(u32, ApiError)>,
     /// What the latest look had to complain about.
@@ -76,6 +78,7 @@ impl<A: Aim> Watch<A> {
             trust: Trust::default(),
             complete: false,
             partial: 0,
+            awaits: false,
             blind: None,
             problems: Vec::new(),
             send_at: None,
@@ -92,6 +95,7 @@ impl<A: Aim> Watch<A> {
     pub(super) async fn look(&mut self, api: &impl EcsApi) -> Result<(), Ended> {
         let began = now();
         self.look_due = false;
+        self.awaits = false;
         let relies = self.complete && self.relies(began);
         self.trust.begin(relies.then(|| self.book.serving()));
         let cluster = self.aim.place().cluster.clone();
@@ -112,7 +116,7 @@ impl<A: Aim> Watch<A> {
         self.describe(api, &listed).await?;
         self.book.listed(&listed, began);
         self.look_up(api).await?;
-        self.know_labels()?;
+        self.know_all()?;
         self.ask_services(api).await?;
         self.complete = true;
         self.trust.end(&self.book.serving(), now());
@@ -218,10 +222,11 @@ impl<A: Aim> Watch<A> {
     async fn look_up(&mut self, api: &impl EcsApi) -> Result<(), Ended> {
         let began = now();
         self.looked_up = Some(began);
-        // A whole cluster has many at the start, and without its labels no task is anything.
+        // A whole cluster has many at the start, and without its labels no task is anything. A first
+        // look at a service is to see everything, too.
         let rounds = match self.aim.service() {
-            Some(_) => 1,
-            None => lookup::rounds(&self.aim, &self.book, began),
+            Some(_) if self.complete => 1,
+            _ => lookup::rounds(&self.aim, &self.book, began),
         };
         for _ in 0..rounds {
             let began = now();
@@ -249,18 +254,20 @@ impl<A: Aim> Watch<A> {
         Ok(())
     }
 
-    /// Before the first whole look there is nothing to keep those tasks as whose labels could not
-    /// be learnt, and a set without them would lose what was remembered from before a restart.
-    fn know_labels(&mut self) -> Result<(), Ended> {
-        if self.complete || self.aim.service().is_some() || self.partial + 1 >= WHOLE_LOOKS {
+    /// Before the first whole look there is nothing to keep those tasks as whose definitions or hosts
+    /// could not be learnt, and a set without them would lose what was known before a reload, or was
+    /// remembered from before a restart.
+    fn know_all(&mut self) -> Result<(), Ended> {
+        if self.complete || self.partial + 1 >= WHOLE_LOOKS {
             return Ok(());
         }
-        match self.book.awaited_definition(&self.aim) {
+        match self.book.awaited(&self.aim) {
             None => Ok(()),
             Some(reason) => {
                 self.partial += 1;
+                self.awaits = true;
                 Err(Ended::Failed(ApiError {
-                    operation: "DescribeTaskDefinition",
+                    operation: "a first look that did not see everything",
                     reason,
                     kind: ErrorKind::Other,
                 }))

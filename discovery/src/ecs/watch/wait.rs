@@ -70,6 +70,10 @@ impl<A: Aim> Watch<A> {
                 self.look_up(api).await?;
                 self.send_change().await?;
             }
+            if self.awaits && self.book.awaited(&self.aim).is_none() {
+                // What the first look had to wait for has come, or never will.
+                return Ok(());
+            }
         }
     }
 
