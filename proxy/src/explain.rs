@@ -1,18 +1,22 @@
 //! What would happen to a request, and why: the same steps as `request.rs` takes, told instead of
 //! done. Pure.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue};
 use longshore_config as config;
 
 use crate::control::compile;
 use crate::control::ids::GroupId;
+use crate::http1::body::Body;
 use crate::http1::field::Field;
 use crate::http1::head::{RequestHead, room};
 use crate::request::admit::admit;
 use crate::request::answer::Reason;
+use crate::request::desync::{self, Measure};
+use crate::request::headers::push_host_and_port;
 use crate::request::normal;
+use crate::request::policy::Terms;
 use crate::request::rules::{Action, Facts};
 use crate::request::transform::{Invalid, Transforms};
 
@@ -220,7 +224,16 @@ pub fn explain(config: &config::Config, at: &config::Listener, request: &Request
         Ok(admitted) => admitted,
         Err(reason) => return refused(reason),
     };
-    let Ok(path) = normal::path(admitted.path, config.load_balancer.path_normalization) else {
+    let lb = &config.load_balancer;
+    let clean_lines = desync::has_clean_lines(&head, &bytes);
+    let finding = (!(admitted.is_clean && clean_lines))
+        .then(|| desync::judge(&bytes[..head.len]))
+        .flatten();
+    let get_body = lb.allow_get_body && clean_lines;
+    if desync::measure(lb.desync_mitigation_mode, finding, get_body) == Measure::Block {
+        return refused(Reason::DesyncMitigation);
+    }
+    let Ok(path) = normal::path(admitted.path, lb.path_normalization) else {
         return refused(Reason::BadTarget);
     };
     let host = normal::host(admitted.host.unwrap_or_default());
@@ -269,18 +282,49 @@ pub fn explain(config: &config::Config, at: &config::Listener, request: &Request
             Transforms::NONE,
         ),
     };
+    let length = match admitted.body {
+        Body::Length(length) => Some(length),
+        Body::Chunked(_) | Body::UntilClose => None,
+    };
+    let effect = match kept_out(at, found, &facts, length, &id) {
+        Some(reason) => Effect::Refused(reason),
+        None => effect(config, at, &facts, actions, &action, &transforms),
+    };
     Explanation {
         host: facts.host.to_owned(),
         path: facts.path.to_owned(),
         rule: found.map(|rule| rule.priority.get()),
         tried,
-        effect: effect(at, request, &facts, actions, &action, &transforms),
+        effect,
     }
 }
 
-fn effect(
+/// Why the policy of a rule, or of the listener, answers a request itself. What depends on others is
+/// left out: a limit on requests has seen none, and a password may be right.
+fn kept_out(
     at: &config::Listener,
-    request: &Request,
+    rule: Option<&config::Rule>,
+    facts: &Facts<'_>,
+    length: Option<u64>,
+    id: &dyn Fn(&str) -> Option<GroupId>,
+) -> Option<Reason> {
+    let table = compile::rule_table(at, &[], id);
+    let policy = match rule.map(|rule| rule.priority.get()) {
+        Some(priority) => {
+            let mut rules = table.rules().iter();
+            rules
+                .find(|rule| rule.priority == priority)
+                .and_then(|rule| rule.policy.as_ref())
+        }
+        None => table.default_policy(),
+    };
+    let judged = Terms::new(policy?).judge(facts, length, 0);
+    judged.err().map(|answer| answer.reason)
+}
+
+fn effect(
+    config: &config::Config,
+    at: &config::Listener,
     facts: &Facts<'_>,
     actions: &[config::Action],
     action: &Action,
@@ -289,7 +333,7 @@ fn effect(
     match action {
         Action::Forward(_) if facts.method == "TRACE" => Effect::Refused(Reason::MethodNotAllowed),
         Action::Forward(_) => {
-            let Ok(sent) = sent(facts, transforms) else {
+            let Ok(sent) = sent(config, at, facts, transforms) else {
                 return Effect::TransformFailed;
             };
             let forward = actions.iter().find_map(|action| action.forward.as_ref());
@@ -319,15 +363,11 @@ fn effect(
             }
         }
         Action::Redirect(redirect) => {
-            let (scheme, default) = match at.protocol {
-                config::ListenerProtocol::Http => ("http", 80),
-                config::ListenerProtocol::Https => ("https", 443),
+            let scheme = match at.protocol {
+                config::ListenerProtocol::Http => "http",
+                config::ListenerProtocol::Https => "https",
             };
-            let port = at
-                .socket_address()
-                .as_ref()
-                .map_or(default, SocketAddr::port);
-            let location = redirect.location(facts, scheme, request.port().unwrap_or(port));
+            let location = redirect.location(facts, scheme, port(at));
             Effect::Redirect {
                 status: redirect.status.as_u16(),
                 location: location
@@ -343,14 +383,35 @@ fn effect(
     }
 }
 
+/// The port that a listener's clients come to.
+fn port(at: &config::Listener) -> u16 {
+    let address = at.socket_address();
+    address.map_or(80, |address| address.port())
+}
+
 /// The Host and the URL as a target gets them.
-fn sent(facts: &Facts<'_>, transforms: &Transforms) -> Result<(String, String), Invalid> {
+fn sent(
+    config: &config::Config,
+    at: &config::Listener,
+    facts: &Facts<'_>,
+    transforms: &Transforms,
+) -> Result<(String, String), Invalid> {
     let rewritten = transforms.apply(facts.host, facts.path, facts.query)?;
     let url = match facts.query {
         Some(query) => format!("{}?{query}", facts.path),
         None => facts.path.to_owned(),
     };
-    let host = rewritten.host().unwrap_or(facts.host).to_owned();
+    let host = match rewritten.host() {
+        Some(host) => host.to_owned(),
+        None if config.load_balancer.preserve_host_header || facts.host.is_empty() => {
+            facts.host.to_owned()
+        }
+        None => {
+            let mut out = Vec::new();
+            push_host_and_port(&mut out, facts.host, port(at));
+            String::from_utf8_lossy(&out).into_owned()
+        }
+    };
     Ok((host, rewritten.url().map_or(url, str::to_owned)))
 }
 

@@ -230,3 +230,43 @@ fn it_finds_the_rule_that_requests_meet() {
     }
     assert_eq!(met.len(), 6, "each rule and the default action: {met:?}");
 }
+
+#[test]
+fn what_policies_and_the_guard_against_desync_refuse_is_told_as_such() {
+    const GUARDED: &str = r##"
+listeners:
+  - name: web
+    address: 127.0.0.1:8080
+    policy: {source_ip_allow: [10.0.0.0/8]}
+    default_action: [{type: forward, target_group: app}]
+    rules:
+      - priority: 1
+        condition: [{path_pattern: {values: ["/staff/*"]}}]
+        policy: {basic_auth: {users: {ann: "$2y$10$GYSyN2Tb4bGHQLLcPHbaN.RCLDp0hbB5UMfW6k8Kz1MZEpBxqZ0Xe"}}}
+        action: [{type: forward, target_group: app}]
+target_groups: [{name: app, targets: []}]
+"##;
+    let config = longshore_config::parse("test", GUARDED, &|_| None).expect("valid");
+    let of = |source: [u8; 4], path: &str, fields: &[(&'static str, &'static str)]| {
+        let fields = fields.iter().map(|(name, value)| {
+            let name = http::HeaderName::from_static(name);
+            (name, http::HeaderValue::from_static(value))
+        });
+        let url = format!("http://A.example:8080{path}");
+        let asked = Request::new("GET", &url, fields.collect(), IpAddr::from(source));
+        let asked = asked.expect("a URL");
+        let at = listener(&config, &asked).expect("a listener");
+        match explain(&config, at, &asked).effect {
+            Effect::Refused(reason) => reason.name().to_owned(),
+            Effect::Forward { sent, .. } => sent.0,
+            other => panic!("{other:?}"),
+        }
+    };
+    let login = [("authorization", "Basic YW5uOngK")];
+    assert_eq!(of([192, 0, 2, 1], "/", &[]), "source_ip_denied");
+    assert_eq!(of([10, 0, 0, 1], "/", &[]), "a.example:8080");
+    assert_eq!(of([10, 0, 0, 1], "/staff/a", &[]), "unauthorized");
+    assert_eq!(of([10, 0, 0, 1], "/staff/a", &login), "a.example:8080");
+    let with_body = [("content-length", "5")];
+    assert_eq!(of([10, 0, 0, 1], "/", &with_body), "desync_mitigation");
+}

@@ -369,6 +369,61 @@ async fn a_target_that_closes_idle_connections_has_them_closed_before_it_does() 
     assert!(took < Duration::from_secs(4), "{took:?}");
 }
 
+/// A target that closes a stream in a frame of its own has done nothing wrong, and its response was
+/// not for nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_response_is_not_reset_though_its_end_is_said_later() {
+    let (listener, address) = listen().await;
+    let running = before(address).await;
+    let mut client = Frames::connect(running.address(), &[]).await;
+    post(&mut client, 1).await;
+    let mut target = within("a connection", Frames::accept(&listener)).await;
+    let fields = block(&[(":status", "200"), ("content-length", "2")]);
+    let answer = |stream: u32| {
+        let head = frame(HEADERS, END_HEADERS, stream, &fields);
+        [head, frame(DATA, 0, stream, b"ok")].concat()
+    };
+    // More than the most that may rest at a time, each ended a moment after its client had it all.
+    for request in 0..200 {
+        let stream = 2 * request + 1;
+        if request > 0 {
+            post(&mut client, stream).await;
+        }
+        let asked = within("a request", next_of(&mut target, HEADERS)).await;
+        assert_eq!(asked.expect("open").stream, stream);
+        assert!(target.send(&answer(stream)).await);
+        let last = within("a response", async {
+            loop {
+                let got = client.next().await.expect("open");
+                if got.kind == DATA && got.flags & END_STREAM != 0 {
+                    return got;
+                }
+            }
+        });
+        assert_eq!(last.await.stream, stream);
+        assert!(target.send(&frame(DATA, END_STREAM, stream, b"")).await);
+    }
+    assert!(target.send(&frame(PING, 0, 0, b"all read")).await);
+    within("an answer to PING", async {
+        loop {
+            let got = target.next().await.expect("open");
+            assert_ne!(got.kind, RST_STREAM, "stream {}", got.stream);
+            if got.kind == PING && got.flags & ACK != 0 {
+                return;
+            }
+        }
+    })
+    .await;
+    // One that is never ended is given up.
+    post(&mut client, 401).await;
+    within("a request", next_of(&mut target, HEADERS))
+        .await
+        .expect("open");
+    assert!(target.send(&answer(401)).await);
+    let reset = within("its end", next_of(&mut target, RST_STREAM)).await;
+    assert_eq!(reset.expect("open").stream, 401);
+}
+
 /// A target that says nothing any more is asked after 10 s, gets no new streams from then on, and
 /// is given up 20 s later. One that answers PINGs may take its time.
 #[tokio::test(flavor = "multi_thread")]

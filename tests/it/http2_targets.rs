@@ -402,6 +402,27 @@ async fn a_stream_that_a_target_resets_is_reset_with_a_code_that_fits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_resets_each_stream_is_taken_out_though_its_connection_lives() {
+    let bad = target(100, |_, (_, mut respond): Stream| async move {
+        respond.send_reset(Reason::INTERNAL_ERROR);
+        Ok(())
+    })
+    .await;
+    let good = target(100, |_, (_, respond): Stream| async move { ok(respond) }).await;
+    let running = before(&[bad.address, good.address], "HTTP2", "").await;
+    let mut client = connect(running.address()).await;
+    let out = eventually("it is taken out", async || {
+        let got = send(&mut client, request(Method::GET, "/"), b"").await;
+        assert_eq!(got.expect("tried again").0, 200);
+        let targets = running.group().await.targets.into_iter();
+        let mut out = targets.filter(|target| target.ejection.is_some());
+        out.next()
+    })
+    .await;
+    assert_eq!(out.address, bad.address.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_a_stream_ends_it_at_the_target_and_no_other() {
     let left = Arc::<AtomicUsize>::default();
     let counter = Arc::clone(&left);

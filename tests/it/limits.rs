@@ -345,6 +345,52 @@ async fn an_upload_that_stalls_is_answered_with_408_and_is_not_the_targets_fault
 }
 
 #[tokio::test]
+async fn a_client_that_stalls_is_not_the_targets_fault_whichever_limit_ends_it() {
+    // One that has answered waits for the rest of the request, and one that has not, too.
+    for (answer, keys) in [
+        ("", "retry: {on: [timeout], per_try_timeout: 500ms}"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n",
+            "timeouts: {idle: 1s}",
+        ),
+    ] {
+        let origin = Origin::raw(move |mut wire| async move {
+            let got = within("a head", wire.head()).await;
+            assert!(got.is_ok(), "{got:?}");
+            if !answer.is_empty() {
+                wire.send(answer).await;
+            }
+            wire.rest().await;
+        })
+        .await;
+        let keys = format!("{NO_CHECK}\n{keys}");
+        let balancer = start(&fixed(&[origin.address], &keys, "")).await;
+        let mut client = Wire::connect(balancer.address()).await;
+        client
+            .send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\npart")
+            .await;
+        if answer.is_empty() {
+            let got = within("an answer", client.response()).await;
+            assert_eq!(
+                (got.status(), got.reason()),
+                (408, Some("request_body_timeout"))
+            );
+        } else {
+            let begun = Instant::now();
+            let got = within("the end", client.try_response()).await;
+            assert!(got.is_err(), "{got:?}");
+            // That of the group, and not of all.
+            assert!(begun.elapsed() < Duration::from_secs(20));
+        }
+        eventually("the request is over", async || {
+            (balancer.group().await.targets[0].in_flight == 0).then_some(())
+        })
+        .await;
+        assert_eq!(balancer.group().await.targets[0].failures, 0, "{keys}");
+    }
+}
+
+#[tokio::test]
 async fn empty_lines_after_a_request_are_no_request() {
     let origin = Origin::ok("ok").await;
     let top = "load_balancer: {request_header_timeout: 1, idle_timeout: 2}";

@@ -572,6 +572,107 @@ async fn the_first_target_serves_if_it_is_sooner_or_if_the_second_fails() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_tried_again_does_not_win_over_one_that_is_on_its_way() {
+    let gate = gate("slow").await;
+    let busy = Origin::http(|_| response(503, "busy")).await;
+    let keys = group("retry: {hedge_after: 100ms, on: [503]}");
+    let balancer = start(&fixed(&[gate.origin.address, busy.address], &keys, ADMIN)).await;
+    let address = balancer.address();
+    let mut both = 0;
+    for _ in 0..4 {
+        let before = (busy.seen().len(), metric(&balancer, "hedges").await);
+        let request = tokio::spawn(async move { ask(address, GET).await });
+        // If the busy one is asked first, the other one is asked after it, and not beside it.
+        eventually("both were asked", async || {
+            let waits = gate.working.load(Ordering::SeqCst) == 1;
+            (waits && busy.seen().len() > before.0).then_some(())
+        })
+        .await;
+        both += metric(&balancer, "hedges").await - before.1;
+        gate.open.add_permits(1);
+        let (status, _, text) = within("an answer", request).await.expect("it ends");
+        assert_eq!((status, &*text), (200, "slow"));
+    }
+    assert!(both > 0, "the slow one was first once at the least");
+    assert_eq!(metric(&balancer, "hedges_won").await, 0);
+}
+
+#[tokio::test]
+async fn a_request_that_one_idle_target_has_failed_does_not_keep_it_from_others() {
+    // One holds its request, the other one fails those that say so.
+    let gates = [gate("held").await];
+    let fickle = Origin::http(|request| match request.head.line.contains("/bad") {
+        true => response(503, "bad"),
+        false => response(200, "fickle"),
+    })
+    .await;
+    let keys = group(
+        "retry: {on: [503], attempts: 3}\ntarget_control: {max_concurrent_requests: 1, queue_timeout: 60s}",
+    );
+    let addresses = [gates[0].origin.address, fickle.address];
+    let balancer = start(&fixed(&addresses, &keys, "runtime: {workers: 1}")).await;
+    let address = balancer.address();
+    let bad = "GET /bad HTTP/1.1\r\nHost: a\r\n\r\n";
+    let held = tokio::spawn(async move {
+        // Until it comes to the one that holds it.
+        loop {
+            let got = ask(address, "GET /held HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            if got.2 == "held" {
+                return got;
+            }
+        }
+    });
+    wait_for_work(&gates[0]).await;
+    let waiting = tokio::spawn(async move { ask(address, bad).await });
+    wait_for_waiting(&balancer, 1).await;
+    for _ in 0..5 {
+        let (status, _, text) = ask(address, GET).await;
+        assert_eq!((status, &*text), (200, "fickle"));
+    }
+    gates[0].open.add_permits(2);
+    for task in [held, waiting] {
+        let (status, _, text) = within("an answer", task).await.expect("it ends");
+        assert_eq!((status, &*text), (200, "held"));
+    }
+}
+
+#[tokio::test]
+async fn what_a_rule_does_to_fields_holds_behind_a_body_too() {
+    let origin = Origin::raw(|mut wire| async move {
+        let mut got = Vec::new();
+        while !got.ends_with(b"\r\n\r\n") || !got.windows(5).any(|end| end == b"\r\n0\r\n") {
+            let byte = within("a byte", wire.exactly(1)).await;
+            got.extend(byte.expect("the whole request"));
+        }
+        let at = got.windows(5).position(|end| end == b"\r\n0\r\n").expect("there");
+        let trailers = String::from_utf8_lossy(&got[at + 5..]).trim_end().to_owned();
+        let body = trailers.replace("\r\n", "|");
+        wire.send(format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\nX-Inner: 1\r\nX-Kept: 2\r\n\r\n",
+            body.len()
+        ))
+        .await;
+        wire.rest().await;
+    })
+    .await;
+    let text = fixed(&[origin.address], NO_CHECK, "");
+    let policy = "policy: {request_headers: {set: {X-Staff: 'no'}, remove: [X-Secret]}, response_headers: {remove: [X-Inner]}}, default_action";
+    let balancer = start(&text.replacen("default_action", policy, 1)).await;
+    let mut client = Wire::connect(balancer.address()).await;
+    client
+        .send("POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Staff: yes\r\nx_secret: 1\r\nX_Amzn_Mtls_Clientcert_Subject: CN=admin\r\nX-Sum: 7\r\n\r\n")
+        .await;
+    let head = within("a head", client.head()).await.expect("a head");
+    assert_eq!(head.status(), 200);
+    let mut rest = String::new();
+    while !rest.ends_with("\r\n\r\n") {
+        let byte = within("a byte", client.exactly(1)).await.expect("the rest");
+        rest.push(char::from(byte[0]));
+    }
+    assert_eq!(rest, "8\r\nX-Sum: 7\r\n0\r\nX-Kept: 2\r\n\r\n");
+}
+
+#[tokio::test]
 async fn second_targets_are_asked_within_the_budget() {
     let slow = mute().await;
     let good = Origin::ok("good").await;

@@ -22,11 +22,15 @@ const STEP: usize = 32 << 10;
 const PACE: Duration = Duration::from_millis(100);
 
 async fn large() -> Origin {
-    Origin::raw(|mut wire| async move {
+    of_size(SIZE).await
+}
+
+async fn of_size(size: usize) -> Origin {
+    Origin::raw(move |mut wire| async move {
         read(&mut wire).await;
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n");
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
         wire.send(head).await;
-        wire.send(vec![b'x'; SIZE]).await;
+        wire.send(vec![b'x'; size]).await;
         wire.rest().await;
     })
     .await
@@ -158,5 +162,44 @@ async fn a_stream_on_an_idle_http2_connection_right_after_sigterm_is_answered() 
     let answer = within("a head", client.next_of(HEADERS)).await;
     let answer = answer.expect("an answer");
     assert_eq!((answer.stream, answer.begins_with_200()), (3, true));
+    assert!(process.wait().success());
+}
+
+/// More than the kernel takes at once, and a client that pauses when the last of it waits here.
+#[tokio::test]
+async fn the_end_of_the_process_leaves_a_client_of_http2_that_pauses_all_of_its_response() {
+    const LARGE: usize = 12 << 20;
+    let origin = of_size(LARGE).await;
+    let config = before(&origin);
+    let (mut process, address) = Process::run(&config);
+    let room = u32::try_from(2 * LARGE).expect("small");
+    let mut client = Frames::connect(address, &[(4, room)]).await;
+    let more = frame(WINDOW_UPDATE, 0, 0, &room.to_be_bytes());
+    assert!(client.send(&more).await);
+    assert!(client.get(1, "/").await);
+    let mut read = 0;
+    let mut paused = false;
+    loop {
+        let got = within("a frame", client.next()).await;
+        let got = got.unwrap_or_else(|| panic!("cut after {read} bytes"));
+        match got.kind {
+            DATA => read += got.payload.len(),
+            PING if got.flags & ACK == 0 => {
+                client.send(&frame(PING, ACK, 0, &got.payload)).await;
+            }
+            _ => {}
+        }
+        if got.kind == DATA && got.flags & END_STREAM != 0 {
+            break;
+        }
+        if !paused && read > LARGE / 8 {
+            paused = true;
+            process.signal("TERM");
+            process.wait_for_line("draining");
+            // The client's own pause, longer than what an idle connection is left.
+            tokio::time::sleep(Duration::from_secs(4)).await;
+        }
+    }
+    assert_eq!(read, LARGE);
     assert!(process.wait().success());
 }

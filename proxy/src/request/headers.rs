@@ -277,7 +277,12 @@ fn push_host(out: &mut Vec<u8>, name: &str, host: &str, outgoing: &Outgoing<'_>)
     }
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
-    let port = outgoing.local.port();
+    push_host_and_port(out, host, outgoing.local.port());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes a client's Host as ALB's targets get it.
+pub(crate) fn push_host_and_port(out: &mut Vec<u8>, host: &str, port: u16) {
     let bare = without_port(host);
     let is_default = matches!(port, 80 | 443);
     // A colon without a port says nothing (RFC 3986 §3.2.3).
@@ -294,7 +299,6 @@ fn push_host(out: &mut Vec<u8>, name: &str, host: &str, outgoing: &Outgoing<'_>)
         out.push(b':');
         push_number(out, port.into());
     }
-    out.extend_from_slice(b"\r\n");
 }
 
 /// Writes a field.

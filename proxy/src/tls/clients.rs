@@ -154,9 +154,13 @@ impl ClientCertVerifier for Passthrough {
     fn verify_client_cert(
         &self,
         _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        intermediates: &[CertificateDer<'_>],
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        // The whole chain goes with each request, and stays as long as the connection.
+        if intermediates.len() >= CHAIN_MAX {
+            return Err(Error::General(TOO_LONG.to_owned()));
+        }
         Ok(ClientCertVerified::assertion())
     }
 
