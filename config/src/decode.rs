@@ -1,23 +1,23 @@
 //! From the tree to the types, with every error instead of the first.
 //!
 //! The types derive serde's `Deserialize`, which stops at one error. So the tree is decoded again
-//! after each error, without the entry or item that caused it, until it decodes or nothing more
-//! can be taken out. A key that is missing only because its value was taken out is not reported.
-//! The cost is one pass for each error, and errors are bounded by [`crate::limits::ERRORS`].
+//! after each error, without the entry that caused it, until it decodes or nothing more can be taken
+//! out. A key that has to be there gets a value that stands in for it, so that its neighbours are
+//! checked as well; only where none fits, what is around it goes, too. A key that is missing only
+//! because its value was taken out is not reported, and one that is spelled wrong is read as what is
+//! likely meant. The cost is a few passes for each error, and errors are bounded by
+//! [`crate::limits::ERRORS`].
+
+mod deserializer;
 
 use std::fmt;
 
-use serde::de::value::StrDeserializer;
-use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer,
-    MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
-};
-use serde::forward_to_deserialize_any;
+use serde::de::{DeserializeOwned, Unexpected};
 
 use crate::error::Position;
 use crate::limits;
-use crate::node::{Node, Step, Value};
-use crate::written::is_secret;
+use crate::node::{Entry, Node, StandIn, Step, Value};
+use deserializer::NodeDeserializer;
 
 /// An error and its place in the tree.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,51 +36,165 @@ pub(crate) struct Decoded<T> {
     pub(crate) problems: Vec<Problem>,
     /// The tree that `value` was made from; its items have the same indexes as those of the file.
     pub(crate) root: Node,
+    /// Keys that something stands in for.
+    stood_in: Vec<Vec<Step>>,
+    /// The mappings in which a word is not known that decides what other keys mean.
+    undecided: Vec<Vec<Step>>,
+}
+
+impl<T> Decoded<T> {
+    /// Whether a fault found in `value` at a place in the file may only be due to a problem that is
+    /// known already.
+    pub(crate) fn is_consequence(&self, path: &[Step], known: &[Problem]) -> bool {
+        // What was taken out further down is the likely cause of a fault found up here.
+        let above = |problem: &Problem| problem.path.starts_with(path);
+        let below = |key: &Vec<Step>| path.starts_with(key);
+        // Such a word decides about the keys beside it and, as that of a group does for checks, about
+        // those of a mapping beside it, but not about lists.
+        let beside = |around: &Vec<Step>| {
+            let rest = path.strip_prefix(around.as_slice());
+            rest.is_some_and(|rest| {
+                rest.len() <= 2 && rest.iter().all(|step| matches!(step, Step::Key(_)))
+            })
+        };
+        known.iter().any(above)
+            || self.stood_in.iter().any(below)
+            || self.undecided.iter().any(beside)
+    }
 }
 
 /// Decodes a tree, and goes on after each problem.
-pub(crate) fn decode<T: DeserializeOwned>(mut root: Node) -> Decoded<T> {
-    let mut problems: Vec<Problem> = Vec::new();
-    let mut removed: Vec<Vec<Step>> = Vec::new();
-    loop {
-        match T::deserialize(NodeDeserializer::new(&root)) {
-            Ok(value) => {
-                return Decoded {
-                    value: Some(value),
-                    problems,
-                    root,
-                };
-            }
+pub(crate) fn decode<T: DeserializeOwned>(root: Node) -> Decoded<T> {
+    let mut decoding = Decoding {
+        root,
+        ..Decoding::default()
+    };
+    let value = loop {
+        match T::deserialize(NodeDeserializer::new(&decoding.root)) {
+            Ok(value) => break Some(value),
             Err(failure) => {
-                let mut path = failure.path;
-                path.reverse();
-                let position = failure
-                    .position
-                    .unwrap_or_else(|| root.nearest(&path).position);
-                let consequence = failure.missing.as_ref().is_some_and(|key| {
-                    removed.iter().any(|gone| {
-                        gone.split_last().is_some_and(|(last, parent)| {
-                            parent == path && *last == Step::Key(key.clone())
-                        })
-                    })
-                });
-                if !consequence {
-                    problems.push(Problem {
-                        path: path.clone(),
-                        position,
-                        message: failure.message,
-                    });
-                }
-                if problems.len() >= limits::ERRORS || !take_out(&mut root, &mut path, &mut removed)
-                {
-                    return Decoded {
-                        value: None,
-                        problems,
-                        root,
-                    };
+                if !decoding.mend(failure) {
+                    break None;
                 }
             }
         }
+    };
+    Decoded {
+        value,
+        problems: decoding.problems,
+        root: decoding.root,
+        stood_in: decoding.stood_in,
+        undecided: decoding.undecided,
+    }
+}
+
+/// A tree on its way to a value.
+#[derive(Default)]
+struct Decoding {
+    root: Node,
+    problems: Vec<Problem>,
+    /// What was taken out.
+    removed: Vec<Vec<Step>>,
+    /// As those of [`Decoded`].
+    stood_in: Vec<Vec<Step>>,
+    undecided: Vec<Vec<Step>>,
+}
+
+impl Decoding {
+    /// Changes the tree so that the next pass does not fail in the same way. False if it cannot be.
+    fn mend(&mut self, failure: Failure) -> bool {
+        let mut path = failure.path;
+        path.reverse();
+        let node = find_mut(&mut self.root, &path);
+        let stands_in = node.and_then(|node| match &mut node.value {
+            Value::StandIn(stand_in) => Some(stand_in),
+            _ => None,
+        });
+        if failure.chooses
+            && let Some((_, around)) = path.split_last()
+        {
+            self.undecided.push(around.to_vec());
+        }
+        if let Some(stand_in) = stands_in {
+            return match stand_in.next() {
+                Some(next) => {
+                    *stand_in = next;
+                    true
+                }
+                None => self.take_out(path),
+            };
+        }
+        let missing = failure.missing.map(|key| {
+            let mut at = path.clone();
+            at.push(Step::Key(key.clone()));
+            (key, at)
+        });
+        let consequence = missing
+            .as_ref()
+            .is_some_and(|(_, at)| self.removed.contains(at));
+        if !consequence {
+            let position = failure
+                .position
+                .unwrap_or_else(|| self.root.nearest(&path).position);
+            self.problems.push(Problem {
+                path: path.clone(),
+                position,
+                message: failure.message,
+            });
+        }
+        if self.problems.len() >= limits::ERRORS {
+            return false;
+        }
+        if let Some((key, at)) = missing
+            && !self.stood_in.contains(&at)
+            && self.stand_in(&path, key)
+        {
+            self.stood_in.push(at);
+            return true;
+        }
+        match failure.meant {
+            Some(meant) if self.rename(&path, meant) => true,
+            _ => self.take_out(path),
+        }
+    }
+
+    /// Puts a value in place of one that is missing in the mapping at a path.
+    fn stand_in(&mut self, path: &[Step], key: String) -> bool {
+        let number = self.stood_in.len();
+        let Some(node) = find_mut(&mut self.root, path) else {
+            return false;
+        };
+        let position = node.position;
+        let Value::Mapping(entries) = &mut node.value else {
+            return false;
+        };
+        entries.push(Entry {
+            key,
+            position,
+            node: Node {
+                position,
+                value: Value::StandIn(StandIn::first(number)),
+            },
+        });
+        true
+    }
+
+    /// Reads a key that is spelled wrong as the one that is meant, if that is not there as well.
+    fn rename(&mut self, path: &[Step], meant: &str) -> bool {
+        let Some((Step::Key(key), around)) = path.split_last() else {
+            return false;
+        };
+        match find_mut(&mut self.root, around).map(|node| &mut node.value) {
+            Some(Value::Mapping(entries)) if entries.iter().all(|entry| entry.key != meant) => {
+                let entry = entries.iter_mut().find(|entry| entry.key == *key);
+                entry.map(|entry| entry.key = meant.to_owned()).is_some()
+            }
+            _ => false,
+        }
+    }
+
+    fn take_out(&mut self, mut path: Vec<Step>) -> bool {
+        take_out(&mut self.root, &mut path, &mut self.removed)
     }
 }
 
@@ -133,6 +247,10 @@ struct Failure {
     position: Option<Position>,
     message: String,
     missing: Option<String>,
+    /// The key that is meant by an unknown one.
+    meant: Option<&'static str>,
+    /// It is about one of several words, which decide what its neighbours mean.
+    chooses: bool,
     /// The message comes from a type's own parser and does not show the value.
     bare: bool,
 }
@@ -175,6 +293,8 @@ impl serde::de::Error for Failure {
             position: None,
             message: message.to_string(),
             missing: None,
+            meant: None,
+            chooses: false,
             bare: true,
         }
     }
@@ -188,11 +308,17 @@ impl serde::de::Error for Failure {
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(unknown("key", field, expected))
+        Self {
+            meant: closest(field, expected),
+            ..Self::new(unknown("key", field, expected))
+        }
     }
 
     fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(unknown("value", variant, expected))
+        Self {
+            chooses: true,
+            ..Self::new(unknown("value", variant, expected))
+        }
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -219,18 +345,8 @@ fn show(unexpected: Unexpected<'_>) -> String {
 
 /// `unknown key `lisener`; did you mean `listener`?`, or the list of what there is.
 pub(crate) fn unknown(what: &str, given: &str, known: &[&str]) -> String {
-    let close = known
-        .iter()
-        .map(|name| {
-            (
-                strsim::jaro_winkler(&given.to_lowercase(), &name.to_lowercase()),
-                name,
-            )
-        })
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match close {
-        Some((_, name)) => format!("unknown {what} `{given}`; did you mean `{name}`?"),
+    match closest(given, known) {
+        Some(name) => format!("unknown {what} `{given}`; did you mean `{name}`?"),
         None if known.is_empty() => format!("unknown {what} `{given}`; none is expected here"),
         None => format!(
             "unknown {what} `{given}`; expected one of `{}`",
@@ -239,295 +355,17 @@ pub(crate) fn unknown(what: &str, given: &str, known: &[&str]) -> String {
     }
 }
 
-#[derive(Clone, Copy)]
-struct NodeDeserializer<'a> {
-    node: &'a Node,
-    /// The last key above it.
-    key: &'a str,
-    /// It is nobody's business, so messages, which end in logs, do not show it.
-    secret: bool,
-}
-
-impl<'a> NodeDeserializer<'a> {
-    fn new(root: &'a Node) -> Self {
-        Self {
-            node: root,
-            key: "",
-            secret: false,
-        }
-    }
-
-    fn unexpected(self) -> Unexpected<'a> {
-        match &self.node.value {
-            Value::Bool(_) if self.secret => Unexpected::Other("a truth value"),
-            Value::Integer { .. } | Value::Float(_) if self.secret => Unexpected::Other("a number"),
-            Value::Text { .. } if self.secret => Unexpected::Other("a text"),
-            Value::Null | Value::Skipped => Unexpected::Unit,
-            Value::Bool(value) => Unexpected::Bool(*value),
-            Value::Integer { number, .. } => match (u64::try_from(*number), i64::try_from(*number))
-            {
-                (Ok(value), _) => Unexpected::Unsigned(value),
-                (_, Ok(value)) => Unexpected::Signed(value),
-                _ => Unexpected::Other("a number beyond 64 bits"),
-            },
-            Value::Float(value) => Unexpected::Float(*value),
-            Value::Text { text, .. } => Unexpected::Str(text),
-            Value::Sequence(_) => Unexpected::Seq,
-            Value::Mapping(_) => Unexpected::Map,
-        }
-    }
-
-    /// The value as messages show it.
-    fn found(self) -> String {
-        match &self.node.value {
-            Value::Integer { text, .. } if !self.secret => text.text().to_owned(),
-            _ => show(self.unexpected()),
-        }
-    }
-
-    /// A text that came from an environment variable may stand for a number or a truth value.
-    fn expanded(self) -> Option<&'a str> {
-        match &self.node.value {
-            Value::Text {
-                text,
-                expanded: true,
-            } => Some(text),
-            _ => None,
-        }
-    }
-}
-
-impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
-    type Error = Failure;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
-        match &self.node.value {
-            Value::Null | Value::Skipped => visitor.visit_unit(),
-            Value::Bool(value) => visitor.visit_bool(*value),
-            Value::Integer { number, .. } => match (u64::try_from(*number), i64::try_from(*number))
-            {
-                (Ok(value), _) => visitor.visit_u64(value),
-                (_, Ok(value)) => visitor.visit_i64(value),
-                _ => Err(Failure::invalid_type(self.unexpected(), &visitor)),
-            },
-            Value::Float(value) => visitor.visit_f64(*value),
-            Value::Text { text, .. } => visitor.visit_str(text),
-            Value::Sequence(items) => visitor.visit_seq(Items {
-                list: self,
-                items,
-                next: 0,
-            }),
-            Value::Mapping(_) => self.deserialize_map(visitor),
-        }
-    }
-
-    fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
-        match self.expanded().and_then(|text| text.trim().parse().ok()) {
-            Some(number) => visitor.visit_u64(number),
-            None => self.deserialize_any(visitor),
-        }
-    }
-
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
-        match self.expanded() {
-            Some("true") => visitor.visit_bool(true),
-            Some("false") => visitor.visit_bool(false),
-            _ => self.deserialize_any(visitor),
-        }
-    }
-
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
-        match &self.node.value {
-            // `matcher: 200` means the text 200; other plain values, such as 0x1F, could be meant as
-            // they are written or as what YAML makes of them.
-            Value::Integer { number, text } => {
-                let text = text.text();
-                if text == number.to_string() {
-                    visitor.visit_str(text)
-                } else {
-                    Err(Failure::new(format!(
-                        "expected a text, found {}; put it in quotes",
-                        self.found()
-                    )))
-                }
-            }
-            Value::Bool(_) | Value::Float(_) => Err(Failure::new(format!(
-                "expected a text, found {}; put it in quotes",
-                self.found()
-            ))),
-            _ => self.deserialize_any(visitor),
-        }
-    }
-
-    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
-        self.deserialize_str(visitor)
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
-        match self.node.value {
-            Value::Null | Value::Skipped => visitor.visit_none(),
-            _ => visitor.visit_some(self),
-        }
-    }
-
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
-        match &self.node.value {
-            Value::Mapping(entries) => visitor.visit_map(Entries {
-                mapping: self,
-                entries: entries.iter(),
-                current: None,
-            }),
-            _ => Err(Failure::new(format!(
-                "expected keys and values, found {}",
-                show(self.unexpected())
-            ))),
-        }
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Failure> {
-        self.deserialize_map(visitor)
-    }
-
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
-        match &self.node.value {
-            Value::Sequence(items) => visitor.visit_seq(Items {
-                list: self,
-                items,
-                next: 0,
-            }),
-            _ => Err(Failure::new(format!(
-                "expected a list, found {}",
-                show(self.unexpected())
-            ))),
-        }
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Failure> {
-        match &self.node.value {
-            Value::Text { text, .. } => visitor.visit_enum(Variant(text)),
-            _ => Err(Failure::new(format!(
-                "expected one of `{}`, found {}",
-                variants.join("`, `"),
-                show(self.unexpected())
-            ))),
-        }
-    }
-
-    forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u16 u32 u128 f32 f64 char bytes byte_buf unit unit_struct
-        newtype_struct tuple tuple_struct identifier ignored_any
-    }
-}
-
-struct Variant<'a>(&'a str);
-
-impl<'de> EnumAccess<'de> for Variant<'_> {
-    type Error = Failure;
-    type Variant = Self;
-
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Self), Failure> {
-        let name: StrDeserializer<'_, Failure> = self.0.into_deserializer();
-        seed.deserialize(name).map(|value| (value, self))
-    }
-}
-
-impl<'de> VariantAccess<'de> for Variant<'_> {
-    type Error = Failure;
-
-    fn unit_variant(self) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, _: T) -> Result<T::Value, Failure> {
-        Err(Failure::new("expected a single word".to_owned()))
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, _: V) -> Result<V::Value, Failure> {
-        Err(Failure::new("expected a single word".to_owned()))
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _: &'static [&'static str],
-        _: V,
-    ) -> Result<V::Value, Failure> {
-        Err(Failure::new("expected a single word".to_owned()))
-    }
-}
-
-struct Items<'a> {
-    list: NodeDeserializer<'a>,
-    items: &'a [Node],
-    next: usize,
-}
-
-impl<'de> SeqAccess<'de> for Items<'_> {
-    type Error = Failure;
-
-    fn next_element_seed<T: DeserializeSeed<'de>>(
-        &mut self,
-        seed: T,
-    ) -> Result<Option<T::Value>, Failure> {
-        while let Some(node) = self.items.get(self.next) {
-            let index = self.next;
-            self.next += 1;
-            if matches!(node.value, Value::Skipped) {
-                continue;
-            }
-            let item = NodeDeserializer { node, ..self.list };
-            return seed
-                .deserialize(item)
-                .map(Some)
-                .map_err(|failure| failure.around(Step::Index(index), item));
-        }
-        Ok(None)
-    }
-}
-
-struct Entries<'a> {
-    mapping: NodeDeserializer<'a>,
-    entries: std::slice::Iter<'a, crate::node::Entry>,
-    current: Option<&'a crate::node::Entry>,
-}
-
-impl<'de> MapAccess<'de> for Entries<'_> {
-    type Error = Failure;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, Failure> {
-        let Some(entry) = self.entries.next() else {
-            return Ok(None);
-        };
-        self.current = Some(entry);
-        let key: StrDeserializer<'_, Failure> = entry.key.as_str().into_deserializer();
-        seed.deserialize(key)
-            .map(Some)
-            .map_err(|failure| failure.within(Step::Key(entry.key.clone()), entry.position))
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Failure> {
-        let entry = self
-            .current
-            .take()
-            .ok_or_else(|| Failure::new("a value was asked for before its key".to_owned()))?;
-        let value = NodeDeserializer {
-            node: &entry.node,
-            key: &entry.key,
-            secret: self.mapping.secret || is_secret(&[self.mapping.key, &entry.key]),
-        };
-        seed.deserialize(value)
-            .map_err(|failure| failure.around(Step::Key(entry.key.clone()), value))
-    }
+/// The word that is likely meant by another one.
+fn closest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
+    known
+        .iter()
+        .map(|name| {
+            (
+                strsim::jaro_winkler(&given.to_lowercase(), &name.to_lowercase()),
+                *name,
+            )
+        })
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
 }

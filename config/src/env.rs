@@ -1,7 +1,7 @@
 //! `${NAME}` in values: replaced from the environment; a missing variable is an error.
 
 use crate::decode::Problem;
-use crate::node::{Node, Step, Value};
+use crate::node::{Node, StandIn, Step, Value};
 
 /// Where `${NAME}` is looked up. The process passes its own environment, a test its own function.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -20,11 +20,15 @@ pub(crate) fn expand(
                     *text = replaced;
                     *expanded = true;
                 }
-                Err(message) => problems.push(Problem {
-                    path: path.clone(),
-                    position: node.position,
-                    message,
-                }),
+                Err(message) => {
+                    // One cause, one error: what would be wrong with the text is not asked.
+                    node.value = Value::StandIn(StandIn::Text);
+                    problems.push(Problem {
+                        path: path.clone(),
+                        position: node.position,
+                        message,
+                    });
+                }
             }
         }
         Value::Sequence(items) => {

@@ -16,6 +16,12 @@ impl Position {
     pub const START: Self = Self { line: 1, column: 1 };
 }
 
+impl Default for Position {
+    fn default() -> Self {
+        Self::START
+    }
+}
+
 /// One error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {

@@ -59,26 +59,25 @@ pub fn parse(name: &str, text: &str, environment: Environment<'_>) -> Result<Con
     let written = Written::new(&root);
     let mut problems = Vec::new();
     expand(&mut root, environment, &mut Vec::new(), &mut problems);
-    let decoded = decode::<Config>(root.clone());
-    problems.extend(decoded.problems);
+    let mut groups = root.texts_of("target_groups", "name");
+    let mut decoded = decode::<Config>(root);
+    problems.append(&mut decoded.problems);
     if let Some(config) = &decoded.value {
-        let groups = root.texts_of("target_groups", "name");
-        let known = problems.len();
+        // Some may have been taken out meanwhile, and a list that was spelled wrong came in.
+        groups.extend(decoded.root.texts_of("target_groups", "name"));
+        let mut faults = Vec::new();
         validate(config, &groups, &mut |path, message| {
             let path = decoded.root.path_in_file(path);
-            // What was taken out further down is the likely cause of a fault found up here.
-            if problems[..known]
-                .iter()
-                .any(|problem| problem.path.starts_with(&path))
-            {
-                return;
+            if !decoded.is_consequence(&path, &problems) {
+                let position = decoded.root.nearest(&path).position;
+                faults.push(Problem {
+                    path,
+                    position,
+                    message,
+                });
             }
-            problems.push(Problem {
-                position: root.nearest(&path).position,
-                path,
-                message,
-            });
         });
+        problems.extend(faults);
     }
     match decoded.value {
         Some(config) if problems.is_empty() => Ok(Config { written, ..config }),

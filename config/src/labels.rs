@@ -208,19 +208,17 @@ impl LabelDiscovery {
             });
         }
         let (root, numbered) = reader.finish();
-        let decoded = decode::<Config>(root.clone());
+        let groups = root.texts_of("target_groups", "name");
+        let decoded = decode::<Config>(root);
         let mut found: Vec<(Position, Vec<Step>, String)> = Vec::new();
-        for problem in decoded.problems {
+        for problem in decoded.problems.clone() {
             found.push((problem.position, problem.path, problem.message));
         }
         if let Some(config) = &decoded.value {
-            let groups = root.texts_of("target_groups", "name");
-            let known: Vec<Vec<Step>> = found.iter().map(|(_, path, _)| path.clone()).collect();
             validate(config, &groups, &mut |path, message| {
                 let path = decoded.root.path_in_file(path);
-                // What was taken out further down is the likely cause of a fault found up here.
-                if !known.iter().any(|known| known.starts_with(&path)) {
-                    found.push((root.nearest(&path).position, path, message));
+                if !decoded.is_consequence(&path, &decoded.problems) {
+                    found.push((decoded.root.nearest(&path).position, path, message));
                 }
             });
         }

@@ -16,15 +16,16 @@ use crate::error::Position;
 const NOWHERE: Range<usize> = usize::MAX..usize::MAX;
 
 /// A value and where it stands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Node {
     pub(crate) position: Position,
     pub(crate) value: Value,
 }
 
 /// What a node holds.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) enum Value {
+    #[default]
     Null,
     Bool(bool),
     /// `text`: as it is written, which may be `0x1F` for 31.
@@ -40,6 +41,8 @@ pub(crate) enum Value {
     },
     Sequence(Vec<Node>),
     Mapping(Vec<Entry>),
+    /// Something in place of a value whose error is known already.
+    StandIn(StandIn),
     /// An item of a sequence whose error is known already; it is passed over.
     Skipped,
 }
@@ -58,6 +61,48 @@ impl Written {
         match self {
             Self::At(_) => "",
             Self::So(text) => text,
+        }
+    }
+}
+
+/// What stands in for a value whose type is known only to the one that asks for it: a text or a number
+/// that is tried after another. Lists are empty, and words the first that there is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum StandIn {
+    /// An empty text. Whatever takes none has a default in its place.
+    Text,
+    /// The tries of a value that has to be there, and how many stood in before it.
+    Try(u8, usize),
+}
+
+impl StandIn {
+    pub(crate) fn first(number: usize) -> Self {
+        Self::Try(0, number)
+    }
+
+    /// What is tried when this was refused.
+    pub(crate) fn next(self) -> Option<Self> {
+        match self {
+            Self::Try(nth @ 0..=2, number) => Some(Self::Try(nth + 1, number)),
+            Self::Text | Self::Try(..) => None,
+        }
+    }
+
+    /// A name that nothing else has, an address for documents (RFC 5737), or the same with a port.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Text | Self::Try(0 | 1, _) => "",
+            Self::Try(2, _) => "192.0.2.1",
+            Self::Try(..) => "192.0.2.1:1",
+        }
+    }
+
+    /// A number that is likely nobody else's priority or port; then 1, which most bounds allow.
+    pub(crate) fn number(self) -> Option<u64> {
+        match self {
+            Self::Text | Self::Try(0, _) => None,
+            Self::Try(1, number) => Some(49_999_u64.saturating_sub(number as u64)),
+            Self::Try(..) => Some(1),
         }
     }
 }

@@ -59,7 +59,7 @@ fn is_variable(text: &str) -> bool {
 fn value<'n>(node: &'n Node, path: &mut Vec<&'n str>, secret: bool) -> Value {
     let shown = |value: Value| if secret { HIDDEN.into() } else { value };
     match &node.value {
-        node::Value::Null | node::Value::Skipped => Value::Null,
+        node::Value::Null | node::Value::Skipped | node::Value::StandIn(_) => Value::Null,
         node::Value::Bool(it) => shown((*it).into()),
         node::Value::Integer { number: it, .. } => {
             let number = Number::from_i128(*it);

@@ -319,7 +319,7 @@ fn all_errors_come_at_once_in_the_order_of_the_file() {
         keys,
         [
             "listeners[0].nmae",
-            "listeners[0]",
+            "listeners[0].default_action[0].target_group",
             "listeners[0].rules[0].condition[0].source_ip.values[0]",
             "listeners[0].rules[0].action[0].forward.target_group[0].weight",
             "target_groups[0].targets[0].port",
@@ -351,7 +351,7 @@ target_groups:
     let expected = "\
 f.yaml:6:5: target_groups[0]: expected keys and values, found 5
 f.yaml:9:19: target_groups[1].targets[0].address: invalid IP address syntax, found \"nonsense\"
-f.yaml:11:9: target_groups[1].targets[2]: 127.0.0.1:2 is that of targets[0] already";
+f.yaml:11:9: target_groups[1].targets[2]: 127.0.0.1:2 is that of targets[1] already";
     assert_eq!(errors, expected);
 }
 
