@@ -33,7 +33,11 @@ pub(crate) enum Value {
         number: i128,
         text: Written,
     },
-    Float(f64),
+    /// Also `007`.
+    Float {
+        number: f64,
+        text: Written,
+    },
     /// `expanded`: an environment variable was put in, so that the text may stand for a number.
     Text {
         text: String,
@@ -57,6 +61,15 @@ pub(crate) enum Written {
 }
 
 impl Written {
+    fn read(&mut self, file: &str, number: &dyn fmt::Display) {
+        if let Self::At(bytes) = self {
+            // A place that is not in the file would be a fault of the library; the number is what
+            // there is then.
+            let found = file.get(bytes.clone()).map(str::trim);
+            *self = Self::So(found.map_or_else(|| number.to_string(), str::to_owned));
+        }
+    }
+
     pub(crate) fn text(&self) -> &str {
         match self {
             Self::At(_) => "",
@@ -171,14 +184,8 @@ impl Node {
     /// Reads from the file how its numbers are written: the library tells only what they are.
     pub(crate) fn read_numbers(&mut self, file: &str) {
         match &mut self.value {
-            Value::Integer { number, text } => {
-                if let Written::At(bytes) = text {
-                    // A place that is not in the file would be a fault of the library; the number
-                    // is what there is then.
-                    let found = file.get(bytes.clone()).map(str::trim);
-                    *text = Written::So(found.map_or_else(|| number.to_string(), str::to_owned));
-                }
-            }
+            Value::Integer { number, text } => text.read(file, number),
+            Value::Float { number, text } => text.read(file, number),
             Value::Sequence(items) => items.iter_mut().for_each(|item| item.read_numbers(file)),
             Value::Mapping(entries) => {
                 entries
@@ -268,7 +275,7 @@ impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let spanned = Spanned::<Value>::deserialize(deserializer)?;
         let mut value = spanned.value;
-        if let Value::Integer { text, .. } = &mut value {
+        if let Value::Integer { text, .. } | Value::Float { text, .. } = &mut value {
             // Behind an alias, where its anchor is.
             *text = Written::At(bytes_of(spanned.defined));
         }
@@ -314,7 +321,10 @@ impl<'de> Deserialize<'de> for Value {
             }
 
             fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-                Ok(Value::Float(value))
+                Ok(Value::Float {
+                    number: value,
+                    text: Written::At(NOWHERE),
+                })
             }
 
             fn visit_str<E>(self, value: &str) -> Result<Value, E> {

@@ -65,7 +65,7 @@ fn value<'n>(node: &'n Node, path: &mut Vec<&'n str>, secret: bool) -> Value {
             let number = Number::from_i128(*it);
             shown(number.map_or_else(|| it.to_string().into(), Value::Number))
         }
-        node::Value::Float(it) => shown((*it).into()),
+        node::Value::Float { number: it, .. } => shown((*it).into()),
         node::Value::Text { text, .. } if is_variable(text) => text.as_str().into(),
         node::Value::Text { text, .. } => shown(text.as_str().into()),
         node::Value::Sequence(items) => {

@@ -363,7 +363,7 @@ fn a_number_is_a_text_only_as_it_is_written() {
         assert!(GOOD.contains(from), "{from}");
         read(&GOOD.replacen(from, &condition, 1))
     };
-    for bad in ["0x1F", "1_000", "+5", "0o17", "0b11", "-0"] {
+    for bad in ["0x1F", "1_000", "+5", "0o17", "0b11", "-0", "007", "1.10"] {
         let errors = condition(bad).expect_err(bad).to_string();
         let expected = format!(
             "f.yaml:7:54: listeners[0].rules[0].condition[0].query_string[0].value: expected a text, found {bad}; put it in quotes"

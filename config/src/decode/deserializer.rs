@@ -32,7 +32,9 @@ impl<'a> NodeDeserializer<'a> {
     fn unexpected(self) -> Unexpected<'a> {
         match &self.node.value {
             Value::Bool(_) if self.secret => Unexpected::Other("a truth value"),
-            Value::Integer { .. } | Value::Float(_) if self.secret => Unexpected::Other("a number"),
+            Value::Integer { .. } | Value::Float { .. } if self.secret => {
+                Unexpected::Other("a number")
+            }
             Value::Text { .. } if self.secret => Unexpected::Other("a text"),
             Value::Null | Value::Skipped | Value::StandIn(_) => Unexpected::Unit,
             Value::Bool(value) => Unexpected::Bool(*value),
@@ -42,7 +44,7 @@ impl<'a> NodeDeserializer<'a> {
                 (_, Ok(value)) => Unexpected::Signed(value),
                 _ => Unexpected::Other("a number beyond 64 bits"),
             },
-            Value::Float(value) => Unexpected::Float(*value),
+            Value::Float { number, .. } => Unexpected::Float(*number),
             Value::Text { text, .. } => Unexpected::Str(text),
             Value::Sequence(_) => Unexpected::Seq,
             Value::Mapping(_) => Unexpected::Map,
@@ -52,7 +54,9 @@ impl<'a> NodeDeserializer<'a> {
     /// The value as messages show it.
     pub(super) fn found(self) -> String {
         match &self.node.value {
-            Value::Integer { text, .. } if !self.secret => text.text().to_owned(),
+            Value::Integer { text, .. } | Value::Float { text, .. } if !self.secret => {
+                text.text().to_owned()
+            }
             _ => show(self.unexpected()),
         }
     }
@@ -82,7 +86,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
                 (_, Ok(value)) => visitor.visit_i64(value),
                 _ => Err(Failure::invalid_type(self.unexpected(), &visitor)),
             },
-            Value::Float(value) => visitor.visit_f64(*value),
+            Value::Float { number, .. } => visitor.visit_f64(*number),
             Value::Text { text, .. } => visitor.visit_str(text),
             Value::StandIn(stand_in) => match stand_in.number() {
                 Some(number) => visitor.visit_u64(number),
@@ -132,7 +136,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
                     )))
                 }
             }
-            Value::Bool(_) | Value::Float(_) => Err(Failure::new(format!(
+            Value::Bool(_) | Value::Float { .. } => Err(Failure::new(format!(
                 "expected a text, found {}; put it in quotes",
                 self.found()
             ))),
