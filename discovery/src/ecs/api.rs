@@ -174,7 +174,8 @@ pub struct RangeBinding {
     pub host_range: Arc<str>,
 }
 
-/// The answer to a question about container instances. One in neither part is not known yet.
+/// The answer to a question about container instances. One in neither part is not known
+/// yet, and may be asked about again at once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hosts {
     /// Those whose address is known.

@@ -282,9 +282,11 @@ impl EcsApi for SdkApi {
         }
         let machines = answer.container_instances().iter();
         let machines: Vec<Asked<'_>> = machines.filter_map(Asked::read).collect();
-        let answer = self.addresses(&machines).await;
-        self.shared.machines.note(&answer.found);
-        Ok(answer)
+        let mut hosts = self.addresses(&machines).await;
+        let left = hosts::left_out(arns, &hosts, answer.failures());
+        hosts.unknown.extend(left);
+        self.shared.machines.note(&hosts.found);
+        Ok(hosts)
     }
 
     async fn describe_definition(&self, arn: &str) -> Result<Definition, ApiError> {

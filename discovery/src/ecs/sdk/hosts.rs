@@ -1,10 +1,12 @@
 //! The addresses of container instances.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use aws_sdk_ecs::types::Failure;
 
 use super::SdkApi;
 use super::read::parse_address;
@@ -75,6 +77,29 @@ impl fmt::Display for Part<'_> {
 
 /// Machines by id, or why none was learnt.
 type Machines = Result<BTreeMap<String, Machine>, ApiError>;
+
+/// The container instances that were asked about and of which nothing was learnt, and why. One that
+/// is deregistered is among the failures, and one may be told of without the id of its machine.
+/// Without a reason each of them would be asked about again at once, and for ever.
+pub(super) fn left_out(
+    asked: &[Arc<str>],
+    hosts: &Hosts,
+    failures: &[Failure],
+) -> Vec<(Arc<str>, String)> {
+    let found = hosts.found.iter().map(|host| &host.arn);
+    let unknown = hosts.unknown.iter().map(|(arn, _)| arn);
+    let told: BTreeSet<&Arc<str>> = found.chain(unknown).collect();
+    let left = asked.iter().filter(|arn| !told.contains(arn));
+    left.map(|arn| {
+        let failure = failures.iter().find(|it| it.arn() == Some(&**arn));
+        let reason = match failure.and_then(Failure::reason) {
+            Some(reason) => format!("ECS answers {reason} about it"),
+            None => "ECS did not tell of its machine".to_owned(),
+        };
+        (Arc::clone(arn), reason)
+    })
+    .collect()
+}
 
 impl SdkApi {
     /// The addresses of machines. EC2 knows some of them and Systems Manager the others. EC2 is
@@ -220,5 +245,34 @@ impl SdkApi {
             }
         }
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Failure, Host, Hosts, left_out};
+
+    #[test]
+    fn every_host_that_was_asked_about_is_found_or_has_a_reason() {
+        let asked = ["found", "unknown", "missing", "silent"].map(Arc::from);
+        let hosts = Hosts {
+            found: vec![Host {
+                arn: "found".into(),
+                instance: "i-1".into(),
+                address: [10, 0, 0, 1].into(),
+                zone: None,
+            }],
+            unknown: vec![("unknown".into(), "denied".to_owned())],
+        };
+        let failure = Failure::builder().arn("missing").reason("MISSING").build();
+        let left = left_out(&asked, &hosts, &[failure]);
+        let left: Vec<(&str, &str)> = left.iter().map(|(arn, why)| (&**arn, &**why)).collect();
+        let expected = [
+            ("missing", "ECS answers MISSING about it"),
+            ("silent", "ECS did not tell of its machine"),
+        ];
+        assert_eq!(left, expected);
     }
 }
