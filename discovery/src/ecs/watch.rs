@@ -58,8 +58,8 @@ pub(super) struct Watch<A> {
     problems: Vec<Problem>,
     /// When a change that an event told is to be sent.
     send_at: Option<Instant>,
-    /// Something was told that a look is needed for.
-    look_due: bool,
+    /// When to look because of something that was told. Not before the spacing of looks.
+    look_at: Option<Instant>,
     /// Since when the book has questions that only a look answers.
     open_since: Option<Instant>,
     /// When hosts and definitions were last asked for.
@@ -82,7 +82,7 @@ impl<A: Aim> Watch<A> {
             blind: None,
             problems: Vec::new(),
             send_at: None,
-            look_due: false,
+            look_at: None,
             open_since: None,
             looked_up: None,
             relied: false,
@@ -94,7 +94,7 @@ impl<A: Aim> Watch<A> {
     /// Failures of later steps leave single tasks as they were: the problems name them.
     pub(super) async fn look(&mut self, api: &impl EcsApi) -> Result<(), Ended> {
         let began = now();
-        self.look_due = false;
+        self.look_at = None;
         self.awaits = false;
         let relies = self.complete && self.relies(began);
         self.trust.begin(relies.then(|| self.book.serving()));
@@ -273,6 +273,11 @@ impl<A: Aim> Watch<A> {
                 }))
             }
         }
+    }
+
+    /// Makes a look come at that time, or sooner.
+    fn look_by(&mut self, at: Instant) {
+        self.look_at = Some(self.look_at.map_or(at, |known| known.min(at)));
     }
 
     /// Whether [`Self::look_up`] has something to ask now.

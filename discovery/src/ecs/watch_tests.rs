@@ -6,10 +6,13 @@ use std::time::{Duration, Instant};
 use longshore_config::EcsDiscovery;
 use tokio::sync::mpsc;
 
+use super::hear::Heard;
 use super::{Ended, Watch};
+use crate::clock::wall;
 use crate::ecs::api::{ApiError, Definition, Described, EcsApi, ErrorKind, Host, Hosts, Service};
 use crate::ecs::api::{BATCH, MappedPorts, PortMapping, Task};
 use crate::ecs::book::tests::{arn, spec, task};
+use crate::ecs::event::TaskEvent;
 use crate::ecs::now;
 use crate::target::{Target, Update};
 
@@ -258,4 +261,26 @@ async fn a_first_look_that_waited_for_a_host_is_made_again_as_soon_as_that_is_kn
     let waited = tokio::time::timeout(Duration::from_secs(60), waited).await;
     assert!(matches!(waited, Ok(Ok(()))), "it does not wait for long");
     assert_eq!(look(&mut watch, &api).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_event_that_seems_old_brings_a_look_soon_although_there_was_one_just_now() {
+    let (mut watch, _updates) = watch();
+    let api = Scripted::with(vec![task(1, 1)]);
+    look(&mut watch, &api).await;
+    let long_ago = wall() - Duration::from_secs(600);
+    let event = TaskEvent {
+        cluster: "arn:aws:ecs:r:1:cluster/prod".into(),
+        at: i64::try_from(long_ago.as_millis()).expect("small"),
+        tells_health: true,
+        task: Task {
+            service: Some("app".into()),
+            ..task(2, 1)
+        },
+    };
+    watch.take(Heard::Event(Arc::new(event)));
+    let soon = now() + Duration::from_secs(15);
+    assert!(watch.look_at.is_some_and(|at| at > now() && at <= soon));
+    look(&mut watch, &api).await;
+    assert_eq!(watch.look_at, None);
 }

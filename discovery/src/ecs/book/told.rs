@@ -13,6 +13,10 @@ use super::{Book, Entry};
 /// address may be wrong by now if it is older, so it only asks for a look.
 const EVENT_LIFE: Duration = Duration::from_secs(60);
 
+/// How long a list speaks against tasks that only such an event tells of. The age of an event is
+/// told by two clocks: if ours is ahead, one that has just started seems to be older than the list.
+const LIST_LIFE: Duration = Duration::from_secs(15);
+
 /// How long it is remembered that a task was told to stop: far longer than an event is believed,
 /// and than an answer of ECS lags behind.
 const TOMB_LIFE: Duration = Duration::from_secs(900);
@@ -32,6 +36,8 @@ pub enum Told {
     Changed,
     /// A look would tell more.
     Look,
+    /// A look would tell more, and at that time it is early enough: there was one just now.
+    Later(Instant),
 }
 
 /// The tasks that were told to stop, for a while.
@@ -83,11 +89,13 @@ impl Book {
         }
         let seen = now.checked_sub(age);
         if !self.tasks.contains_key(&task.arn) && (age > EVENT_LIFE || seen.is_none()) {
-            // A list that was asked for long after the event, and lacks the task, knows better.
-            let settled = |looked: Instant| seen.is_some_and(|seen| looked > seen + EVENT_LIFE);
-            return match self.looked_at.is_some_and(settled) {
-                true => Told::Nothing,
-                false => Told::Look,
+            // A list that was asked for long after the event, and lacks the task, knows better, if
+            // the clocks agree. So it puts off the look that a crowd of old events asks for.
+            let later = |looked: &Instant| seen.is_some_and(|seen| *looked > seen + EVENT_LIFE);
+            let again = self.looked_at.filter(later).map(|at| at + LIST_LIFE);
+            return match again {
+                Some(again) if again > now => Told::Later(again),
+                _ => Told::Look,
             };
         }
         let entry = self.tasks.entry(Arc::clone(&task.arn)).or_insert(Entry {

@@ -178,14 +178,28 @@ fn an_event_that_is_too_old_makes_no_target() {
         "it may be there"
     );
     assert_eq!(ids(&book), [1]);
-    look(&mut book, &[1], vec![], now);
-    assert_eq!(
-        book.told(&event(2, 3), 600 * SECOND, now + SECOND),
-        Told::Nothing,
-        "a list that is far younger than the event lacks it"
-    );
     let ages = Duration::from_secs(u64::MAX);
     assert_eq!(book.told(&event(3, 3), ages, now), Told::Look);
+    assert_eq!(ids(&book), [1]);
+}
+
+#[test]
+fn a_list_that_is_far_younger_than_an_event_puts_off_its_look_and_no_longer_than_15_seconds() {
+    // Whether that is a late event, or one that is early by a clock that is ahead, nobody knows.
+    let now = Instant::now() + 3600 * SECOND;
+    let mut book = book(&[1], now);
+    for (age, second, told) in [
+        (600, 1, Told::Later(now + 15 * SECOND)),
+        (90, 14, Told::Later(now + 15 * SECOND)),
+        (600, 15, Told::Look),
+        (90, 20, Told::Look),
+        // One that was so less than a minute before the list is as young as that.
+        (61, 14, Told::Look),
+    ] {
+        let age = Duration::from_secs(age);
+        let now = now + Duration::from_secs(second);
+        assert_eq!(book.told(&event(2, 3), age, now), told, "{second}");
+    }
     assert_eq!(ids(&book), [1]);
 }
 

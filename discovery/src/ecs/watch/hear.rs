@@ -46,7 +46,7 @@ impl<A: Aim> Watch<A> {
             Heard::Event(event) => self.take_event(&event),
             Heard::Missed => {
                 self.trust.excuse();
-                self.look_due = true;
+                self.look_by(now());
             }
             Heard::State => self.trust.excuse(),
         }
@@ -56,7 +56,7 @@ impl<A: Aim> Watch<A> {
                 Ok(event) => self.take_event(&event),
                 Err(TryRecvError::Lagged(_)) => {
                     self.trust.excuse();
-                    self.look_due = true;
+                    self.look_by(now());
                 }
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return,
             }
@@ -76,7 +76,8 @@ impl<A: Aim> Watch<A> {
             Told::Nothing => {}
             Told::Gone => self.send_at = Some(now),
             Told::Changed => self.send_at = self.send_at.or(Some(now + GATHER)),
-            Told::Look => self.look_due = true,
+            Told::Look => self.look_by(now),
+            Told::Later(at) => self.look_by(at),
         }
     }
 }

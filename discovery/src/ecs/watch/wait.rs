@@ -79,15 +79,19 @@ impl<A: Aim> Watch<A> {
 
     fn next_look(&mut self, at: Instant, spread: f64, now: Instant) -> Instant {
         let poll = self.aim.place().poll_interval.get();
-        if self.look_due {
-            return at + POLL_SPACING;
-        }
-        if self.relies(now) {
-            let regular = at + self.aim.place().reconcile_interval.get().mul_f64(spread);
-            let open = self.open_since.map(|since| since + poll.mul_f64(spread));
-            return open.map_or(regular, |open| open.min(regular));
-        }
-        at + pace::look(poll, self.motion(now), self.book.len()).mul_f64(spread)
+        let told = self.look_at.map(|told| told.max(at + POLL_SPACING));
+        let relies = self.relies(now);
+        let regular = match relies {
+            true => self.aim.place().reconcile_interval.get(),
+            false => pace::look(poll, self.motion(now), self.book.len()),
+        };
+        let open = self.open_since.filter(|_| relies);
+        let open = open.map(|since| since + poll.mul_f64(spread));
+        let regular = at + regular.mul_f64(spread);
+        [told, open]
+            .into_iter()
+            .flatten()
+            .fold(regular, Instant::min)
     }
 
     fn motion(&self, now: Instant) -> Motion {
@@ -136,7 +140,7 @@ impl<A: Aim> Watch<A> {
         self.ask_service(api, true, Duration::ZERO).await?;
         if self.book.service.primary() != primary.as_ref() {
             // Its tasks should be known before those of the other one go.
-            self.look_due = true;
+            self.look_by(now());
         }
         if relies {
             return Ok(());
