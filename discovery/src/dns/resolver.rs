@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
@@ -14,6 +14,7 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
 
 use super::api::{Answer, DnsApi, Family, LookupError, Service};
+use crate::clock::now;
 
 /// The longest that one server may take for one question, with a second try over TCP if the answer
 /// did not fit, and with the CNAMEs of the name.
@@ -24,6 +25,10 @@ const MESSAGE_LIMIT: Duration = Duration::from_secs(2);
 
 /// The most servers that are asked. The C library uses three of `/etc/resolv.conf`.
 const SERVERS_MAX: usize = 4;
+
+/// How long another server than the first one is asked before it. One that stands in for it may have
+/// other records of the same name: those that are meant for the world outside.
+const STAND_IN_LIFE: Duration = Duration::from_secs(30);
 
 /// Asks servers one after the other until one has records. That there are none is believed if the
 /// first one says so and no other has any.
@@ -40,8 +45,30 @@ pub struct Resolver {
 
 struct Known {
     servers: Arc<[Server]>,
-    /// The one to begin with: the last that had records.
-    first: usize,
+    order: Order,
+}
+
+/// With which server to begin.
+#[derive(Debug, Default)]
+struct Order {
+    /// Another one than the first, as it had records when those before it had none; and since when
+    /// the first one is not the one to begin with.
+    stand_in: Option<(usize, Instant)>,
+}
+
+impl Order {
+    fn first(&mut self, now: Instant) -> usize {
+        let lives = |since| now.saturating_duration_since(since) < STAND_IN_LIFE;
+        self.stand_in = self.stand_in.filter(|(_, since)| lives(*since));
+        self.stand_in.map_or(0, |(index, _)| index)
+    }
+
+    /// A server had records.
+    fn answered(&mut self, by: usize, now: Instant) {
+        // What counts is when the first one was last tried.
+        let since = self.stand_in.map_or(now, |(_, since)| since);
+        self.stand_in = (by > 0).then_some((by, since));
+    }
 }
 
 struct Server {
@@ -62,8 +89,8 @@ impl Resolver {
 
     fn servers(&self) -> Result<(Arc<[Server]>, usize), LookupError> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = &*known {
-            return Ok((Arc::clone(&known.servers), known.first));
+        if let Some(known) = &mut *known {
+            return Ok((Arc::clone(&known.servers), known.order.first(now())));
         }
         let addresses = if self.written.is_empty() {
             system_servers()?
@@ -77,7 +104,7 @@ impl Resolver {
             .collect::<Result<_, _>>()?;
         *known = Some(Known {
             servers: Arc::clone(&servers),
-            first: 0,
+            order: Order::default(),
         });
         Ok((servers, 0))
     }
@@ -86,7 +113,7 @@ impl Resolver {
     fn answered(&self, by: Option<usize>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         match (by, &mut *known) {
-            (Some(index), Some(known)) => known.first = index,
+            (Some(index), Some(known)) => known.order.answered(index, now()),
             (Some(_), None) => {}
             (None, known) => *known = None,
         }
@@ -312,4 +339,36 @@ fn services(lookup: &Lookup) -> Picked<Service> {
             })
             .collect(),
     )
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests stand outside: they choose the times that they hand in"
+)]
+mod tests {
+    use super::{Duration, Instant, Order, STAND_IN_LIFE};
+
+    #[test]
+    fn a_server_that_stands_in_is_asked_first_for_30_seconds_however_often_it_answers() {
+        let start = Instant::now();
+        let mut order = Order::default();
+        assert_eq!(order.first(start), 0);
+        order.answered(2, start);
+        for second in 1..30 {
+            let now = start + Duration::from_secs(second);
+            assert_eq!(order.first(now), 2, "{second}");
+            order.answered(3, now);
+            assert_eq!(order.first(now), 3, "{second}");
+            order.answered(2, now);
+        }
+        let now = start + STAND_IN_LIFE;
+        assert_eq!(order.first(now), 0);
+        // The first one still fails.
+        order.answered(2, now);
+        assert_eq!(order.first(now + Duration::from_secs(29)), 2);
+        // It works again.
+        order.answered(0, now + STAND_IN_LIFE);
+        assert_eq!(order.first(now + STAND_IN_LIFE), 0);
+    }
 }
