@@ -52,7 +52,7 @@ impl Queued {
     }
 }
 
-/// Waits in the queue of a group until a target may have room. `pinned`: for one target alone.
+/// Waits in the queue of a group until a target may have room. `pinned`: for some targets alone.
 pub(super) async fn wait(
     client: &Client,
     group: GroupId,

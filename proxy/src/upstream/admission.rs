@@ -108,7 +108,7 @@ impl Admission {
     }
 
     /// A target has room for one more: wakes the first of the next worker that has any. Those who
-    /// wait for one target alone are woken on the way, because the room may be theirs.
+    /// wait for some targets alone are woken on the way, because the room may be theirs.
     pub(crate) fn release(&self) {
         fence(Ordering::SeqCst);
         if self.waiting() > 0 {
@@ -190,7 +190,7 @@ impl Place {
         at == 0 || (!list.entries[at].pinned && before.all(|entry| entry.pinned))
     }
 
-    /// There was no target for it at its turn. If it has turned out to wait for one target alone
+    /// There was no target for it at its turn. If it has turned out to wait for some targets alone
     /// (`pinned`), the room is for somebody behind it.
     pub(crate) fn pass_on(&self, pinned: bool) {
         let mut list = self.admission.queue(self.worker).lock();
