@@ -656,7 +656,7 @@ async fn what_a_rule_does_to_fields_holds_behind_a_body_too() {
     })
     .await;
     let text = fixed(&[origin.address], NO_CHECK, "");
-    let policy = "policy: {request_headers: {set: {X-Staff: 'no'}, remove: [X-Secret]}, response_headers: {remove: [X-Inner]}}, default_action";
+    let policy = "policy: {request_headers: {set: {X-Staff: 'no'}, remove: [X-Secret]}, response_headers: {remove: [X-Inner]}}\n    default_action";
     let balancer = start(&text.replacen("default_action", policy, 1)).await;
     let mut client = Wire::connect(balancer.address()).await;
     client

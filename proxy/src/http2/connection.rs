@@ -59,6 +59,11 @@ impl Connection {
         engine
     }
 
+    /// The protocol, for whoever has nothing to say.
+    pub(super) fn streams(&self) -> RefMut<'_, Engine> {
+        self.engine.borrow_mut()
+    }
+
     /// Whether the client has begun to speak HTTP/2.
     pub(crate) fn has_begun(&self) -> bool {
         self.engine.borrow().has_begun()

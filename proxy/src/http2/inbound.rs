@@ -85,7 +85,7 @@ impl Inbound {
         if !self.has_said_all() || self.switched {
             return Poll::Ready(());
         }
-        match self.connection.engine().stream(self.id) {
+        match self.connection.streams().stream(self.id) {
             Some(stream) if !stream.has_ended() && !stream.is_reset() => {
                 stream.watch(cx);
                 Poll::Pending
@@ -175,7 +175,7 @@ impl Inbound {
 
     /// Ready when the client has reset the stream, or its connection is gone.
     pub(crate) fn poll_gone(&self, cx: &Context<'_>) -> Poll<io::Error> {
-        match self.connection.engine().stream(self.id) {
+        match self.connection.streams().stream(self.id) {
             Some(stream) if !stream.is_reset() => {
                 stream.watch(cx);
                 Poll::Pending

@@ -411,6 +411,9 @@ fn take_head(
         chunked,
         connection: if switches {
             Some("Upgrade")
+        } else if client.is_http2() {
+            // It says so by a frame.
+            None
         } else {
             inbound.connection(close)
         },
