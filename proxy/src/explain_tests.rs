@@ -242,7 +242,7 @@ listeners:
     rules:
       - priority: 1
         condition: [{path_pattern: {values: ["/staff/*"]}}]
-        policy: {basic_auth: {users: {ann: "$2y$10$GYSyN2Tb4bGHQLLcPHbaN.RCLDp0hbB5UMfW6k8Kz1MZEpBxqZ0Xe"}}}
+        policy: {basic_auth: {users: {ann: "$2b$10$abcdefghijklmnopqrstuug7uV/rfOsuPOAUg70eqWWWMjvHc6jZm"}}}
         action: [{type: forward, target_group: app}]
 target_groups: [{name: app, targets: []}]
 "##;

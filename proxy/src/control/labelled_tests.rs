@@ -11,7 +11,7 @@ use crate::control::ids::{GroupId, ListenerId};
 
 /// A controller with two sources of labels, and their numbers.
 fn controller() -> (Controller, [GroupId; 2], Instant) {
-    let text = "listeners: [{name: web, port: 80, default_action: [{type: fixed_response, fixed_response: {content_type: text/plain}}]}]
+    let text = "listeners: [{name: web, port: 80, default_action: [{type: fixed_response, fixed_response: {content_type: text/plain, status_code: 200}}]}]
 label_discovery:
   - {name: one, docker: {}, listeners: [web]}
   - {name: two, ecs: {cluster: two}, listeners: [web]}

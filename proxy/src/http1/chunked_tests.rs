@@ -88,7 +88,7 @@ fn what_two_readers_could_read_differently_is_refused() {
 fn what_never_ends_is_refused_in_time() {
     let long_extension = format!("5;{}", "x".repeat(2000));
     assert!(read(long_extension.as_bytes(), 100).is_err());
-    let long_trailers = format!("0\r\nx: {}", "y".repeat(10_000));
+    let long_trailers = format!("0\r\nx: {}", "y".repeat(40_000));
     assert_eq!(
         read(long_trailers.as_bytes(), 100),
         Err(BadChunk("long trailers"))

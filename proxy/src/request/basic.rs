@@ -203,8 +203,8 @@ mod tests {
 listeners:
   - name: web
     port: 80
-    policy: {basic_auth: {users: {ann: "$2y$10$GYSyN2Tb4bGHQLLcPHbaN.RCLDp0hbB5UMfW6k8Kz1MZEpBxqZ0Xe"}}}
-    default_action: [{type: fixed_response, fixed_response: {content_type: text/plain}}]
+    policy: {basic_auth: {users: {ann: "$2b$10$abcdefghijklmnopqrstuug7uV/rfOsuPOAUg70eqWWWMjvHc6jZm"}}}
+    default_action: [{type: fixed_response, fixed_response: {content_type: text/plain, status_code: 200}}]
 "#;
         let config = longshore_config::parse("test", settings, &|_| None).expect("valid");
         let policy = config.listeners[0].policy.as_ref().expect("there");

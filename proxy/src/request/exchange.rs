@@ -545,8 +545,6 @@ pub(crate) async fn relay(
 ) -> Result<(), RelayError> {
     let buffers = &client.worker.buffers;
     let moved = || client.bytes_moved();
-    let kept_back = |name: &str| inbound.drops(client, name);
-    let left_out = |name: &str| inbound.drops_of_response(name);
     let close = response.close;
     // What was written and not taken is its own from here on.
     upload.leave_client();
@@ -556,7 +554,8 @@ pub(crate) async fn relay(
         // A target may answer before it has the whole request. Both directions move on their own:
         // a client that reads only after it has sent all would stop both.
         let uploaded = upload.is_over() || {
-            match upload.poll(link, &mut connection.wire, buffers, moved, kept_back, cx) {
+            let drops = |name: &str| inbound.drops(client, name);
+            match upload.poll(link, &mut connection.wire, buffers, moved, drops, cx) {
                 Poll::Ready(Ok(())) => true,
                 Poll::Ready(Err(UploadError::Target(_))) => {
                     connection.lost(Loss::Sudden);
@@ -572,7 +571,8 @@ pub(crate) async fn relay(
             }
         };
         let wire = &mut connection.wire;
-        let downloaded = match download.poll(link, wire, buffers, moved, left_out, cx) {
+        let drops = |name: &str| inbound.drops_of_response(name);
+        let downloaded = match download.poll(link, wire, buffers, moved, drops, cx) {
             Poll::Ready(Ok(())) => true,
             Poll::Ready(Err(error)) => {
                 tracing::debug!(%error, peer = %client.peer, "a response stopped short");
