@@ -301,9 +301,11 @@ impl<'c> Serving<'c> {
             return Duration::ZERO;
         }
         let mut since = self.streams.ended.get();
-        if self.owes() || (self.end != End::Now && self.connection.is_busy()) {
-            // The rest of a response is on its way to a client that reads.
+        // The rest of a response is on its way to a client that reads.
+        if self.end != End::Now && self.connection.is_busy() {
             since = since.max(self.connection.wrote());
+        } else if self.owes() {
+            since = self.connection.wrote();
         }
         Duration::from_millis(now.saturating_sub(since))
     }
