@@ -192,9 +192,10 @@ mod tests {
     use std::pin::pin;
     use std::sync::Arc;
     use std::task::{Context, Waker};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::{AT_ONCE, BasicAuth, Field, WAITING_MAX, credentials};
+    use crate::clock;
 
     #[tokio::test]
     async fn whoever_leaves_before_a_hash_is_done_makes_no_room_for_another() {
@@ -214,7 +215,7 @@ listeners:
             value: b"Basic YW5uOndyb25n",
         }];
         let mut begun = 0;
-        let since = Instant::now();
+        let since = clock::now();
         for _ in 0..4 * AT_ONCE {
             let login = auth.judge(&fields).expect_err("not known");
             let free = auth.permits.available_permits();
@@ -231,9 +232,9 @@ listeners:
         if since.elapsed() < Duration::from_millis(20) {
             assert_eq!(begun, AT_ONCE, "the others wait");
         }
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = clock::now() + Duration::from_secs(20);
         while auth.permits.available_permits() < AT_ONCE {
-            assert!(Instant::now() < deadline, "the hashes end");
+            assert!(clock::now() < deadline, "the hashes end");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(auth.places.available_permits(), WAITING_MAX);
