@@ -32,7 +32,7 @@ use aws_sdk_ecs::types::{
     NetworkConfiguration, NetworkMode, PortMapping, TransportProtocol,
 };
 use longshore_config::{EcsDiscovery, Port, ProtocolVersion, Span};
-use longshore_discovery::ecs::api::{Definition, EcsApi, Host, Hosts, MappedPorts, Task};
+use longshore_discovery::ecs::api::{Definition, EcsApi, Host, MappedPorts, Task};
 use longshore_discovery::ecs::known::State;
 use longshore_discovery::ecs::resolve::{self, Unresolved};
 use longshore_discovery::ecs::{Aws, SdkApi, run};
@@ -284,8 +284,12 @@ async fn unknown_ids_do_not_hide_known_ones() {
             .await
             .expect("an answer");
         assert_eq!(found.found, [host]);
-        let found = lab.api.describe_hosts("unknown", &[missing]).await;
-        assert_eq!(found, Ok(Hosts::default()));
+        let asked = [missing];
+        let answer = lab.api.describe_hosts("unknown", &asked).await;
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.found, []);
+        let unknown = answer.unknown.into_iter().map(|(arn, _)| arn);
+        assert_eq!(unknown.collect::<Vec<_>>(), asked, "each has a reason");
     })
     .await;
 }

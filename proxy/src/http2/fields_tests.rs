@@ -65,6 +65,19 @@ fn a_body_without_a_length_comes_in_chunks() {
 }
 
 #[test]
+fn a_request_that_may_have_content_and_has_none_says_so() {
+    let of = |method: &'static str, ended| {
+        let fields = [(":method", method), SCHEME, AUTHORITY, PATH];
+        text(&fields, ended)
+    };
+    for method in ["POST", "PUT", "PATCH"] {
+        assert!(of(method, true).ends_with("\r\ncontent-length: 0\r\n\r\n"));
+        assert!(!of(method, false).contains("content-length"));
+    }
+    assert!(!of("GET", true).contains("content-length"));
+}
+
+#[test]
 fn cookie_crumbs_are_one_field_and_expect_ends_here() {
     let crumbs = with(&[
         ("cookie", "a=1"),

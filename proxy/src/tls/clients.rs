@@ -290,3 +290,26 @@ fn encoded_pem(chain: &[CertificateDer<'_>]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{
+        Arc, CHAIN_MAX, CertificateDer, ClientCertVerifier as _, CryptoProvider, Passthrough,
+        UnixTime,
+    };
+
+    #[test]
+    fn a_client_shows_no_more_certificates_than_allowed_also_where_the_target_judges_them() {
+        let provider: CryptoProvider = rustls::crypto::aws_lc_rs::default_provider();
+        let verifier = Passthrough(Arc::new(provider));
+        let one = CertificateDer::from(vec![0]);
+        let passes = |shown: usize| {
+            let others = vec![one.clone(); shown - 1];
+            let now = UnixTime::since_unix_epoch(Duration::ZERO);
+            verifier.verify_client_cert(&one, &others, now).is_ok()
+        };
+        assert!(passes(CHAIN_MAX) && !passes(CHAIN_MAX + 1));
+    }
+}
