@@ -8,7 +8,6 @@ use longshore_config as config;
 
 use crate::control::compile;
 use crate::control::ids::GroupId;
-use crate::http1::body::Body;
 use crate::http1::field::Field;
 use crate::http1::head::{RequestHead, room};
 use crate::request::admit::admit;
@@ -282,11 +281,14 @@ pub fn explain(config: &config::Config, at: &config::Listener, request: &Request
             Transforms::NONE,
         ),
     };
-    let length = match admitted.body {
-        Body::Length(length) => Some(length),
-        Body::Chunked(_) | Body::UntilClose => None,
-    };
-    let effect = match kept_out(at, found, &facts, length, &id) {
+    // What depends on others is left out: a limit on requests has seen none, and a password may be
+    // right.
+    let policy = compile::policy_of(at, found, &id);
+    let kept_out = policy.and_then(|policy| {
+        let judged = Terms::new(&policy).judge(&facts, admitted.body.length(), 0);
+        judged.err().map(|answer| answer.reason)
+    });
+    let effect = match kept_out {
         Some(reason) => Effect::Refused(reason),
         None => effect(config, at, &facts, actions, &action, &transforms),
     };
@@ -297,29 +299,6 @@ pub fn explain(config: &config::Config, at: &config::Listener, request: &Request
         tried,
         effect,
     }
-}
-
-/// Why the policy of a rule, or of the listener, answers a request itself. What depends on others is
-/// left out: a limit on requests has seen none, and a password may be right.
-fn kept_out(
-    at: &config::Listener,
-    rule: Option<&config::Rule>,
-    facts: &Facts<'_>,
-    length: Option<u64>,
-    id: &dyn Fn(&str) -> Option<GroupId>,
-) -> Option<Reason> {
-    let table = compile::rule_table(at, &[], id);
-    let policy = match rule.map(|rule| rule.priority.get()) {
-        Some(priority) => {
-            let mut rules = table.rules().iter();
-            rules
-                .find(|rule| rule.priority == priority)
-                .and_then(|rule| rule.policy.as_ref())
-        }
-        None => table.default_policy(),
-    };
-    let judged = Terms::new(policy?).judge(facts, length, 0);
-    judged.err().map(|answer| answer.reason)
 }
 
 fn effect(

@@ -224,11 +224,7 @@ async fn lead(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) -> Ne
                         && link.take_back()
                     {
                         attempts.note_response(&lease);
-                        if response.reusable {
-                            connection.ended_by_us();
-                        } else {
-                            connection.ended(Loss::Announced);
-                        }
+                        response.leave(&connection);
                         drop((connection, lease));
                         upload.rewind();
                         outcome.is_in_vain();

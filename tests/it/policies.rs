@@ -643,42 +643,6 @@ async fn a_request_that_one_idle_target_has_failed_does_not_keep_it_from_others(
 }
 
 #[tokio::test]
-async fn what_a_rule_does_to_fields_holds_behind_a_body_too() {
-    let origin = Origin::raw(|mut wire| async move {
-        let mut got = Vec::new();
-        while !got.ends_with(b"\r\n\r\n") || !got.windows(5).any(|end| end == b"\r\n0\r\n") {
-            let byte = within("a byte", wire.exactly(1)).await;
-            got.extend(byte.expect("the whole request"));
-        }
-        let at = got.windows(5).position(|end| end == b"\r\n0\r\n").expect("there");
-        let trailers = String::from_utf8_lossy(&got[at + 5..]).trim_end().to_owned();
-        let body = trailers.replace("\r\n", "|");
-        wire.send(format!(
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n0\r\nX-Inner: 1\r\nX-Kept: 2\r\n\r\n",
-            body.len()
-        ))
-        .await;
-        wire.rest().await;
-    })
-    .await;
-    let text = fixed(&[origin.address], NO_CHECK, "");
-    let policy = "policy: {request_headers: {set: {X-Staff: 'no'}, remove: [X-Secret]}, response_headers: {remove: [X-Inner]}}\n    default_action";
-    let balancer = start(&text.replacen("default_action", policy, 1)).await;
-    let mut client = Wire::connect(balancer.address()).await;
-    client
-        .send("POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\nX-Staff: yes\r\nx_secret: 1\r\nX_Amzn_Mtls_Clientcert_Subject: CN=admin\r\nX-Sum: 7\r\n\r\n")
-        .await;
-    let head = within("a head", client.head()).await.expect("a head");
-    assert_eq!(head.status(), 200);
-    let mut rest = String::new();
-    while !rest.ends_with("\r\n\r\n") {
-        let byte = within("a byte", client.exactly(1)).await.expect("the rest");
-        rest.push(char::from(byte[0]));
-    }
-    assert_eq!(rest, "8\r\nX-Sum: 7\r\n0\r\nX-Kept: 2\r\n\r\n");
-}
-
-#[tokio::test]
 async fn second_targets_are_asked_within_the_budget() {
     let slow = mute().await;
     let good = Origin::ok("good").await;

@@ -61,6 +61,14 @@ impl<'a> NodeDeserializer<'a> {
         }
     }
 
+    fn items(self, items: &'a [Node]) -> Items<'a> {
+        Items {
+            list: self,
+            items,
+            next: 0,
+        }
+    }
+
     /// A text that came from an environment variable may stand for a number or a truth value.
     fn expanded(self) -> Option<&'a str> {
         match &self.node.value {
@@ -92,11 +100,7 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
                 Some(number) => visitor.visit_u64(number),
                 None => Err(Failure::invalid_type(self.unexpected(), &visitor)),
             },
-            Value::Sequence(items) => visitor.visit_seq(Items {
-                list: self,
-                items,
-                next: 0,
-            }),
+            Value::Sequence(items) => visitor.visit_seq(self.items(items)),
             Value::Mapping(_) => self.deserialize_map(visitor),
         }
     }
@@ -125,21 +129,14 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
         match &self.node.value {
             // `matcher: 200` means the text 200; other plain values, such as 0x1F, could be meant as
             // they are written or as what YAML makes of them.
-            Value::Integer { number, text } => {
-                let text = text.text();
-                if text == number.to_string() {
-                    visitor.visit_str(text)
-                } else {
-                    Err(Failure::new(format!(
-                        "expected a text, found {}; put it in quotes",
-                        self.found()
-                    )))
-                }
+            Value::Integer { number, text } if text.text() == number.to_string() => {
+                visitor.visit_str(text.text())
             }
-            Value::Bool(_) | Value::Float { .. } => Err(Failure::new(format!(
-                "expected a text, found {}; put it in quotes",
-                self.found()
-            ))),
+            Value::Bool(_) | Value::Integer { .. } | Value::Float { .. } => {
+                let found = self.found();
+                let message = format!("expected a text, found {found}; put it in quotes");
+                Err(Failure::new(message))
+            }
             Value::StandIn(stand_in) => visitor.visit_str(stand_in.text()),
             _ => self.deserialize_any(visitor),
         }
@@ -181,16 +178,8 @@ impl<'de> Deserializer<'de> for NodeDeserializer<'_> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Failure> {
         match &self.node.value {
-            Value::Sequence(items) => visitor.visit_seq(Items {
-                list: self,
-                items,
-                next: 0,
-            }),
-            Value::StandIn(_) => visitor.visit_seq(Items {
-                list: self,
-                items: &[],
-                next: 0,
-            }),
+            Value::Sequence(items) => visitor.visit_seq(self.items(items)),
+            Value::StandIn(_) => visitor.visit_seq(self.items(&[])),
             _ => Err(Failure::new(format!(
                 "expected a list, found {}",
                 show(self.unexpected())

@@ -16,7 +16,7 @@ use super::aim::{Aim, Part, Wish};
 use super::api::{BATCH, Definition, Described, Host, Hosts, Task};
 use super::known::{Known, State};
 use super::resolve::Unresolved;
-use super::service::ServiceBook;
+use super::service::{ServiceBook, SetRule};
 use super::services::{Services, Serving};
 use crate::target::{Problem, Target};
 pub use told::Told;
@@ -376,9 +376,7 @@ impl Book {
                 ),
             });
         }
-        let described = || self.tasks.values().filter_map(|entry| entry.task.as_ref());
-        let named = described().filter_map(|task| task.started_by.as_ref());
-        let rule = self.service.rule(&named.collect());
+        let rule = self.set_rule();
         let serving = self.serving_sets(aim);
         for (arn, entry) in &self.tasks {
             let standby = entry
@@ -417,6 +415,13 @@ impl Book {
             }
         }
         (targets, problems)
+    }
+
+    /// The rule that task sets set for the tasks of the service.
+    fn set_rule(&self) -> SetRule<'_> {
+        let described = self.tasks.values().filter_map(|entry| entry.task.as_ref());
+        let named = described.filter_map(|task| task.started_by.as_ref());
+        self.service.rule(&named.collect())
     }
 
     /// Which task sets of a whole cluster serve, as far as there is a question.

@@ -99,13 +99,15 @@ fn rule_table_after(
     group: &dyn Fn(&str) -> Option<GroupId>,
     before: Option<&RuleTable>,
 ) -> RuleTable {
-    let before_of_listener = before.and_then(RuleTable::default_policy);
+    let before_of_listener = before
+        .and_then(RuleTable::default_policy)
+        .map(|policy| &**policy);
     let before: BTreeMap<u64, &Policy> = before
         .map_or(&[][..], RuleTable::rules)
         .iter()
         .filter_map(|rule| Some((rule.priority, &**rule.policy.as_ref()?)))
         .collect();
-    let known = Kept::new(before_of_listener.map(|policy| &**policy), None);
+    let known = Kept::new(before_of_listener, None);
     let policy_of_listener = policy(listener, None, None, &known, group);
     let own = listener.rules.iter();
     let own = own.map(|config| (config, rule(listener, config, group)));
@@ -114,26 +116,46 @@ fn rule_table_after(
     let rules = own
         .chain(more)
         .map(|(config, rule)| Rule {
-            policy: match &config.policy {
-                Some(_) => policy(
-                    listener,
-                    config.policy.as_ref(),
-                    policy_of_listener.as_deref(),
-                    &Kept::new(
-                        before.get(&rule.priority).copied(),
-                        before_of_listener.map(|policy| &**policy),
-                    ),
-                    group,
-                ),
-                None => policy_of_listener.clone(),
-            },
+            policy: policy_of_rule(listener, config, policy_of_listener.as_ref(), group, || {
+                Kept::new(before.get(&rule.priority).copied(), before_of_listener)
+            }),
             ..rule
         })
         .collect();
     RuleTable::new(rules, default_action(listener, group)).with_policy(policy_of_listener)
 }
 
+/// What a rule of a listener, or the listener alone, does beside an action, as if nothing had
+/// happened before.
+pub(crate) fn policy_of(
+    listener: &config::Listener,
+    rule: Option<&config::Rule>,
+    group: &dyn Fn(&str) -> Option<GroupId>,
+) -> Option<Arc<Policy>> {
+    let own = policy(listener, None, None, &Kept::default(), group);
+    match rule {
+        Some(rule) => policy_of_rule(listener, rule, own.as_ref(), group, Kept::default),
+        None => own,
+    }
+}
+
+/// That of a rule; `own` is that of its listener.
+fn policy_of_rule(
+    listener: &config::Listener,
+    rule: &config::Rule,
+    own: Option<&Arc<Policy>>,
+    group: &dyn Fn(&str) -> Option<GroupId>,
+    kept: impl FnOnce() -> Kept,
+) -> Option<Arc<Policy>> {
+    let Some(of_rule) = &rule.policy else {
+        return own.cloned();
+    };
+    let own = own.map(|own| &**own);
+    policy(listener, Some(of_rule), own, &kept(), group)
+}
+
 /// What was counted and remembered by the policy of a listener or of a rule.
+#[derive(Default)]
 struct Kept {
     rate_limit: Option<Arc<RateLimit>>,
     basic_auth: Option<Arc<BasicAuth>>,

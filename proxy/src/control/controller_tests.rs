@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -13,7 +14,7 @@ use crate::control::checks::CheckId;
 use crate::control::ids::{GroupId, ListenerId};
 use crate::control::snapshot::Snapshot;
 use crate::control::threshold::Failure;
-use crate::upstream::endpoint::Loss;
+use crate::upstream::endpoint::{Endpoint, Loss};
 
 const GROUPS: [&str; 2] = ["a", "b"];
 
@@ -63,6 +64,13 @@ fn set(controller: &mut Controller, group: u32, targets: Vec<Target>, at: Instan
         at,
     };
     controller.apply(Event::Discovered(GroupId(group), update), at)
+}
+
+/// The first that requests can get to in a group.
+fn first(controller: &mut Controller, group: u32) -> Arc<Endpoint> {
+    let snapshot = controller.snapshot().expect("changed");
+    let group = snapshot.group(GroupId(group)).expect("the group");
+    Arc::clone(&group.candidates[0])
 }
 
 /// The tasks that requests can get to, by group.
@@ -145,8 +153,7 @@ fn a_task_that_lost_its_address_returns_when_the_other_one_leaves() {
 fn a_target_that_left_drains_for_its_delay_and_no_longer() {
     let (mut controller, now) = controller("enabled: false");
     set(&mut controller, 0, vec![target(1, 1000, 5)], now);
-    let snapshot = controller.snapshot().expect("changed");
-    let endpoint = snapshot.group(GroupId(0)).expect("the group").candidates[0].clone();
+    let endpoint = first(&mut controller, 0);
     endpoint.begin(0, false);
     set(&mut controller, 0, vec![], now);
     assert!(endpoint.is_retired() && !endpoint.is_expired());
@@ -166,8 +173,7 @@ fn a_target_that_left_drains_for_its_delay_and_no_longer() {
 fn what_is_in_flight_at_a_target_goes_on_when_it_comes_back_and_ends_when_another_one_comes() {
     let (mut controller, now) = controller("enabled: false");
     set(&mut controller, 0, vec![target(1, 1000, 5)], now);
-    let snapshot = controller.snapshot().expect("changed");
-    let endpoint = snapshot.group(GroupId(0)).expect("the group").candidates[0].clone();
+    let endpoint = first(&mut controller, 0);
     endpoint.begin(0, false);
     set(&mut controller, 0, vec![], now);
     set(&mut controller, 0, vec![target(1, 1000, 5)], now);
@@ -202,8 +208,7 @@ fn a_task_with_an_interface_of_its_own_loses_its_address_to_a_newcomer_too() {
 fn what_is_in_flight_at_a_group_that_is_gone_ends_with_its_delay() {
     let (mut controller, now) = controller("enabled: false");
     set(&mut controller, 1, vec![target(1, 1000, 5)], now);
-    let snapshot = controller.snapshot().expect("changed");
-    let endpoint = snapshot.group(GroupId(1)).expect("the group").candidates[0].clone();
+    let endpoint = first(&mut controller, 1);
     endpoint.begin(0, false);
     let text = "listeners: [{name: l, port: 80, default_action: [{type: forward, target_group: a}]}]
 target_groups: [{name: a, health_check: {enabled: false}, discovery: {ecs: {cluster: c, service: a}}}]
@@ -222,8 +227,7 @@ target_groups: [{name: a, health_check: {enabled: false}, discovery: {ecs: {clus
 fn a_source_is_asked_as_long_as_one_of_its_targets_is_in_doubt_and_not_more_often_than_it_bears() {
     let (mut controller, now) = controller("enabled: false");
     set(&mut controller, 1, vec![target(1, 1000, 5)], now);
-    let snapshot = controller.snapshot().expect("changed");
-    let endpoint = snapshot.group(GroupId(1)).expect("the group").candidates[0].clone();
+    let endpoint = first(&mut controller, 1);
     let asked = [0, 1].map(|id| controller.look_now(GroupId(id)).expect("it has one"));
     let mut ticks = |seconds: u64| {
         controller.apply(Event::Tick, now + Duration::from_secs(seconds));

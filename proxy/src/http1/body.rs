@@ -33,6 +33,15 @@ impl Body {
         }
     }
 
+    /// What is left of it, if its head stated a length.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        match self {
+            Self::Length(left) => Some(*left),
+            Self::Chunked(_) | Self::UntilClose => None,
+        }
+    }
+
     /// How many of these bytes can be passed on as they are.
     #[must_use]
     pub fn plain(&self, available: usize) -> usize {

@@ -9,7 +9,6 @@ use std::time::Duration;
 use longshore_config::ProxyProtocol;
 
 use super::admit::WEBSOCKET;
-use super::attributes::is_valid_name;
 use super::compress::coder::Coder;
 use super::compress::{Coded, Coding, Compression};
 use super::desync::Finding;
@@ -91,9 +90,8 @@ impl Inbound<'_> {
     /// Whether a field behind the request's body is kept back, as it would be in its head.
     fn drops(&self, client: &Client, name: &str) -> bool {
         let edits = self.terms.and_then(|terms| terms.policy.request.as_ref());
-        client.forwarded.is_ours(name)
-            || edits.is_some_and(|edits| edits.drops(name))
-            || (client.worker.shared.load().attributes.drop_invalid && !is_valid_name(name))
+        let attributes = &client.worker.shared.load().attributes;
+        headers::is_kept_back(name, &client.forwarded, edits, attributes)
     }
 
     /// The same behind the response's.
@@ -117,6 +115,17 @@ pub(crate) struct Response {
     pub(crate) close: bool,
     /// The client knows its end only by the end of the connection.
     pub(crate) until_close: bool,
+}
+
+impl Response {
+    /// Another one is read in its place, and its connection ends.
+    pub(crate) fn leave(&self, connection: &Connection) {
+        if self.reusable {
+            connection.ended_by_us();
+        } else {
+            connection.ended(Loss::Announced);
+        }
+    }
 }
 
 /// How far the wait for the head of a response has come.

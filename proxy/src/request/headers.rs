@@ -96,7 +96,7 @@ impl Forwarded {
     }
 
     /// Only the load balancer may say it, and no application may take it for that.
-    pub(crate) fn is_ours(&self, name: &str) -> bool {
+    fn is_ours(&self, name: &str) -> bool {
         let renamed = self.renamed.as_deref();
         renamed.is_some_and(|renamed| renamed.iter().any(|(_, other)| is_alike(other, name)))
     }
@@ -219,10 +219,8 @@ pub fn write_request(
             Kind::Date | Kind::Other | Kind::TraceId => {
                 let named = admitted.names_fields && is_named(head.fields, field.name);
                 let framing = !admitted.is_clean && is_suspicious(field.name);
-                let dropped = framing
-                    || forwarded.is_ours(field.name)
-                    || outgoing.edits.is_some_and(|edits| edits.drops(field.name))
-                    || (attributes.drop_invalid && !is_valid_name(field.name));
+                let dropped =
+                    framing || is_kept_back(field.name, forwarded, outgoing.edits, attributes);
                 if !named && !dropped && !is_disguised(field.name) {
                     push_field(out, field.name, field.value);
                 }
@@ -267,6 +265,19 @@ pub fn write_request(
     }
     out.extend_from_slice(b"\r\n");
     trace
+}
+
+/// Whether a client's field of that name does not reach a target, in a head or behind a body: by what
+/// the connection, the rule and the load balancer say.
+pub(crate) fn is_kept_back(
+    name: &str,
+    forwarded: &Forwarded,
+    edits: Option<&Edits>,
+    attributes: &Attributes,
+) -> bool {
+    forwarded.is_ours(name)
+        || edits.is_some_and(|edits| edits.drops(name))
+        || (attributes.drop_invalid && !is_valid_name(name))
 }
 
 /// Writes the Host for a target. Unless it is preserved, it is in small letters, has no port for a

@@ -22,7 +22,6 @@ use crate::clock;
 use crate::control::snapshot::Limits;
 use crate::observe::outcome::Outcome;
 use crate::serve::client::Client;
-use crate::upstream::endpoint::Loss;
 use crate::upstream::error::AttemptError;
 use crate::upstream::identity::Identity;
 use crate::upstream::lease::Lease;
@@ -231,54 +230,51 @@ impl Hedged<'_> {
             second.map(|answer| (false, answer))
         })
         .await;
-        let (mut winner, mut other) = match is_first {
+        let (ended, mut other) = match is_first {
             true => (first, second),
             false => (second, first),
         };
-        let idle = self.limits.idle;
-        match answer {
+        let in_vain = match &answer {
             // Another target would be asked after it, and one is at work already.
-            Ok(response) if self.policy.names(response.status) && link.take_back() => {
-                self.answered_badly(&winner, &response, attempts);
-                std::mem::swap(&mut winner, &mut other);
+            Ok(response) => self.policy.names(response.status) && link.take_back(),
+            Err(error) => !matches!(error, AttemptError::ClientGone),
+        };
+        if !in_vain {
+            attempts.note_overtaken();
+            other.connection.ended_by_us();
+            if !is_first {
+                self.client.worker.metrics.hedges_won.add(1);
+                outcome.overtaken(&ended.lease, ended.since);
+                std::mem::swap(upload, &mut copy);
+            }
+            self.client.worker.buffers.put_output(copy.take_output());
+            return ended.end(answer);
+        }
+        match answer {
+            Ok(response) => {
+                self.answered_badly(&ended, &response, attempts);
                 if is_first {
-                    std::mem::swap(upload, &mut copy);
                     outcome.answered(response.status);
                     outcome.is_in_vain();
-                    outcome.overtaken(&winner.lease, winner.since);
                 }
-                drop(other);
-                self.client.attempt_begins(winner.lease.local(), idle);
-                self.leave_its_time(&winner);
-                let answer = self.alone(link, &mut winner, upload).await;
-                winner.end(answer)
-            }
-            Ok(_) | Err(AttemptError::ClientGone) => {
-                attempts.note_overtaken();
-                other.connection.ended_by_us();
-                if !is_first {
-                    self.client.worker.metrics.hedges_won.add(1);
-                    outcome.overtaken(&winner.lease, winner.since);
-                    std::mem::swap(upload, &mut copy);
-                }
-                self.client.worker.buffers.put_output(copy.take_output());
-                winner.end(answer)
             }
             Err(error) => {
-                self.failed(&winner.lease, &error, attempts);
-                std::mem::swap(&mut winner, &mut other);
+                self.failed(&ended.lease, &error, attempts);
                 if is_first {
-                    std::mem::swap(upload, &mut copy);
                     outcome.failed(reason_for(&error));
-                    outcome.overtaken(&winner.lease, winner.since);
                 }
-                drop(other);
-                self.client.attempt_begins(winner.lease.local(), idle);
-                self.leave_its_time(&winner);
-                let answer = self.alone(link, &mut winner, upload).await;
-                winner.end(answer)
             }
         }
+        if is_first {
+            std::mem::swap(upload, &mut copy);
+            outcome.overtaken(&other.lease, other.since);
+        }
+        drop(ended);
+        self.client
+            .attempt_begins(other.lease.local(), self.limits.idle);
+        self.leave_its_time(&other);
+        let answer = self.alone(link, &mut other, upload).await;
+        other.end(answer)
     }
 
     /// What is left of the time of one that is alone from now on: until now that of the other counted,
@@ -300,11 +296,7 @@ impl Hedged<'_> {
             blame(self.client, self.destination.group, &runner.lease, fault);
         }
         attempts.note_response(&runner.lease);
-        if response.reusable {
-            runner.connection.ended_by_us();
-        } else {
-            runner.connection.ended(Loss::Announced);
-        }
+        response.leave(&runner.connection);
     }
 
     /// Notes that one of two has failed.

@@ -245,10 +245,7 @@ pub(super) fn plan(client: &Client, link: &mut Link, outcome: &mut Outcome<'_>) 
     let policy = found.policy;
     let mut terms = policy.map(|policy| Box::new(Terms::new(policy)));
     let judged = terms.as_mut().map_or(Ok(()), |terms| {
-        let length = match admitted.body {
-            Body::Length(length) => Some(length),
-            Body::Chunked(_) | Body::UntilClose => None,
-        };
+        let length = admitted.body.length();
         terms.judge(&facts, length, clock::micros(clock::now()))
     });
     let routed = judged.and_then(|()| route(client, &snapshot, &facts, &found, inbound.websocket));

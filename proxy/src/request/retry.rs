@@ -96,16 +96,16 @@ fn place(status: u16) -> Option<(usize, u64)> {
     Some((usize::from(index / 64), 1 << (index % 64)))
 }
 
-/// Whether a method is idempotent (RFC 9110 §9.2.2), without TRACE, which no target is sent.
-#[must_use]
-pub fn is_idempotent(method: &str) -> bool {
-    matches!(method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
-}
-
-/// Whether a method is safe (RFC 9110 §9.2.1), without TRACE.
+/// Whether a method is safe (RFC 9110 §9.2.1), without TRACE, which no target is sent.
 #[must_use]
 pub fn is_safe(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "OPTIONS")
+}
+
+/// Whether a method is idempotent (RFC 9110 §9.2.2).
+#[must_use]
+pub fn is_idempotent(method: &str) -> bool {
+    is_safe(method) || matches!(method, "PUT" | "DELETE")
 }
 
 /// What failed.

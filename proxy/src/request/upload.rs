@@ -88,7 +88,6 @@ impl Upload {
         self.sent = 0;
         self.touched = false;
         self.stopped = false;
-        self.answered = false;
     }
 
     /// The whole request once more, for a second target at the same time. Right only if it is done

@@ -26,6 +26,14 @@ const CHAIN_MAX: usize = 4;
 /// What is wrong with one that shows more.
 pub(crate) const TOO_LONG: &str = "the chain is too long";
 
+/// Whether no more is shown, beside the client's own certificate.
+fn check_length(intermediates: &[CertificateDer<'_>]) -> Result<(), Error> {
+    match intermediates.len() < CHAIN_MAX {
+        true => Ok(()),
+        false => Err(Error::General(TOO_LONG.to_owned())),
+    }
+}
+
 /// A verifier for `mode: verify`. `stores` and `crls` are the contents of the files.
 ///
 /// # Errors
@@ -96,9 +104,7 @@ impl ClientCertVerifier for Verify {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        if intermediates.len() >= CHAIN_MAX {
-            return Err(Error::General(TOO_LONG.to_owned()));
-        }
+        check_length(intermediates)?;
         let verify = |at| self.inner.verify_client_cert(end_entity, intermediates, at);
         match verify(now) {
             Err(Error::InvalidCertificate(
@@ -158,9 +164,7 @@ impl ClientCertVerifier for Passthrough {
         _: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         // The whole chain goes with each request, and stays as long as the connection.
-        if intermediates.len() >= CHAIN_MAX {
-            return Err(Error::General(TOO_LONG.to_owned()));
-        }
+        check_length(intermediates)?;
         Ok(ClientCertVerified::assertion())
     }
 

@@ -12,9 +12,7 @@ impl Book {
     /// address of its host, and that may still come. None: there is no such task.
     #[must_use]
     pub fn awaited(&self, aim: &impl Aim) -> Option<String> {
-        let described = || self.tasks.values().filter_map(|entry| entry.task.as_ref());
-        let named = described().filter_map(|task| task.started_by.as_ref());
-        let rule = self.service.rule(&named.collect());
+        let rule = self.set_rule();
         // What an event has told since the list was asked for is of no list, and was never lost.
         let listed = |entry: &&Entry| entry.seen_at <= self.looked_at;
         self.tasks.values().filter(listed).find_map(|entry| {
